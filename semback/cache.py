@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from . import recording
+from . import recording, table
 from .errors import CacheError, CacheMiss, ParameterError
 from .home import home
 
@@ -73,11 +73,11 @@ class ResponseCache:
         self._asking, self._locks = {}, None  # what this cache has claimed, {key: process}
         with self._told("opened"):
             try:
-                self._disk = recording.table(self.folder / "responses")
+                self._disk = table.opened(self.folder / "responses")
             except (sqlite3.Error, OSError) as error:
                 if self.mode != "replay" or getattr(error, "sqlite_errorname", "")[:15] not in ("", "SQLITE_READONLY", "SQLITE_CANTOPEN"):
                     raise
-                self._disk = recording.table(self._copied())
+                self._disk = table.opened(self._copied())
                 warnings.warn(f"{self.folder} cannot be written ({error}); replaying from a temporary copy", stacklevel=2)
             weakref.finalize(self, self._disk.close)  # a connection that is only forgotten is a warning from Python 3.13 on
             self._read_recordings()

@@ -36,7 +36,8 @@ def folder(name: str) -> Path:
 
 
 def save(name: str, experiment: str, variant: str, data: str, task: Task, run: Run, before: Scores, after: Scores, group: str = "") -> Path:
-    """Write the record of a run to `runs/<name>/results/`, and the Run itself to `runs/<name>/history/`.
+    """Write the record of a run to `runs/<name>/results/`, beside it the Run itself to `history/` and the keys of the responses that
+    both rest on to `responses/`, one a line.
 
     Parameters
     ----------
@@ -59,12 +60,18 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
                  + [_usage(f"test {stage}", row) for stage, scores in (("before", before), ("after", after))
                     for row in scores.tally.rows()],
     }
-    name_of_file = run_id(experiment, task.name, variant, run.settings["seed"], run.model, run.coach) + ".json"
-    run.save(folder(name) / "history" / name_of_file)
-    path = folder(name) / "results" / name_of_file
+    identity = run_id(experiment, task.name, variant, run.settings["seed"], run.model, run.coach)
+    run.save(folder(name) / "history" / f"{identity}.json")
+    keys = sorted({key for tally in (run.tally, before.tally, after.tally) for key in tally.keys})
+    _write(folder(name) / "responses" / f"{identity}.txt", "".join(f"{key}\n" for key in keys))
+    return _write(folder(name) / "results" / f"{identity}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write(path: Path, text: str) -> Path:
+    """The file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+    part.write_text(text, encoding="utf-8", newline="\n")
     part.replace(path)
     return path
 

@@ -67,6 +67,11 @@ class Tally:
         count.live_prompt_tokens += tokens[0]
         count.live_completion_tokens += tokens[1]
 
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all responses that were used, sorted."""
+        return sorted(self._seen)
+
     def rows(self) -> list[dict]:
         """One plain record for each phase and model, with the price in dollars of all its tokens and of the live ones."""
         rows = []

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from test_cache import Planted, entry, line, plant
 
-from semback import CacheMiss, ResponseCache, recording
+from semback import CacheMiss, ResponseCache, table
 from semback.errors import CacheError
 
 HERE = Path(__file__).parent
@@ -200,7 +200,7 @@ print(i, kept, len(cache), cache.get(entry()[0])["reply"]["text"])
 
 
 def test_a_table_that_stays_locked_is_a_cache_error_for_writers_and_none_for_readers(tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "PATIENCE", 0.05)
+    monkeypatch.setattr(table, "PATIENCE", 0.05)
     with closing(ResponseCache(tmp_path)) as cache, database(cache) as db:
         cache.add(*entry())
         db.execute("BEGIN IMMEDIATE")
@@ -280,7 +280,7 @@ def test_a_folder_on_a_network_file_system_is_refused_with_the_reason_unless_tol
     at = str(place).replace(" ", "\\040")
     mounts = ["1 0 8:1 / / rw shared:1 - ext4 /dev/sda rw", f"2 1 0:9 / {at} rw - {kind} server:/ rw"]
     (tmp_path / "mounts").write_text("\n".join(mounts) + "\n")
-    monkeypatch.setattr(recording, "_MOUNTS", str(tmp_path / "mounts"))
+    monkeypatch.setattr(table, "_MOUNTS", str(tmp_path / "mounts"))
     with pytest.raises(CacheError, match=f"network file system .{kind}.*SEMBACK_CACHE_ON_NETWORK"):
         ResponseCache(place / "cache")
     with pytest.warns(UserWarning, match="temporary copy"):

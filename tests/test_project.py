@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ORDER = ("errors home graph propagate recording cache tally progress budget endpoint llm language tasks intervals run descend ablations "
-         "simulate results plot figures show jobs plan batch cli").split()
+ORDER = ("errors home graph propagate recording table cache tally progress budget endpoint llm language tasks intervals run descend "
+         "ablations simulate studies results plot figures show jobs plan batch report cli").split()
 
 
 def dependencies():
@@ -34,12 +34,13 @@ def test_lock_pins_every_dependency_with_hashes_and_names_no_host():
 
 
 def test_every_module_imports_only_from_those_above_it():
-    for path in sorted((ROOT / "semback").glob("*.py")):
-        if path.stem == "__init__":
+    for path in sorted((ROOT / "semback").rglob("*.py")):
+        room = path.relative_to(ROOT / "semback").parts[0].removesuffix(".py")
+        if room == "__init__":
             continue
-        place = ORDER.index(path.stem)
+        place, depth = ORDER.index(room), len(path.relative_to(ROOT / "semback").parts)
         for node in ast.parse(path.read_text()).body:  # imports inside functions are for speed, and llm's one for simulated()
-            if isinstance(node, ast.ImportFrom) and node.level:
+            if isinstance(node, ast.ImportFrom) and node.level == depth:
                 for name in [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]:
                     assert ORDER.index(name) < place, f"{path.name} imports {name}, which stands below it"
 

@@ -1,20 +1,14 @@
-"""Every figure of the paper's story, drawn from result records: `sb.figures.methods(sb.results.load("my_batch"))`.
-
-Each function returns a Plot: a matplotlib Figure and the DataFrame of what it shows, which shows itself in a notebook.
-Accuracies are shares from 0 to 1 in the data and percent on the axes; each model, coach and data set has a panel of its
-own, and panels with a simulated result have the word "simulated" across them.
-"""
+"""The figures of the paper's experiments: learning curves, the methods, BBH file by file, the ablation on LIAR."""
 
 import math
 import textwrap
-from pathlib import Path
 
-from . import results
-from .errors import DataError
-from .intervals import complete, pooled
-from .plot import BLUE, COLUMN, GREEN, GREY, PAGE, VERMILLION, Plot, canvas, finished, save
-from .run import Run
-from .tally import SIMULATED
+from .. import results
+from ..errors import DataError
+from ..intervals import complete, pooled
+from ..plot import BLUE, COLUMN, GREEN, GREY, PAGE, VERMILLION, Plot, canvas, finished
+from ..run import Run
+from ..tally import SIMULATED
 
 SERIES = {  # of `methods`: (variant, where from): name, marker, colour
     ("start", "measured"): ("the start graph", "s", GREY),
@@ -158,21 +152,6 @@ def liar_ablation(records) -> Plot:
                         label="after the descent")
             _rows(ax, range(len(after)), after["method"], setting, 30)
         return finished(figure, data, panels, columns=2)
-
-
-def all_figures(name: str) -> list[Path]:
-    """Draw every figure for which the batch `runs/<name>` has results, into `runs/<name>/figures/`; returns the paths.
-
-    DataError where there are no results at all.
-    """
-    records, paths = results.load(name), []
-    for draw in (learning_curves, methods, bbh_files, liar_ablation):
-        try:
-            plot = draw(records)
-        except NothingToDraw:
-            continue
-        paths += save(*plot, results.folder(name) / "figures" / draw.__name__)
-    return paths
 
 
 class NothingToDraw(DataError):
