@@ -18,13 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import recording, table
+from .claims import Claims
 from .errors import CacheError, CacheMiss, ParameterError
 from .home import home
-
-try:
-    import fcntl
-except ImportError:  # Windows: there each process asks for itself, and the first answer that is stored counts
-    fcntl = None
 
 MODES = ("auto", "replay", "refresh", "off")
 _ENTRIES = "FROM Cache WHERE raw IS NOT 1 OR key IS NULL OR key NOT IN ('format', 'recordings')"  # every other key is a hash
@@ -70,7 +66,7 @@ class ResponseCache:
         self.refreshed: set[str] = set()  # what mode "refresh" has asked for anew: once a request, or a rerun could not repeat the run
         self.folder = Path(folder or os.environ.get("SEMBACK_CACHE_DIR") or home() / "cache").expanduser()
         self._errors, self._disk = (sqlite3.Error, OSError, diskcache.Timeout), None
-        self._asking, self._locks = {}, None  # what this cache has claimed, {key: process}
+        self._claims = None
         with self._told("opened"):
             try:
                 self._disk = table.opened(self.folder / "responses")
@@ -82,13 +78,15 @@ class ResponseCache:
             weakref.finalize(self, self._disk.close)  # a connection that is only forgotten is a warning from Python 3.13 on
             self._read_recordings()
 
-    def get(self, key: str) -> dict | None:
-        """The entry with this key, or None. CacheError where what is there is no entry."""
+    def get(self, key: str, request: dict | None = None) -> dict | None:
+        """The entry with this key, or None. CacheError where what is there is no entry, or not one for the request, where that is given."""
         try:
             entry = self._disk.get(key)
         except self._errors as error:
             raise self._failed(f"read (entry {key[:12]})", error) from error
-        if entry is not None and (wrong := recording.problem(entry)):
+        if entry is None:
+            return None
+        if (wrong := recording.problem(entry)) or request and entry["request"] != request and (wrong := recording.alteration(key, entry)):
             raise self._altered(key, wrong)
         return entry
 
@@ -102,28 +100,15 @@ class ResponseCache:
         return entry
 
     def claim(self, key: str) -> bool:
-        """Whether the caller may ask for the response with this key: False while another caller or process is asking for it.
-
-        A claim is a locked byte of the file `asking`: the system unlocks it when the process ends, however it ends.
-        """
-        if self._asking.get(key) == os.getpid():  # a system's lock does not tell the callers of one process apart; a fork has none
-            return False
+        """Whether the caller may ask for the response with this key: False while another caller or process is asking for it."""
         with self._told("claimed"):
-            if not self._locks:
-                self._locks = os.open(Path(self._disk.directory) / "asking", os.O_RDWR | os.O_CREAT, 0o600)
-                self._unlock = weakref.finalize(self, os.close, self._locks)
-            try:
-                if fcntl:
-                    fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(key[:15], 16))
-            except (BlockingIOError, PermissionError):
-                return False
-        self._asking[key] = os.getpid()
-        return True
+            self._claims = self._claims or Claims.of(Path(self._disk.directory))
+            return self._claims.claim(key)
 
     def release(self, key: str) -> None:
         """Give a claim back, when the response is there or will not come."""
-        if self._asking.pop(key, None) == os.getpid() and fcntl and self._locks:
-            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, int(key[:15], 16))
+        if self._claims:
+            self._claims.release(key)
 
     def rows(self) -> Iterator[tuple[str, dict | None, str | None]]:
         """(key, entry, None) of every row, sorted by key; (key or "row:NUMBER", None, why) of one that cannot be trusted."""
@@ -202,7 +187,6 @@ class ResponseCache:
     def close(self):
         """Close the files. A closed cache opens again when it is used."""
         self._disk.close()
-        self._locks = self._locks and self._unlock()
 
     def _read_recordings(self):  # which ones were read is kept in the table, {file name: sha256}
         known, found = known if isinstance(known := self._disk.get("recordings"), dict) else {}, {}

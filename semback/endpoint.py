@@ -1,11 +1,20 @@
-"""How the openai client is made patient and its errors plain.
+"""One call to an OpenAI-compatible endpoint: paced, within the budget, patient, and plain where it fails.
 
-Its retries do most of the work; `http_client` shows it the faults that it would miss, and `explain` says what to do about those
-that stay.
+The openai client sends, and tries again. It is shown the faults that it would miss (`_patient`), its replies are read strictly, and
+what it raises in the end becomes one `ModelError` with what to do about it.
 """
 
 import asyncio
+import os
 import re
+import time
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from .budget import Budget
+from .errors import ModelError
+from .pace import Pace
+from .tally import SIMULATED
 
 _ADVICE = {  # what to do about an HTTP error: the first whose pattern is found in its status, code, type and message
     r"^(400|413|422|500).*(context.?(length|window|size)|(prompt|input).{0,40}(too long|exceed)|too many (input )?tokens)":
@@ -25,7 +34,126 @@ _ADVICE = {  # what to do about an HTTP error: the first whose pattern is found 
 }
 
 
-def explain(error) -> str:
+class Endpoint:
+    """Where a model is asked; the parameters are LLM's. It may be used from one event loop after the other."""
+
+    def __init__(self, model: str, base_url: str | None, api_key: str | None, retries: int, timeout: float, budget: Budget, transport,
+                 pace: dict):
+        self.model, self.base_url, self._api_key = model, base_url or os.environ.get("OPENAI_BASE_URL") or None, api_key
+        self._retries, self._timeout, self._budget, self._transport, self._pace = retries, timeout, budget, transport, pace
+        self._loops: WeakKeyDictionary = WeakKeyDictionary()
+
+    async def ask(self, request: dict) -> dict:
+        """What came back for the body of a request: {"reply", "source"}, as an entry of the cache holds them.
+
+        Errors: ModelError, BudgetExceeded.
+        """
+        import httpx2
+        import openai
+
+        try:
+            client = await self._client()
+            response = await client.post("/chat/completions", cast_to=httpx2.Response, body=request)  # not one byte is changed in between
+        except openai.OpenAIError as error:
+            raise self._failed(error) from None  # one error: what there is to know of its causes is in its words
+        reply = self._read(request, response)
+        self._budget.end(self.model, reply["usage"])
+        source = {"host": urlsplit(str(client.base_url)).hostname, "openai": openai.__version__,
+                  "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        return {"reply": reply, "source": source if not self._transport else {"host": SIMULATED}}
+
+    def _read(self, request: dict, response) -> dict:
+        """The reply in a response; ModelError where it is none."""
+        try:
+            body = response.json()
+        except (ValueError, RecursionError):
+            body = response.text
+        choices = body.get("choices") if isinstance(body, dict) else None
+        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        message, problem = choice.get("message"), choice.get("error")
+        problem = isinstance(body, dict) and body.get("error") or problem  # how some gateways say 5xx with status 200
+        if problem or not isinstance(message, dict) or not isinstance(message.get("content"), str | None):
+            raise self._error(f"sent something that is not a chat reply (status 200, request {response.headers.get('x-request-id')}): "
+                              f"{str(problem or body)[:200]!r}. Is this an OpenAI-compatible address?")
+        usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
+        reply = {
+            "text": _text(message.get("content") or ""),
+            "finish_reason": "refusal" if message.get("refusal") else _text(choice.get("finish_reason") or "stop"),
+            "usage": {name: usage[name] for name in ("prompt_tokens", "completion_tokens") if type(usage.get(name)) is int},
+            "model": _text(body.get("model") or request["model"]),  # as the endpoint names it: an answer from another model stays visible
+            "fingerprint": _text(body["system_fingerprint"]) if body.get("system_fingerprint") else None,
+        }
+        return reply | ({"refusal": _text(message["refusal"])} if message.get("refusal") else {})
+
+    async def _client(self):
+        """The openai client of the running event loop: one client cannot serve two.
+
+        It lives in an async generator, which asyncio closes when the loop ends or nobody holds it any more: then the connections
+        close too. So neither a script with `asyncio.run` nor a notebook has anything to close.
+        """
+        loop = asyncio.get_running_loop()
+        for closed in [each for each in self._loops if each.is_closed()]:
+            del self._loops[closed]
+        if loop not in self._loops:
+            client = self._new_client()
+            self._loops[loop] = client, (living := _living(client))
+            await anext(living)
+        return self._loops[loop][0]
+
+    def _new_client(self):
+        import openai
+
+        api_key = self._key() or ("unused" if self.base_url or self._transport else None)
+        if not api_key:
+            raise ModelError(f"no response of {self.model} is recorded for this request, and there is no endpoint to ask. "
+                             "Set OPENAI_API_KEY for OpenAI, or OPENAI_BASE_URL for any compatible server, or take the simulated model.")
+        url = "http://simulated/v1" if self._transport else self.base_url
+        if not re.fullmatch(r"[!-~]+", api_key):
+            raise self._error("cannot be asked: the API key has spaces or letters that no key has.")
+        if url and not _is_web_address(url):
+            raise self._error("cannot be asked: base_url is no web address like http://localhost:8000/v1; a user name and a password "
+                              "cannot be in it.")
+        http = _patient(Pace(*self._pace.values()), self._budget, self._retries, self._timeout, self._transport)
+        return openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=self._retries, timeout=self._timeout, http_client=http)
+
+    def _key(self) -> str:
+        return (self._api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
+
+    def _error(self, said: str) -> ModelError:
+        """A ModelError that names model and host, and never holds the key, which servers like to repeat."""
+        host = SIMULATED if self._transport else re.sub(r"^\w+://([^/?]*@)?|\?.*", "", self.base_url or "api.openai.com")
+        said = said.replace(self._key(), "(the key)") if self._key() else said
+        return ModelError(f"{self.model} at {host} {said} What was answered before is kept.")
+
+    def _failed(self, error) -> ModelError:
+        """What the openai client raised after its retries, as one message: who, what, and what to do."""
+        status, cause = getattr(error, "status_code", None), error.__cause__ or error
+        if not status:
+            why = str(cause) or f"connection lost ({type(cause).__name__})"
+            return self._error(f"did not answer, asked {self._retries + 1} times at most: {why}. "
+                               "Nothing was recorded; check the address and the network, then run again.")
+        return self._error(f"answered {status}: {_explain(error)}")
+
+
+async def _living(client):
+    async with client:
+        yield
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(re.fullmatch(r"https?://\S+", url) and parts.hostname and parts.port != 0 and "@" not in parts.netloc)
+    except ValueError:  # a port that is none
+        return False
+
+
+def _text(said) -> str:
+    """What came as text, without halves of characters, which no file could hold."""
+    return str(said).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _explain(error) -> str:
     """What an HTTP error says, the request's id, and what to do."""
     body = error.body if isinstance(error.body, dict) else {}
     said = str(body.get("message") or body.get("detail") or error.body or error.message)
@@ -34,28 +162,48 @@ def explain(error) -> str:
     return f"{said[:500]} (request {error.request_id or 'without id'}). {advice}" + (f" It asks to wait {wait} s." if wait else "")
 
 
-def http_client(timeout: float, connections: int, transport):
-    """The openai client's own HTTP client, made to see three faults that its retries would miss or repeat in vain."""
+def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport):
+    """The openai client's own HTTP client on aiohttp, which is the quicker one.
+
+    It is made to keep pace and budget, and to see three faults that the client's retries would miss or repeat in vain.
+    """
     import httpx2
     import openai
 
-    class Patient(openai.DefaultAsyncHttpxClient):
+    class Patient(openai.DefaultAioHttpClient):
         async def send(self, request, **options):
+            async with pace.slot(len(request.content) / 4) as slot:  # about four letters a token
+                if request.headers.get("x-stainless-retry-count") == "0":
+                    budget.start()
+                response = await self._send(request, slot, options)
+                slot.answered = response.status_code not in (429, 503)
+                if not slot.answered:
+                    wait = response.headers.get("retry-after", "")
+                    slot.refused = float(wait) if re.fullmatch(r"\d{1,2}(\.\d+)?|1[01]\d|120", wait) else 0.0
+                    if not wait:
+                        response.headers["retry-after-ms"] = "1"  # it is the pace that waits
+                    if pace.waves >= retries or "insufficient_quota" in response.text:
+                        response.headers["x-should-retry"] = "false"
+            return response
+
+        async def _send(self, request, slot, options):
             try:
                 async with asyncio.timeout(timeout):  # its own limit is for each read: a body that drips outlives it
                     response = await super().send(request, **options)
             except TimeoutError:
+                slot.late = True
                 raise httpx2.ReadTimeout(f"no whole reply in {timeout:g} s") from None
             except httpx2.TooManyRedirects:  # not one of those that are tried again
                 raise openai.OpenAIError("the address redirects in circles") from None
             if response.is_success and "json" in response.headers.get("content-type", ""):
                 try:
-                    response.json()
+                    usage = response.json().get("usage")
+                    slot.tokens = usage["total_tokens"] - len(request.content) / 4
+                except (AttributeError, KeyError, TypeError):
+                    pass  # no usage
                 except (ValueError, RecursionError) as error:  # a cut or garbled body: try again, as after a lost connection
                     raise httpx2.RemoteProtocolError(f"a reply in broken JSON ({error})") from None
-            if response.status_code == 429 and "insufficient_quota" in response.text:
-                response.headers["x-should-retry"] = "false"
             return response
 
     return Patient(transport=transport, max_redirects=3, timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)),
-                   limits=httpx2.Limits(max_connections=None, max_keepalive_connections=connections))
+                   limits=httpx2.Limits(max_connections=None, max_keepalive_connections=pace.most))

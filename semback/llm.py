@@ -1,24 +1,24 @@
 """One model behind an OpenAI-compatible endpoint: memoised, bounded, counted.
 
-Every request goes through `LLM.chat`. It looks for a recorded response first; otherwise it calls the endpoint through
-the `openai` client, which also does the retries, and records what came back before anybody sees it.
+Every request goes through `LLM.chat`. It looks for a recorded response first; otherwise it asks the endpoint (see `endpoint`), and
+records what came back before anybody sees it.
 """
 
 import asyncio
-import os
+import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from .budget import Budget
 from .cache import ResponseCache
-from .endpoint import explain, http_client
-from .errors import CacheError, ModelError, ParameterError
-from .recording import key
-from .tally import SIMULATED
+from .endpoint import Endpoint
+from .errors import ModelError, ParameterError
+from .recording import canonical, key
+from .tally import window
+
+LETTERS = 5  # of a prompt for each token, in bytes: real text has fewer, so what is refused by this measure is surely too long
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,11 @@ class LLM:
     model: its name, as the endpoint knows it.
     cache: where responses are kept; without one, every call goes to the endpoint.
     base_url, api_key: the endpoint; without them OPENAI_BASE_URL and OPENAI_API_KEY. A server that wants no key gets a dummy.
-    in_flight: the most requests at one time.
+    in_flight: the most requests at one time. An endpoint that takes fewer is found out and given fewer (see `pace`).
+    requests_per_minute, tokens_per_minute: the account's limits, where it has some.
     params: fields of the request beside model and messages. They are laid over `default_params(model)`; None takes one out,
         as in ``{"temperature": None, "max_tokens": None, "max_completion_tokens": 4096}``.
+    window: the most tokens of a prompt; a longer one is not sent. Without it, what genai-prices knows of the model.
     retries: how often the client tries again after 408, 409, 429, 5xx, time-outs and lost connections.
     timeout: seconds for one try, the whole reply included.
     budget: what may be spent, shared by all models that are given the same one; without it, there is no limit.
@@ -72,21 +74,27 @@ class LLM:
     """
 
     def __init__(self, model: str, cache: ResponseCache | None = None, base_url: str | None = None, api_key: str | None = None,
-                 in_flight: int = 64, params: Mapping | None = None, retries: int = 5, timeout: float = 300,
+                 in_flight: int = 64, requests_per_minute: float | None = None, tokens_per_minute: float | None = None,
+                 params: Mapping | None = None, window: int | None = None, retries: int = 5, timeout: float = 300,
                  budget: Budget | None = None, transport=None):
         if not model or not isinstance(model, str):
             raise ParameterError(f"a model is called by its name, not {model!r}")
-        if in_flight < 1:
-            raise ParameterError(f"in_flight is {in_flight}; at least one request must be allowed")
-        self.model, self.cache, self.in_flight = model, cache, in_flight
-        self.params = {name: value for name, value in {**default_params(model), **(params or {})}.items() if value is not None}
+        pace = {"in_flight": in_flight, "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
+        for name, number in {**pace, "timeout": timeout, "retries": retries + 1}.items():
+            if number is not None and not number > 0:
+                raise ParameterError(f"{name} is {number}; it takes more than that")
+        self.model, self.cache, self.in_flight, self.window = model, cache, in_flight, window
+        try:
+            fields = json.loads(canonical({**default_params(model), **(params or {})}))
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"params cannot be sent as JSON: {error}") from None
+        self.params = {name: value for name, value in fields.items() if value is not None}
         if taken := {"model", "messages", "stream", "n"} & set(self.params):
             raise ParameterError(f"params cannot hold {', '.join(sorted(taken))}: one plain reply to given messages is what is asked for")
-        self.base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
-        self._api_key, self._retries, self._timeout, self._transport = api_key, retries, timeout, transport
-        self._budget = budget or Budget()
-        self._budget.admits(model)
-        self._loops: WeakKeyDictionary = WeakKeyDictionary()
+        budget = budget or Budget()
+        budget.admits(model)
+        self._endpoint = Endpoint(model, base_url, api_key, retries, timeout, budget, transport, pace)
+        self._under_way: WeakKeyDictionary = WeakKeyDictionary()  # {event loop: {key: the task that asks}}
 
     def __repr__(self):
         return f"LLM({self.model!r})"
@@ -113,136 +121,62 @@ class LLM:
 
         Errors
         ------
-        CacheMiss: in mode replay, if it is not recorded. ModelError: the endpoint did not answer, or what came is no chat reply.
-        BudgetExceeded: the budget is spent, so nothing was sent.
+        CacheMiss: in mode replay, if it is not recorded. ModelError: the endpoint did not answer, or what came is no chat reply, or the
+        prompt is longer than the model's window. BudgetExceeded: the budget is spent, so nothing was sent. With these, what is under way
+        has been awaited, so that no answer is lost. ParameterError: the messages are not text.
         """
         request = {"model": self.model, "messages": messages, **self.params}
-        name = key(request, draw)
-        if self.cache is None or self.cache.mode == "off":
-            return _reply(name, await self._call(request, draw), recorded=False)
-        if (self.cache.mode != "refresh" or name in self.cache.refreshed) and (entry := self.cache.get(name)):
+        try:
+            name = key(request, draw)
+        except (TypeError, ValueError, RecursionError) as error:  # half of a surrogate pair, for one, which is no character
+            raise ParameterError(f"the messages to {self.model} cannot be sent as JSON text: {error}") from None
+        recording = self.cache is not None and self.cache.mode != "off"
+        if recording and (entry := self._recorded(name, request)):
             return _reply(name, entry, recorded=True)
-        if self.cache.mode == "replay":
+        if recording and self.cache.mode == "replay":
             raise self.cache.miss(request, draw)
-        under_way = self._loop().under_way
+        self._fits(messages)
+        if not recording:
+            return _reply(name, await self._endpoint.ask(request), recorded=False)
+        under_way = self._under_way.setdefault(asyncio.get_running_loop(), {})
         if not (shared := name in under_way):
-            under_way[name] = call = asyncio.create_task(self._call_and_keep(name, request, draw))
+            under_way[name] = call = asyncio.create_task(self._ask_and_keep(name, request, draw))
             call.add_done_callback(lambda call: (under_way.pop(name), call.cancelled() or call.exception()))
-        entry, recorded = await asyncio.shield(under_way[name])  # a caller that is cancelled leaves the call to the others
+        try:
+            entry, recorded = await asyncio.shield(under_way[name])  # a caller that is cancelled leaves the call to the others
+        except ModelError:
+            await asyncio.wait([*under_way.values(), asyncio.create_task(asyncio.sleep(0))])
+            raise
         return _reply(name, entry, recorded, shared)
 
-    async def _call_and_keep(self, name, request, draw) -> tuple[dict, bool]:
-        """The entry that counts, and whether another process had it recorded while this one waited."""
+    def _recorded(self, name: str, request: dict) -> dict | None:
+        """The entry that needs no call; in mode refresh, only what this very run has asked for anew."""
+        return self.cache.get(name, request) if self.cache.mode != "refresh" or name in self.cache.refreshed else None
+
+    async def _ask_and_keep(self, name: str, request: dict, draw: int) -> tuple[dict, bool]:
+        """The entry that counts, and whether somebody else had it recorded while this one waited."""
         while not self.cache.claim(name):
             await asyncio.sleep(0.05)
         try:
-            if self.cache.mode == "auto" and (entry := self.cache.get(name)):
+            if entry := self._recorded(name, request):
                 return entry, True
-            entry = await self._call(request, draw)
-            try:
-                return self.cache.add(name, entry), False
-            except Exception as error:
-                raise CacheError(f"a response of {self.model} came, and could not be kept in {self.cache.folder}: {error}") from error
+            came = await self._endpoint.ask(request)
+            return self.cache.add(name, {"request": request, "draw": draw, **came}), False
         finally:
             self.cache.release(name)
 
-    async def _call(self, request, draw) -> dict:
-        import openai
-
-        loop = self._loop()
-        body = {name: value for name, value in request.items() if name not in ("model", "messages")}
-        try:
-            async with loop.free:
-                client = await loop.client(self._client)
-                self._budget.start()
-                completion = await client.chat.completions.create(model=request["model"], messages=request["messages"], extra_body=body)
-        except openai.OpenAIError as error:
-            raise self._failed(error) from None  # one error: what there is to know of its causes is in its words
-        choices = getattr(completion, "choices", None)
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        message = getattr(choice, "message", None)
-        problem = getattr(completion, "error", None) or getattr(choice, "error", None)  # how some gateways say 5xx with status 200
-        if problem or not isinstance(getattr(message, "content", NotImplemented), str | None):
-            raise self._error(f"sent something that is not a chat reply (status 200, request {getattr(completion, '_request_id', None)}): "
-                              f"{str(problem or completion)[:200]!r}. Is this an OpenAI-compatible address?")
-        counts = {name: getattr(completion.usage, name, None) for name in ("prompt_tokens", "completion_tokens")}
-        reply = {
-            "text": (message.content or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
-            "finish_reason": "refusal" if message.refusal else str(choice.finish_reason or "stop"),
-            "usage": {name: count for name, count in counts.items() if type(count) is int},
-            "model": str(completion.model or request["model"]),  # as the endpoint names it: an answer from another model stays visible
-            "fingerprint": completion.system_fingerprint and str(completion.system_fingerprint),
-        }
-        self._budget.end(self.model, reply["usage"])
-        if message.refusal:
-            reply["refusal"] = str(message.refusal)
-        source = {"host": urlsplit(self.base_url or str(client.base_url)).hostname, "openai": openai.__version__,
-                  "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        return {"request": request, "draw": draw, "reply": reply, "source": source if not self._transport else {"host": SIMULATED}}
-
-    def _loop(self) -> "_Loop":
-        """The client and its limits for the running event loop: a client cannot serve two."""
-        loop = asyncio.get_running_loop()
-        for closed in [each for each in self._loops if each.is_closed()]:
-            del self._loops[closed]
-        if loop not in self._loops:
-            self._loops[loop] = _Loop(asyncio.Semaphore(self.in_flight))
-        return self._loops[loop]
-
-    def _client(self):
-        import openai
-
-        api_key = self._key() or ("unused" if self.base_url or self._transport else None)
-        if not api_key:
-            raise ModelError(f"no response of {self.model} is recorded for this request, and there is no endpoint to ask. "
-                             "Set OPENAI_API_KEY for OpenAI, or OPENAI_BASE_URL for any compatible server, or take the simulated model.")
-        url = "http://simulated/v1" if self._transport else self.base_url
-        if not re.fullmatch(r"[!-~]+", api_key):
-            raise self._error("cannot be asked: the API key has spaces or letters that no key has.")
-        if url and not re.fullmatch(r"https?://\S+", url):
-            raise self._error("cannot be asked: base_url is no web address like http://localhost:8000/v1.")
-        return openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=self._retries, timeout=self._timeout,
-                                  http_client=http_client(self._timeout, self.in_flight, self._transport))
-
-    def _key(self) -> str:
-        return (self._api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
-
-    def _error(self, said: str) -> ModelError:
-        """A ModelError that names model and host, and never holds the key, which servers like to repeat."""
-        host = SIMULATED if self._transport else re.sub(r"^\w+://([^/?]*@)?|\?.*", "", self.base_url or "api.openai.com")
-        said = said.replace(self._key(), "(the key)") if self._key() else said
-        return ModelError(f"{self.model} at {host} {said} What was answered before is kept.")
-
-    def _failed(self, error) -> ModelError:
-        """What the openai client raised after its retries, as one message: who, what, and what to do."""
-        status, cause = getattr(error, "status_code", None), error.__cause__ or error
-        if not status:
-            why = str(cause) or f"connection lost ({type(cause).__name__})"
-            return self._error(f"did not answer, asked {self._retries + 1} times at most: {why}. "
-                               "Nothing was recorded; check the address and the network, then run again.")
-        return self._error(f"answered {status}: {explain(error)}")
-
-
-class _Loop:
-    """What belongs to one event loop: the client (made at the first call), the limit, and the calls under way by key.
-
-    The client lives in an async generator, which asyncio closes when the loop ends or nobody holds it any more: then the
-    connections close too. So neither a script with `asyncio.run` nor a notebook has anything to close.
-    """
-
-    def __init__(self, free: asyncio.Semaphore):
-        self.free, self.under_way, self._client, self._open = free, {}, None, None
-
-    async def client(self, make):
-        if not self._client:
-            self._open = _opened(make())
-            self._client = await anext(self._open)
-        return self._client
-
-
-async def _opened(client):
-    async with client:
-        yield client
+    def _fits(self, messages: list[dict]) -> None:
+        """ModelError where a prompt is surely longer than the model's window; it tells the size of each part."""
+        most = self.window or window(self.model)
+        sizes = [len(str(message.get("content")).encode()) for message in messages]
+        if most and sum(sizes) > most * LETTERS:
+            parts = [(f"the {message.get('role')} message", size) for message, size in zip(messages, sizes)]
+            for message in messages:
+                parts += [(label, len(text.encode())) for _, label, text in
+                          re.findall(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", str(message.get("content")), re.DOTALL | re.MULTILINE)]
+            largest = ", ".join(f"{label} {size:,}" for label, size in sorted(parts, key=lambda part: -part[1])[:8])
+            raise ModelError(f"this prompt has {sum(sizes):,} bytes, and the window of {self.model} is {most:,} tokens: it was not sent. "
+                             f"Its largest parts, in bytes: {largest}. Shorten one of them, or take a model with a larger window.")
 
 
 def _reply(name: str, entry: dict, recorded: bool, shared: bool = False) -> Reply:

@@ -138,7 +138,19 @@ def test_an_answer_that_all_waiters_left_is_kept(script, cache):
     asyncio.run(story())
 
 
-def test_of_two_processes_asking_at_one_time_both_use_the_answer_that_was_stored_first(tmp_path):
+def test_two_caches_of_one_folder_make_one_call_for_one_request(tmp_path):
+    caches, said = [ResponseCache(tmp_path / "shared") for _ in range(2)], Script("Four.")
+
+    async def story():
+        return [reply.recorded for reply in await asyncio.gather(*(said.llm(cache=each).chat(MESSAGES) for each in caches))]
+
+    assert sorted(asyncio.run(story())) == [False, True] and len(said.asked) == 1
+    for each in caches:
+        each.close()
+
+
+def test_where_processes_cannot_see_one_another_the_answer_that_was_stored_first_counts_for_all(tmp_path, monkeypatch):
+    monkeypatch.setattr("semback.claims.Claims.claim", lambda self, key: True)  # as on Windows
     caches = [ResponseCache(tmp_path / "shared") for _ in range(2)]
 
     async def story():

@@ -1,0 +1,166 @@
+"""How many requests are in flight, and how many go out a minute: found out from the endpoint, which seldom says what it takes.
+
+The number in flight grows by one each millisecond, until a request is refused (429 or 503) or the most that is wanted is reached.
+A refusal sets it to what the endpoint has shown it takes, and nobody sends before one of those requests is answered, or the wait is
+over that the endpoint asks for. From then on it grows by one now and then. A round of answers that is much slower than the fastest
+round takes a quarter away, and is given it back if that did not help. This is TCP's additive increase and multiplicative decrease
+(Jacobson, SIGCOMM 1988), made exact for endpoints that limit the number in flight.
+"""
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+FIRST, SPACING = 4, 0.001  # requests that go out at once; seconds between those after them, until there is a refusal
+PATIENCE = 16  # rounds after a refusal until one more is tried; halved each time that this goes well
+WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds without sending where everything is refused: at first, then doubled; the openai client's own
+SLOW, KEPT = 2.0, 0.75  # how many times slower than the fastest a round is, to leave this share of the number in flight
+
+
+@dataclass
+class Slot:
+    """One request's place: when it was sent, and what became of it."""
+
+    sent: float
+    answered: bool = False
+    late: bool = False  # it was given up
+    refused: float | None = None  # seconds to wait, as the endpoint asks; 0 where it says only no
+    tokens: float = 0.0  # beyond those that were counted before
+
+
+class Pace:
+    """The places for requests to one endpoint, in one event loop.
+
+    Parameters
+    ----------
+    most: requests in flight at one time, at most.
+    requests_per_minute, tokens_per_minute: more limits; None is none. Requests never exceed theirs in any 60 seconds. The tokens of
+        replies are known only when these have come: the requests after them wait for it.
+    """
+
+    def __init__(self, most: int, requests_per_minute: float | None = None, tokens_per_minute: float | None = None):
+        self.most, self.limit, self.busy = most, min(FIRST, most), 0
+        self._requests = requests_per_minute and _Bucket(requests_per_minute)
+        self._tokens = tokens_per_minute and _Bucket(tokens_per_minute)
+        self._owed = 0.0  # tokens of replies that nobody has waited for
+        self._waiting: deque[asyncio.Future] = deque()
+        self._timer = None
+        self._opening = True  # whether nothing was refused yet
+        self._pause, self._asked_for = 0.0, 0.0  # until when nobody sends, and until when because the endpoint asked for it
+        self._changed, self.waves = 0.0, 0  # when the limit fell last; how often everything was refused, with no answer between
+        self._answers, self._seconds, self._rounds, self._patience = 0, 0.0, 0, 1
+        self._fastest, self._cut = None, None  # mean seconds of the fastest round; (limit, mean seconds) before slowness took some
+
+    @asynccontextmanager
+    async def slot(self, tokens: float):
+        """A place for one request with so many tokens; whoever has it notes in the Slot what became of it."""
+        if self._tokens:
+            owed, self._owed = self._owed, 0.0
+            await self._tokens.take(tokens + owed)
+        if self._requests:
+            await self._requests.take(1)
+        await self._enter()
+        slot = Slot(_now())
+        try:
+            yield slot
+        finally:
+            self._leave(slot)
+
+    async def _enter(self) -> None:
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        self._admit()
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():  # it had been given a place
+                self.busy -= 1
+                self._admit()
+            raise
+
+    def _admit(self) -> None:
+        """Give places to those who wait, as long as there are some; else look again when there may be."""
+        now = _now()
+        while self._waiting and self.busy < self.limit and now >= self._pause:
+            if not (place := self._waiting.popleft()).done():
+                self.busy += 1
+                place.set_result(None)
+        if self._waiting and not self._timer:
+            growing = self._opening and self.limit < self.most
+            if (at := self._pause if now < self._pause else now + SPACING if growing else None):
+                self._timer = asyncio.get_running_loop().call_at(at, self._look_again, now)
+
+    def _look_again(self, before: float) -> None:
+        self._timer = None
+        if self._opening:  # a busy event loop comes late
+            self.limit = min(self.most, self.limit + max(1, int((_now() - before) / SPACING)))
+        self._admit()
+
+    def _leave(self, slot: Slot) -> None:
+        self.busy -= 1
+        self._owed += slot.tokens
+        now = _now()
+        if slot.refused is not None:
+            self._refuse(slot, now)
+        elif slot.late and slot.sent >= self._changed:
+            self._fall(max(1, self.limit // 2), now)
+        elif slot.answered:
+            self.waves, self._pause = 0, self._asked_for
+            if self._waiting and slot.sent >= self._changed:  # it was sent with as many others as may be
+                self._answers, self._seconds = self._answers + 1, self._seconds + now - slot.sent
+                if self._answers >= self.limit:
+                    self._end_round(self._seconds / self._answers)
+        self._admit()
+
+    def _refuse(self, slot: Slot, now: float) -> None:
+        if slot.sent >= self._changed:  # not one of several that were sent together
+            self.waves += 1
+        self._opening, self._patience, self._cut = False, PATIENCE, None
+        self._fall(max(1, min(self.limit, self.busy)), now)
+        if slot.refused:
+            self._asked_for = max(self._asked_for, now + slot.refused)
+        self._pause = max(self._asked_for, now + min(LONGEST_WAIT, WAIT * 2 ** max(0, self.waves - 1)))
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fall(self, limit: int, now: float) -> None:
+        self.limit, self._changed = limit, now
+        self._answers, self._seconds, self._rounds = 0, 0.0, 0
+
+    def _end_round(self, mean: float) -> None:
+        """After as many answers as may be in flight, which took so many seconds each."""
+        self._answers, self._seconds, self._rounds = 0, 0.0, self._rounds + 1
+        if self._cut:
+            before, slow = self._cut
+            self._cut = None
+            if mean > slow * (1 + KEPT) / 2:  # fewer in flight are not answered sooner: this is how long it takes now
+                self.limit, self._fastest = before, mean
+        elif self._fastest and mean > SLOW * self._fastest:
+            self._cut = self.limit, mean
+            self._fall(max(1, int(self.limit * KEPT)), _now())
+        else:
+            self._fastest = min(self._fastest or mean, mean)
+            if self.limit < self.most and self._rounds >= self._patience:
+                self.limit, self._rounds, self._patience = self.limit + 1, 0, max(1, self._patience // 2)
+
+
+class _Bucket:
+    """A limit for each minute: a tenth of it may go out at once, and the rest evenly, so that no 60 seconds have more."""
+
+    def __init__(self, limit: float):
+        from aiolimiter import AsyncLimiter
+
+        self.burst = max(1.0, limit / 10)
+        rate = max(limit - self.burst, limit / 2) / 60  # each second
+        self._limiter = AsyncLimiter(self.burst, self.burst / rate)
+
+    async def take(self, amount: float) -> None:
+        while amount > 0:
+            await self._limiter.acquire(piece := min(amount, self.burst))
+            amount -= piece
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
