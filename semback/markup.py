@@ -1,0 +1,81 @@
+"""Pieces of HTML that show.py is made of: folded texts, tables, and graphs whose nodes can be read.
+
+Looks are attributes of the elements, and what is under a graph is `details` and tables, so that a static copy which keeps
+neither style sheets nor scripts nor drawings can still be read. There are no ids: any number of these stand on one page.
+"""
+
+from html import escape
+
+from .drawing import graph_svg
+from .graph import Graph
+
+LONG, TIP = 400, 300  # characters: a text that is longer is folded, a tip that is longer is cut
+_CELL = "text-align:left;vertical-align:top;white-space:pre-wrap;padding:3px 8px;border-bottom:1px solid #8886"
+
+# On a click on a node: show its text below and hide the others'; on a click beside the nodes: show all of them, closed.
+_READ = """
+const node = event.target.closest('[data-node]'), list = this.nextElementSibling;
+if (node) list.open = true;
+list.querySelectorAll('details[data-node]').forEach(text => {
+  text.open = !!node && text.dataset.node === node.dataset.node;
+  text.style.display = node && !text.open ? 'none' : '';
+});
+this.querySelectorAll('[data-node]').forEach(each => {
+  const box = each.querySelector('rect').style;
+  box.stroke = each === node ? '#d55e00' : '';
+  box.strokeWidth = each === node ? '3.5' : '';
+});"""
+_KEY = "if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); this.onclick(event); }"
+
+
+def text(value, length: int = LONG) -> str:
+    """The text, escaped; if it is longer than so many characters, its beginning, which unfolds to all of it."""
+    value = said(value)
+    if len(value) <= length:
+        return escape(value)
+    return fold(f"{escape(cut(value, 100))} ({len(value):,} characters)", f'<div style="white-space:pre-wrap">{escape(value)}</div>')
+
+
+def said(value) -> str:
+    """The value as text; None is what was not said."""
+    return "(nothing)" if value is None else str(value)
+
+
+def cut(value, length: int) -> str:
+    """The beginning of a text on one line, with … where something is left out."""
+    line = " ".join(said(value).split())
+    return line if len(line) <= length else line[:length - 1].rstrip() + "…"
+
+
+def fold(summary: str, inside: str, attributes: str = "") -> str:
+    """HTML that unfolds under a line of HTML."""
+    return f"<details{attributes}><summary style='cursor:pointer'>{summary}</summary>{inside}</details>"
+
+
+def table(head, rows) -> str:
+    """A table of plain texts; long ones are folded."""
+    lines = [[f'<th style="{_CELL}">{escape(cell)}</th>' for cell in head]] if head else []
+    lines += [[f'<td style="{_CELL}">{text(cell)}</td>' for cell in row] for row in rows]
+    body = "".join(f"<tr>{''.join(line)}</tr>" for line in lines)
+    return f'<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0">{body}</table></div>'
+
+
+def scrolled(drawing: str, attributes: str = "") -> str:
+    """A drawing at its own size; what is wider than the page scrolls."""
+    return f'<div style="overflow-x:auto"{attributes}>{drawing}</div>'
+
+
+def graph_html(graph: Graph, line: dict[str, object], rows: dict[str, list[tuple]], summary: str | None = None) -> str:
+    """The graph, and a text for each node under it; a click on a node shows its text alone, one beside the nodes all of them.
+
+    Parameters
+    ----------
+    line: {node: what is said about it in short}, next to its name and when the pointer rests on it.
+    rows: {node: (label, text) pairs}, what is read when it is unfolded.
+    summary: what stands over the texts where all of them are folded into one.
+    """
+    drawn = graph_svg(graph, {name: cut(line[name], TIP) for name in graph.order})
+    texts = "".join(fold(f"<b>{escape(name)}</b> {escape(cut(line[name], 90))}", table((), rows[name]), f' data-node="{number}"')
+                    for number, name in enumerate(graph.order))
+    return (scrolled(drawn, f' onclick="{escape(_READ)}" onkeydown="{escape(_KEY)}"')
+            + (f"<div>{texts}</div>" if summary is None else fold(escape(summary), texts)))
