@@ -103,8 +103,10 @@ def _rejected(x, y):
 
 
 def _svg(width, height, body):
+    """An SVG that keeps its size: Jupyter would shrink it to the page."""
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" '
-            f'font-family="DejaVu Sans,Verdana,sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>{body}</svg>')
+            f'style="max-width:none;height:{height:.0f}px" font-family="DejaVu Sans,Verdana,sans-serif" font-size="12">'
+            f'<rect width="100%" height="100%" fill="#fff"/>{body}</svg>')
 
 
 # The columns of a graph. A place is (name, column): the node where the column is its own, and its lane in those after it.

@@ -9,7 +9,7 @@ from html import escape
 from .drawing import graph_svg
 from .graph import Graph
 
-LONG, TIP = 400, 300  # characters: a text that is longer is folded, a tip that is longer is cut
+LONG, TIP, FEW = 400, 300, 12  # characters of a text that is not folded, of a tip that is not cut; rows that are not folded
 _CELL = "text-align:left;vertical-align:top;white-space:pre-wrap;padding:3px 8px;border-bottom:1px solid #8886"
 
 # On a click on a node: show its text below and hide the others'; on a click beside the nodes: show all of them, closed.
@@ -52,10 +52,20 @@ def fold(summary: str, inside: str, attributes: str = "") -> str:
     return f"<details{attributes}><summary style='cursor:pointer'>{summary}</summary>{inside}</details>"
 
 
-def table(head, rows) -> str:
-    """A table of plain texts; long ones are folded."""
-    lines = [[f'<th style="{_CELL}">{escape(cell)}</th>' for cell in head]] if head else []
-    lines += [[f'<td style="{_CELL}">{text(cell)}</td>' for cell in row] for row in rows]
+def table(head, rows, name: str, few: int = FEW) -> str:
+    """A table of plain texts, nothing where there are no rows; more than a few rows are folded under its name."""
+    cells = [[f'<td style="{_CELL}">{text(cell)}</td>' for cell in row] for row in rows]
+    made = _table([[f'<th style="{_CELL}">{escape(cell)}</th>' for cell in head], *cells]) if cells else ""
+    return made if len(cells) <= few else fold(f"{escape(name)} ({len(cells)} rows)", made)
+
+
+def entries(rows) -> str:
+    """Texts with a label each, as a table."""
+    label = _CELL.replace("pre-wrap", "nowrap")
+    return _table([[f'<td style="{label}">{escape(name)}</td>', f'<td style="{_CELL}">{text(value)}</td>'] for name, value in rows])
+
+
+def _table(lines):
     body = "".join(f"<tr>{''.join(line)}</tr>" for line in lines)
     return f'<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0">{body}</table></div>'
 
@@ -65,17 +75,17 @@ def scrolled(drawing: str, attributes: str = "") -> str:
     return f'<div style="overflow-x:auto"{attributes}>{drawing}</div>'
 
 
-def graph_html(graph: Graph, line: dict[str, object], rows: dict[str, list[tuple]], summary: str | None = None) -> str:
+def graph_html(graph: Graph, line: dict[str, object], rows: dict[str, list[tuple]], name: str, few: int = FEW) -> str:
     """The graph, and a text for each node under it; a click on a node shows its text alone, one beside the nodes all of them.
 
     Parameters
     ----------
     line: {node: what is said about it in short}, next to its name and when the pointer rests on it.
     rows: {node: (label, text) pairs}, what is read when it is unfolded.
-    summary: what stands over the texts where all of them are folded into one.
+    name, few: the texts of more than a few nodes are folded under this name.
     """
-    drawn = graph_svg(graph, {name: cut(line[name], TIP) for name in graph.order})
-    texts = "".join(fold(f"<b>{escape(name)}</b> {escape(cut(line[name], 90))}", table((), rows[name]), f' data-node="{number}"')
-                    for number, name in enumerate(graph.order))
+    drawn = graph_svg(graph, {node: cut(line[node], TIP) for node in graph.order})
+    texts = "".join(fold(f"<b>{escape(node)}</b> {escape(cut(line[node], 90))}", entries(rows[node]), f' data-node="{number}"')
+                    for number, node in enumerate(graph.order))
     return (scrolled(drawn, f' onclick="{escape(_READ)}" onkeydown="{escape(_KEY)}"')
-            + (f"<div>{texts}</div>" if summary is None else fold(escape(summary), texts)))
+            + (f"<div>{texts}</div>" if len(graph.order) <= few else fold(escape(name), texts)))

@@ -10,13 +10,12 @@ from html import escape
 from .diff import Diff, marked
 from .drawing import run_svg, simulated
 from .graph import Graph
-from .markup import LONG, fold, graph_html, said, scrolled, table
+from .markup import FEW, LONG, entries, fold, graph_html, said, scrolled, table
 from .propagate import Gradients, Trace
 from .run import Run, Scores, Step
 from .tally import SIMULATED
 from .tasks import Task
 
-FEW = 12  # rows of a table that is not folded, different answers that are counted
 _SIMULATED = "simulated: these numbers say nothing about real models"
 _MARKS = {"-": ('<del style="background:#d55e0033">', "</del>"), "+": ('<ins style="background:#009e7333">', "</ins>")}
 
@@ -26,21 +25,28 @@ _MARKS = {"-": ('<del style="background:#d55e0033">', "</del>"), "+": ('<ins sty
 def graph_text(graph: Graph) -> str:
     """One line a node: its name, whether it is trained, and where its inputs come from."""
     wide = max(map(len, graph.order))
-    lines = [f"Graph with {_many(len(graph.order), 'node')}, answer node {graph.answer!r}"]
+    lines = [f"Graph with {_size(graph)}, answer node {graph.answer!r}"]
     for name in graph.order:
         trained = "trainable" if graph[name].trainable else "fixed    "
         lines.append(f"  {name:<{wide}}  {trained}  <- {_inputs(graph, name)}")
     return "\n".join(lines)
 
 
-def drawn(graph: Graph) -> str:
+def graph_drawn(graph: Graph) -> str:
     """The graph, its nodes' instructions folded under it."""
     rows = {name: [("inputs", _inputs(graph, name)), ("instruction", graph[name].instruction),
                    *([("form", graph[name].form)] if graph[name].form else []),
-                   ("trained", "yes" if graph[name].trainable else "no")] for name in graph.order}
-    fixed = sum(not graph[name].trainable for name in graph.order)
-    summary = f"{_many(len(graph.order), 'node')}{f', {fixed} of them fixed (dashed)' if fixed else ''}: instructions"
-    return graph_html(graph, {name: graph[name].instruction for name in graph.order}, rows, summary)
+                   ("training", "trainable" if graph[name].trainable else "fixed")] for name in graph.order}
+    return graph_html(graph, _instructions(graph), rows, f"instructions of {_size(graph)}", few=0)
+
+
+def _size(graph):
+    fixed = sum(not node.trainable for node in graph.nodes)
+    return f"{len(graph.nodes)} node{'s' * (len(graph.nodes) > 1)}" + (f", {fixed} of them fixed" if fixed else "")
+
+
+def _instructions(graph):
+    return {node.name: node.instruction if node.trainable else f"(fixed) {node.instruction}" for node in graph.nodes}
 
 
 def _inputs(graph, name):
@@ -59,7 +65,7 @@ def trace_html(trace: Trace) -> str:
     """The question and the graph; each node's inputs and value."""
     rows = {name: [*_given(trace, name), ("instruction", trace.graph[name].instruction), ("value", trace.values[name])]
             for name in trace.graph.order}
-    return table((), [("question", trace.question)]) + graph_html(trace.graph, trace.values, rows)
+    return entries([("question", trace.question)]) + graph_html(trace.graph, trace.values, rows, f"values of {_size(trace.graph)}")
 
 
 def _given(trace, name):
@@ -82,7 +88,7 @@ def gradients_html(gradients: Gradients) -> str:
     rows = {name: [("value", trace.values[name]), ("gradient", line[name]),
                    *((f"told by {source}", heard) for source, target, heard in messages if target == name),
                    *((f"told {target}", heard) for source, target, heard in gradients.messages if source == name)] for name in graph.order}
-    return graph_html(graph, line, rows) + _table_or_fold("Who told whom what", ("from", "to", "gradient"), messages)
+    return graph_html(graph, line, rows, f"gradients of {_size(graph)}") + table(("from", "to", "gradient"), messages, "who told whom what")
 
 
 # Scores, Step and Run
@@ -100,8 +106,7 @@ def scores_html(scores: Scores) -> str:
     """The same, and the first wrong answers, folded."""
     wrong = [row for row in scores.rows if not row.correct]
     rows = [(row.id, "(unreadable)" if row.answer is None else row.answer, row.reply) for row in wrong[:5]]
-    first = "the wrong answers" if len(wrong) <= 5 else f"the first 5 of {len(wrong)} wrong answers"
-    return escape(scores_text(scores)) + (fold(first, table(("example", "answer", "reply"), rows)) if wrong else "")
+    return escape(scores_text(scores)) + table(("example", "answer", "reply"), rows, f"the first of {len(wrong)} wrong answers", few=0)
 
 
 def step_text(step: Step) -> str:
@@ -111,12 +116,12 @@ def step_text(step: Step) -> str:
 
 def step_html(step: Step) -> str:
     """The same, with the graph that was tried: each node's instruction and the gradients it came from."""
-    graph, told = step.candidate, _told(step)
+    graph = step.candidate
     rows = {name: [("instruction", graph[name].instruction), *([("kept", step.kept[name])] if name in step.kept else []),
                    *((f"gradient, {each}", heard[name]) for each, heard in step.gradients.items() if name in heard)]
             for name in graph.order}
-    return (f"<p>{escape(_from(step))}</p>" + graph_html(graph, {name: graph[name].instruction for name in graph.order}, rows)
-            + (_table_or_fold("Who told whom what", ("example", "from", "to", "gradient"), told) if told else ""))
+    return (f"<p>{escape(_from(step))}</p>" + graph_html(graph, _instructions(graph), rows, f"instructions and gradients of {_size(graph)}")
+            + table(("example", "from", "to", "gradient"), _told(step), "who told whom what"))
 
 
 def _from(step):
@@ -140,12 +145,10 @@ def run_html(run: Run) -> str:
     """The same, as a curve and tables, with the replies that could not be read."""
     steps = [(n, _went(step, n), ", ".join(step.examples)) for n, step in enumerate(run.steps)]
     unread = sorted(((f["phase"], f["node"], f["problem"], f["reply"]) for f in run.tally.failures), key=str)
-    made = f"<p>{escape(_headline(run))}</p>{scrolled(run_svg(run))}"
-    made += _table_or_fold("Steps", ("step", "training examples", "from"), steps)
-    made += table(("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost"), _costs(run)) if run.tally.counts else ""
-    if unread:
-        made += fold(f"not readable: {_many(len(unread), 'reply', 'replies')}", table(("phase", "node", "problem", "reply"), unread))
-    return made + (f"<p>{_SIMULATED}</p>" if simulated(run) else "")
+    return (f"<p>{escape(_headline(run))}</p>{scrolled(run_svg(run))}" + table(("step", "training examples", "from"), steps, "steps")
+            + table(("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost"), _costs(run), "costs")
+            + table(("phase", "node", "problem", "reply"), unread, "replies that could not be read", few=0)
+            + (f"<p>{_SIMULATED}</p>" if simulated(run) else ""))
 
 
 def _headline(run):
@@ -202,8 +205,8 @@ def task_text(task: Task) -> str:
 def task_html(task: Task) -> str:
     """The same, with the graph drawn."""
     return (f"<p><b>{escape(task.name)}</b>: {_sizes(task)}; the first training examples:</p>"
-            + table(("id", "question", "answer"), [(e.id, e.question, e.answer) for e in task.train[:3]])
-            + (table(("right answer", "in training", "in test"), answers) if (answers := _answers(task)) else "") + drawn(task.graph))
+            + table(("id", "question", "answer"), [(e.id, e.question, e.answer) for e in task.train[:3]], "examples")
+            + table(("right answer", "in training", "in test"), _answers(task), "answers") + graph_drawn(task.graph))
 
 
 def _sizes(task):
@@ -218,22 +221,13 @@ def _answers(task):
     return [(answer, train[answer], test[answer]) for answer, _ in both.most_common()] if len(both) <= FEW else []
 
 
-def _many(count, one, more=None):
-    return f"{count} {one if count == 1 else more or one + 's'}"
-
-
-def _table_or_fold(summary, head, rows):
-    made = table(head, rows)
-    return made if len(rows) <= FEW else fold(f"{summary}: {len(rows)} rows", made)
-
-
 def _plain(html):
     """The function's HTML, in which no dollar sign starts a formula: Jupyter would typeset two prices in a question."""
     return lambda thing: f'<div class="tex2jax_ignore mathjax_ignore">{html(thing)}</div>'
 
 
 for _kind, _as_text, _as_html in (
-        (Graph, graph_text, drawn), (Trace, trace_text, trace_html), (Gradients, gradients_text, gradients_html),
+        (Graph, graph_text, graph_drawn), (Trace, trace_text, trace_html), (Gradients, gradients_text, gradients_html),
         (Scores, scores_text, scores_html), (Run, run_text, run_html), (Step, step_text, step_html), (Task, task_text, task_html),
         (Diff, diff_text, diff_html)):
     _kind.__repr__ = _as_text
