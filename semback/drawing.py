@@ -32,34 +32,34 @@ def graph_svg(graph: Graph, tips: dict[str, str] | None = None) -> str:
     columns = _ordered(columns, links)
     y = _heights(columns, links, column)
     top = min(y.values()) - ROOM / 2
-    y = {place: height - top for place, height in y.items()}
-    left, wide, x = [], [], 10.0
+    y = {place: round(height - top) for place, height in y.items()}
+    left, wide, x = [], [], 10
     for i, places in enumerate(columns):
         left.append(x)
-        wide.append(max(_width(_short(name)) for name, at in places if column[name] == at) + 20)
-        steepest = max((abs(y[a] - y[b]) for a, b in links[i]), default=0) if i < len(links) else 0
-        x += wide[-1] + min(max(40, steepest * 0.35), 110)
+        wide.append(round(max(_width(_short(name)) for name, at in places if column[name] == at)) + 20)
+        steepest = max((abs(y[a] - y[b]) for a, b in (*links, ())[i]), default=0)
+        x += wide[-1] + min(max(40, steepest // 3), 110)
     edges = []
     for i, pairs in enumerate(links):
         for a, b in pairs:
             x0, x1, lane = left[i] + wide[i], left[i + 1], b[0] == a[0]
-            end = f"H{x1 + wide[i + 1]:.1f}" if lane else ""  # on through the next column
-            middle, x1 = (x0 + x1) / 2, x1 if lane else x1 - 4
-            edges.append(f"M{x0:.1f} {y[a]:.1f}C{middle:.1f} {y[a]:.1f} {middle:.1f} {y[b]:.1f} {x1:.1f} {y[b]:.1f}{end}")
+            end = f"H{x1 + wide[i + 1]}" if lane else ""  # on through the next column
+            middle, x1 = (x0 + x1) // 2, x1 if lane else x1 - 4
+            edges.append(f"M{x0} {y[a]}C{middle} {y[a]} {middle} {y[b]} {x1} {y[b]}{end}")
     boxes = []
     for number, name in enumerate(graph.order):
         i, high = column[name], y[name, column[name]]
         tip = graph[name].instruction if tips is None else tips.get(name, "")
         look = f'fill="{PALE}"' if graph[name].trainable else 'fill="#fff" stroke-dasharray="4 3"'
         look += f' stroke="{BLUE}" stroke-width="2.5"' if name == graph.answer else f' stroke="{INK}"'
-        arrow = f'<path d="M{left[i] - 7:.1f} {high - 3.5:.1f}l7 3.5l-7 3.5z" fill="{INK}"/>' if graph[name].inputs else ""
+        arrow = f'<path d="M{left[i] - 7} {high - 3.5}l7 3.5l-7 3.5z" fill="{INK}"/>' if graph[name].inputs else ""
         boxes.append(
             f'<g data-node="{number}" tabindex="0" role="button" data-lm-suppress-shortcuts="true" style="cursor:pointer">'
-            f'<title>{escape(f"{name}: {tip}")}</title>{arrow}<rect x="{left[i]:.1f}" y="{high - HIGH / 2:.1f}" width="{wide[i]:.1f}" '
-            f'height="{HIGH}" rx="6" {look}/><text x="{left[i] + wide[i] / 2:.1f}" y="{high + 4:.1f}" text-anchor="middle" fill="#111">'
+            f'<title>{escape(f"{name}: {tip}")}</title>{arrow}<rect x="{left[i]}" y="{high - HIGH // 2}" width="{wide[i]}" '
+            f'height="{HIGH}" rx="6" {look}/><text x="{left[i] + wide[i] // 2}" y="{high + 4}" text-anchor="middle" fill="#111">'
             f'{escape(_short(name))}</text></g>')
     paths = f'<path d="{"".join(edges)}" fill="none" stroke="{GREY}"/>' if edges else ""
-    return _svg(left[-1] + wide[-1] + 10, max(y.values()) + ROOM / 2, paths + "".join(boxes))
+    return _svg(left[-1] + wide[-1] + 10, max(y.values()) + ROOM // 2, paths + "".join(boxes))
 
 
 def run_svg(run: Run) -> str:
