@@ -44,7 +44,8 @@ def marked(mark: str, text: str, marks=None) -> str:
 def _pieces(old: str, new: str):
     """(mark, text) of what stayed, went and came. A word is taken with the white space before it."""
     a, b = (re.findall(r"\s*\S+|\s+", text) for text in (old, new))
-    same = [(0, 0, 0), *SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()]
+    matcher = SequenceMatcher(None, a, b, autojunk=len(b) > 2000)  # without it, time grows with the square of the length
+    same = [(0, 0, 0), *matcher.get_matching_blocks()]
     # Fewer words than were changed before and after them are there by chance: as part of the change they are read more easily.
     changed = [max(i - (i0 + size), j - (j0 + size)) for (i0, j0, size), (i, j, _) in zip(same, same[1:])]
     went = came = 0

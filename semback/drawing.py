@@ -6,8 +6,8 @@ crossings among some barycentre sweeps; heights follow the neighbours as closely
 """
 
 import unicodedata
+from bisect import bisect_right, insort
 from html import escape
-from statistics import fmean
 
 from .graph import Graph
 from .run import Run
@@ -147,7 +147,7 @@ def _ordered(columns, links):
         near = after if sweep % 2 else before
         for i in reversed(range(len(columns))) if sweep % 2 else range(len(columns)):
             row = _rows(columns)
-            columns[i].sort(key=lambda place: fmean(row[other] for other in near[place]) if near.get(place) else row[place])
+            columns[i].sort(key=lambda place: _mean([row[other] for other in near[place]]) if near.get(place) else row[place])
         if (crossings := _crossings(columns, links)) < fewest:
             best, fewest = [list(places) for places in columns], crossings
     return best
@@ -162,7 +162,7 @@ def _heights(columns, links, column):
             room = [ROOM if column[name] == i else LANE for name, i in places]
             offsets = [sum(room[:n]) + room[n] / 2 for n in range(len(room))]
             near = ([y[other] for other in before.get(place, []) + after.get(place, [])] for place in places)
-            wanted = [fmean(heights or [y[place]]) for heights, place in zip(near, places)]
+            wanted = [_mean(heights or [y[place]]) for heights, place in zip(near, places)]
             y |= zip(places, _spread(wanted, offsets))
     return y
 
@@ -188,6 +188,10 @@ def _neighbours(links):
     return before, after
 
 
+def _mean(numbers):
+    return sum(numbers) / len(numbers)
+
+
 def _rows(columns):
     return {place: row - (len(places) - 1) / 2 for places in columns for row, place in enumerate(places)}
 
@@ -197,7 +201,10 @@ def _crossings(columns, links):
     total = 0
     for pairs in links:
         ends = [end for _, end in sorted((row[a], row[b]) for a, b in pairs)]
-        total += sum(later < end for n, end in enumerate(ends) for later in ends[n + 1:])
+        above = []
+        for end in ends:
+            total += len(above) - bisect_right(above, end)
+            insort(above, end)
     return total
 
 

@@ -13,7 +13,7 @@ LONG, TIP, FEW = 400, 300, 12  # characters of a text that is not folded, of a t
 _CELL = "text-align:left;vertical-align:top;white-space:pre-wrap;padding:3px 8px;border-bottom:1px solid #8886"
 
 # On a click on a node: show its text below and hide the others'; on a click beside the nodes: show all of them, closed.
-_READ = """
+_READ = " ".join("""
 const node = event.target.closest('[data-node]'), list = this.nextElementSibling;
 if (node) list.open = true;
 list.querySelectorAll('details[data-node]').forEach(text => {
@@ -24,14 +24,14 @@ this.querySelectorAll('[data-node]').forEach(each => {
   const box = each.querySelector('rect').style;
   box.stroke = each === node ? '#d55e00' : '';
   box.strokeWidth = each === node ? '3.5' : '';
-});"""
+});""".split())
 _KEY = "if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); this.onclick(event); }"
 
 
-def text(value, length: int = LONG) -> str:
-    """The text, escaped; if it is longer than so many characters, its beginning, which unfolds to all of it."""
+def text(value) -> str:
+    """The text, escaped; if it is long, its beginning, which unfolds to all of it."""
     value = said(value)
-    if len(value) <= length:
+    if len(value) <= LONG:
         return escape(value)
     return fold(f"{escape(cut(value, 100))} ({len(value):,} characters)", f'<div style="white-space:pre-wrap">{escape(value)}</div>')
 
@@ -49,7 +49,7 @@ def cut(value, length: int) -> str:
 
 def fold(summary: str, inside: str, attributes: str = "") -> str:
     """HTML that unfolds under a line of HTML."""
-    return f"<details{attributes}><summary style='cursor:pointer'>{summary}</summary>{inside}</details>"
+    return f'<details{attributes}><summary style="cursor:pointer">{summary}</summary>{inside}</details>'
 
 
 def table(head, rows, name: str, few: int = FEW) -> str:
@@ -87,5 +87,5 @@ def graph_html(graph: Graph, line: dict[str, object], rows: dict[str, list[tuple
     drawn = graph_svg(graph, {node: cut(line[node], TIP) for node in graph.order})
     texts = "".join(fold(f"<b>{escape(node)}</b> {escape(cut(line[node], 90))}", entries(rows[node]), f' data-node="{number}"')
                     for number, node in enumerate(graph.order))
-    return (scrolled(drawn, f' onclick="{escape(_READ)}" onkeydown="{escape(_KEY)}"')
+    return (scrolled(drawn, f' onclick="{escape(_READ, quote=False)}" onkeydown="{escape(_KEY, quote=False)}"')
             + (f"<div>{texts}</div>" if len(graph.order) <= few else fold(escape(name), texts)))
