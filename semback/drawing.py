@@ -8,6 +8,7 @@ crossings among some barycentre sweeps; heights follow the neighbours as closely
 import unicodedata
 from bisect import bisect_right, insort
 from html import escape
+from typing import NamedTuple
 
 from .graph import Graph
 from .run import Run
@@ -18,15 +19,17 @@ HIGH, ROOM, LANE, LABEL = 28, 40, 16, 150  # pixels: a node's height, its height
 SWEEPS = 12
 
 
-def graph_svg(graph: Graph, tips: dict[str, str] | None = None) -> str:
-    """The graph as SVG: trainable nodes are blue, fixed ones dashed, the answer node has a thick outline.
+class Drawing(NamedTuple):
+    """An SVG of so many pixels, and where in it the nodes are: {name: (left, top, width, height)}."""
 
-    Parameters
-    ----------
-    tips: {node: text} to show when the pointer rests on a node; without it, the node's instruction.
+    svg: str
+    width: int
+    height: int
+    boxes: dict[str, tuple[int, int, int, int]]
 
-    Each node is a group with its number in `graph.order` as `data-node`, which the tab key can reach.
-    """
+
+def graph_drawing(graph: Graph) -> Drawing:
+    """The graph: trainable nodes are blue, fixed ones dashed, the answer node has a thick outline."""
     column = _columns(graph)
     columns, links = _lanes(graph, column)
     columns = _ordered(columns, links)
@@ -46,25 +49,22 @@ def graph_svg(graph: Graph, tips: dict[str, str] | None = None) -> str:
             end = f"H{x1 + wide[i + 1]}" if lane else ""  # on through the next column
             middle, x1 = (x0 + x1) // 2, x1 if lane else x1 - 4
             edges.append(f"M{x0} {y[a]}C{middle} {y[a]} {middle} {y[b]} {x1} {y[b]}{end}")
-    boxes = []
-    for number, name in enumerate(graph.order):
-        i, high = column[name], y[name, column[name]]
-        tip = graph[name].instruction if tips is None else tips.get(name, "")
+    boxes = {name: (left[i], y[name, i] - HIGH // 2, wide[i], HIGH) for name, i in column.items()}
+    parts = [f'<path d="{"".join(edges)}" fill="none" stroke="{GREY}"/>'] if edges else []
+    for name in graph.order:
+        x, top, width, _ = boxes[name]
         look = f'fill="{PALE}"' if graph[name].trainable else 'fill="#fff" stroke-dasharray="4 3"'
         look += f' stroke="{BLUE}" stroke-width="2.5"' if name == graph.answer else f' stroke="{INK}"'
-        arrow = f'<path d="M{left[i] - 7} {high - 3.5}l7 3.5l-7 3.5z" fill="{INK}"/>' if graph[name].inputs else ""
-        boxes.append(
-            f'<g data-node="{number}" tabindex="0" role="button" data-lm-suppress-shortcuts="true" style="cursor:pointer">'
-            f'<title>{escape(f"{name}: {tip}")}</title>{arrow}<rect x="{left[i]}" y="{high - HIGH // 2}" width="{wide[i]}" '
-            f'height="{HIGH}" rx="6" {look}/><text x="{left[i] + wide[i] // 2}" y="{high + 4}" text-anchor="middle" fill="#111">'
-            f'{escape(_short(name))}</text></g>')
-    paths = f'<path d="{"".join(edges)}" fill="none" stroke="{GREY}"/>' if edges else ""
-    return _svg(left[-1] + wide[-1] + 10, max(y.values()) + ROOM // 2, paths + "".join(boxes))
+        arrow = f'<path d="M{x - 7} {top + HIGH / 2 - 3.5}l7 3.5l-7 3.5z" fill="{INK}"/>' if graph[name].inputs else ""
+        label = f'<text x="{x + width // 2}" y="{top + HIGH // 2 + 4}" text-anchor="middle" fill="#111">{escape(_short(name))}</text>'
+        parts.append(f'<g><title>{escape(name)}</title>{arrow}<rect x="{x}" y="{top}" width="{width}" height="{HIGH}" rx="6" {look}/>'
+                     f'{label}</g>')
+    return _drawing(left[-1] + wide[-1] + 10, max(y.values()) + ROOM // 2, parts, boxes)
 
 
-def run_svg(run: Run) -> str:
+def run_drawing(run: Run) -> Drawing:
     """The accuracy on the training examples, step by step: a line for the graph, dots for accepted and crosses for rejected candidates."""
-    gap = min(60, max(18, 480 / max(1, len(run.steps) - 1)))
+    gap = min(60, max(18, 480 // max(1, len(run.steps) - 1)))
     left, right, top, bottom = 44, 44 + gap * (len(run.steps) - 1), 12, 132
     width = max(right + 20, 330)
     parts = [f'<path d="M{left} {y:.1f}H{right:.1f}" stroke="#ddd"/><text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end" fill="{INK}">'
@@ -86,7 +86,7 @@ def run_svg(run: Run) -> str:
                  f'<text x="{left + 158}" y="172">by step, on training</text></g>')
     if simulated(run):
         parts.insert(0, f'<text x="{(left + right) / 2:.1f}" y="86" text-anchor="middle" font-size="36" fill="#e4e4e4">simulated</text>')
-    return _svg(width, 182, "".join(parts))
+    return _drawing(width, 182, parts, {})
 
 
 def simulated(run: Run) -> bool:
@@ -102,11 +102,10 @@ def _rejected(x, y):
     return f'<path d="M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8" stroke="{VERMILLION}" stroke-width="2"/>'
 
 
-def _svg(width, height, body):
-    """An SVG that keeps its size: Jupyter would shrink it to the page."""
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" '
-            f'style="max-width:none;height:{height:.0f}px" font-family="DejaVu Sans,Verdana,sans-serif" font-size="12">'
-            f'<rect width="100%" height="100%" fill="#fff"/>{body}</svg>')
+def _drawing(width, height, parts, boxes):
+    return Drawing(f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+                   'font-family="DejaVu Sans,Verdana,sans-serif" font-size="12">'
+                   f'<rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>', width, height, boxes)
 
 
 # The columns of a graph. A place is (name, column): the node where the column is its own, and its lane in those after it.

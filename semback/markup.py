@@ -1,12 +1,14 @@
 """Pieces of HTML that show.py is made of: folded texts, tables, and graphs whose nodes can be read.
 
-Looks are attributes of the elements, and what is under a graph is `details` and tables, so that a static copy which keeps
-neither style sheets nor scripts nor drawings can still be read. There are no ids: any number of these stand on one page.
+Looks are attributes, drawings are images, and what stands under a graph is `details` and tables: a copy that keeps neither
+styles nor scripts, like a notebook that is not trusted yet, can still be read. (An SVG element would not do: where it is
+not allowed, its texts run into one another.) There are no ids, so any number of these may stand on one page.
 """
 
+from base64 import b64encode
 from html import escape
 
-from .drawing import graph_svg
+from .drawing import Drawing, graph_drawing
 from .graph import Graph
 
 LONG, TIP, FEW = 400, 300, 12  # characters of a text that is not folded, of a tip that is not cut; rows that are not folded
@@ -21,9 +23,7 @@ list.querySelectorAll('details[data-node]').forEach(text => {
   text.style.display = node && !text.open ? 'none' : '';
 });
 this.querySelectorAll('[data-node]').forEach(each => {
-  const box = each.querySelector('rect').style;
-  box.stroke = each === node ? '#d55e00' : '';
-  box.strokeWidth = each === node ? '3.5' : '';
+  each.style.boxShadow = each === node ? '0 0 0 3px #d55e00' : '';
 });""".split())
 _KEY = "if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); this.onclick(event); }"
 
@@ -70,12 +70,15 @@ def _table(lines):
     return f'<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0">{body}</table></div>'
 
 
-def scrolled(drawing: str, attributes: str = "") -> str:
-    """A drawing at its own size; what is wider than the page scrolls."""
-    return f'<div style="overflow-x:auto"{attributes}>{drawing}</div>'
+def image(drawing: Drawing, alt: str, nodes: str = "", attributes: str = "") -> str:
+    """A drawing at its own size; what is wider than the page scrolls. nodes: HTML that is laid over it."""
+    source = b64encode(drawing.svg.encode()).decode()
+    return (f'<div style="overflow-x:auto"{attributes}><div style="position:relative;width:{drawing.width}px">'
+            f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{source}" width="{drawing.width}" height="{drawing.height}" '
+            f'style="max-width:none;display:block">{nodes}</div></div>')
 
 
-def graph_html(graph: Graph, line: dict[str, object], rows: dict[str, list[tuple]], name: str, few: int = FEW) -> str:
+def readable_graph(graph: Graph, line: dict[str, object], rows: dict[str, list[tuple]], name: str, few: int = FEW) -> str:
     """The graph, and a text for each node under it; a click on a node shows its text alone, one beside the nodes all of them.
 
     Parameters
@@ -84,8 +87,13 @@ def graph_html(graph: Graph, line: dict[str, object], rows: dict[str, list[tuple
     rows: {node: (label, text) pairs}, what is read when it is unfolded.
     name, few: the texts of more than a few nodes are folded under this name.
     """
-    drawn = graph_svg(graph, {node: cut(line[node], TIP) for node in graph.order})
-    texts = "".join(fold(f"<b>{escape(node)}</b> {escape(cut(line[node], 90))}", entries(rows[node]), f' data-node="{number}"')
-                    for number, node in enumerate(graph.order))
-    return (scrolled(drawn, f' onclick="{escape(_READ, quote=False)}" onkeydown="{escape(_KEY, quote=False)}"')
+    drawing, nodes, texts = graph_drawing(graph), "", ""
+    for number, node in enumerate(graph.order):
+        left, top, width, height = drawing.boxes[node]
+        nodes += (f'<span data-node="{number}" title="{escape(cut(f"{node}: {said(line[node])}", TIP))}" role="button" tabindex="0" '
+                  f'data-lm-suppress-shortcuts="true" style="position:absolute;left:{left}px;top:{top}px;width:{width}px;'
+                  f'height:{height}px;border-radius:6px;cursor:pointer"></span>')
+        texts += fold(f"<b>{escape(node)}</b> {escape(cut(line[node], 90))}", entries(rows[node]), f' data-node="{number}"')
+    alt = "; ".join(f"{' + '.join(graph[node].inputs)} → {node}" for node in graph.order if graph[node].inputs) or graph.answer
+    return (image(drawing, alt, nodes, f' onclick="{escape(_READ, quote=False)}" onkeydown="{escape(_KEY, quote=False)}"')
             + (f"<div>{texts}</div>" if len(graph.order) <= few else fold(escape(name), texts)))

@@ -8,9 +8,9 @@ from collections import Counter
 from html import escape
 
 from .diff import Diff, marked
-from .drawing import run_svg, simulated
+from .drawing import run_drawing, simulated
 from .graph import Graph
-from .markup import FEW, LONG, entries, fold, graph_html, said, scrolled, table
+from .markup import FEW, LONG, entries, fold, image, readable_graph, said, table
 from .propagate import Gradients, Trace
 from .run import Run, Scores, Step
 from .tally import SIMULATED
@@ -32,12 +32,12 @@ def graph_text(graph: Graph) -> str:
     return "\n".join(lines)
 
 
-def graph_drawn(graph: Graph) -> str:
+def graph_html(graph: Graph) -> str:
     """The graph, its nodes' instructions folded under it."""
     rows = {name: [("inputs", _inputs(graph, name)), ("instruction", graph[name].instruction),
                    *([("form", graph[name].form)] if graph[name].form else []),
                    ("training", "trainable" if graph[name].trainable else "fixed")] for name in graph.order}
-    return graph_html(graph, _instructions(graph), rows, f"instructions of {_size(graph)}", few=0)
+    return readable_graph(graph, _instructions(graph), rows, f"instructions of {_size(graph)}", few=0)
 
 
 def _size(graph):
@@ -65,7 +65,7 @@ def trace_html(trace: Trace) -> str:
     """The question and the graph; each node's inputs and value."""
     rows = {name: [*_given(trace, name), ("instruction", trace.graph[name].instruction), ("value", trace.values[name])]
             for name in trace.graph.order}
-    return entries([("question", trace.question)]) + graph_html(trace.graph, trace.values, rows, f"values of {_size(trace.graph)}")
+    return entries([("question", trace.question)]) + readable_graph(trace.graph, trace.values, rows, f"values of {_size(trace.graph)}")
 
 
 def _given(trace, name):
@@ -88,7 +88,8 @@ def gradients_html(gradients: Gradients) -> str:
     rows = {name: [("value", trace.values[name]), ("gradient", line[name]),
                    *((f"told by {source}", heard) for source, target, heard in messages if target == name),
                    *((f"told {target}", heard) for source, target, heard in gradients.messages if source == name)] for name in graph.order}
-    return graph_html(graph, line, rows, f"gradients of {_size(graph)}") + table(("from", "to", "gradient"), messages, "who told whom what")
+    return (readable_graph(graph, line, rows, f"gradients of {_size(graph)}")
+            + table(("from", "to", "gradient"), messages, "who told whom what"))
 
 
 # Scores, Step and Run
@@ -120,7 +121,8 @@ def step_html(step: Step) -> str:
     rows = {name: [("instruction", graph[name].instruction), *([("kept", step.kept[name])] if name in step.kept else []),
                    *((f"gradient, {each}", heard[name]) for each, heard in step.gradients.items() if name in heard)]
             for name in graph.order}
-    return (f"<p>{escape(_from(step))}</p>" + graph_html(graph, _instructions(graph), rows, f"instructions and gradients of {_size(graph)}")
+    return (f"<p>{escape(_from(step))}</p>"
+            + readable_graph(graph, _instructions(graph), rows, f"instructions and gradients of {_size(graph)}")
             + table(("example", "from", "to", "gradient"), _told(step), "who told whom what"))
 
 
@@ -145,7 +147,8 @@ def run_html(run: Run) -> str:
     """The same, as a curve and tables, with the replies that could not be read."""
     steps = [(n, _went(step, n), ", ".join(step.examples)) for n, step in enumerate(run.steps)]
     unread = sorted(((f["phase"], f["node"], f["problem"], f["reply"]) for f in run.tally.failures), key=str)
-    return (f"<p>{escape(_headline(run))}</p>{scrolled(run_svg(run))}" + table(("step", "training examples", "from"), steps, "steps")
+    return (f"<p>{escape(_headline(run))}</p>" + image(run_drawing(run), "accuracy by step")
+            + table(("step", "training examples", "from"), steps, "steps")
             + table(("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost"), _costs(run), "costs")
             + table(("phase", "node", "problem", "reply"), unread, "replies that could not be read", few=0)
             + (f"<p>{_SIMULATED}</p>" if simulated(run) else ""))
@@ -206,7 +209,7 @@ def task_html(task: Task) -> str:
     """The same, with the graph drawn."""
     return (f"<p><b>{escape(task.name)}</b>: {_sizes(task)}; the first training examples:</p>"
             + table(("id", "question", "answer"), [(e.id, e.question, e.answer) for e in task.train[:3]], "examples")
-            + table(("right answer", "in training", "in test"), _answers(task), "answers") + graph_drawn(task.graph))
+            + table(("right answer", "in training", "in test"), _answers(task), "answers") + graph_html(task.graph))
 
 
 def _sizes(task):
@@ -227,7 +230,7 @@ def _plain(html):
 
 
 for _kind, _as_text, _as_html in (
-        (Graph, graph_text, graph_drawn), (Trace, trace_text, trace_html), (Gradients, gradients_text, gradients_html),
+        (Graph, graph_text, graph_html), (Trace, trace_text, trace_html), (Gradients, gradients_text, gradients_html),
         (Scores, scores_text, scores_html), (Run, run_text, run_html), (Step, step_text, step_html), (Task, task_text, task_html),
         (Diff, diff_text, diff_html)):
     _kind.__repr__ = _as_text
