@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .diff import Diff, texts_diff
 from .errors import DataError, GraphError
 from .graph import Graph
 from .intervals import wilson
@@ -100,15 +101,10 @@ class Run:
              "kept": "; ".join(map(": ".join, step.kept.items()))}
             for number, step in enumerate(self.steps)]).set_index("step")
 
-    def diff(self) -> str:
-        """The instructions before and after, as a unified diff; empty where none changed."""
-        import difflib
-
-        lines = []
-        for old, new in zip(self.steps[0].candidate.nodes, self.graph.nodes):
-            texts = old.instruction.split("\n"), new.instruction.split("\n")
-            lines += difflib.unified_diff(*texts, f"{old.name} before", f"{old.name} after", lineterm="", n=9)
-        return "\n".join(lines)
+    def diff(self) -> Diff:
+        """The instructions before and after, word by word; empty where none changed."""
+        before, after = ({node.name: node.instruction for node in graph.nodes} for graph in (self.steps[0].candidate, self.graph))
+        return texts_diff(before, after)
 
     def to_dict(self) -> dict:
         """Plain data for JSON; `from_dict` is its inverse."""

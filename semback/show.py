@@ -4,15 +4,20 @@ The data classes know nothing of this: at the end of this file each is given its
 a model or a data set is escaped, so a question that holds HTML is shown and not run.
 """
 
+from collections import Counter
 from html import escape
 
+from .diff import Diff, marked
+from .drawing import run_drawing, simulated
 from .graph import Graph
+from .markup import FEW, LONG, entries, fold, image, readable_graph, said, table
 from .propagate import Gradients, Trace
 from .run import Run, Scores, Step
+from .tally import SIMULATED
 from .tasks import Task
 
-TRAINABLE, FIXED, ANSWER = "#dbe9f6", "#ffffff", "#0072b2"  # fill of nodes, outline of the answer node
-_STYLE = "text-align:left;vertical-align:top;white-space:pre-wrap;padding:4px 8px;border-bottom:1px solid #ccc"
+_SIMULATED = "simulated: these numbers say nothing about real models"
+_MARKS = {"-": ('<del style="background:#d55e0033">', "</del>"), "+": ('<ins style="background:#009e7333">', "</ins>")}
 
 
 # Graph
@@ -20,164 +25,203 @@ _STYLE = "text-align:left;vertical-align:top;white-space:pre-wrap;padding:4px 8p
 def graph_text(graph: Graph) -> str:
     """One line a node: its name, whether it is trained, and where its inputs come from."""
     wide = max(map(len, graph.order))
-    lines = [f"Graph with {len(graph.order)} nodes, answer node {graph.answer!r}"]
+    lines = [f"Graph with {_size(graph)}, answer node {graph.answer!r}"]
     for name in graph.order:
         trained = "trainable" if graph[name].trainable else "fixed    "
-        lines.append(f"  {name:<{wide}}  {trained}  <- {', '.join(graph[name].inputs) or 'the question'}")
+        lines.append(f"  {name:<{wide}}  {trained}  <- {_inputs(graph, name)}")
     return "\n".join(lines)
 
 
-def graph_svg(graph: Graph, tips: dict[str, str] | None = None) -> str:
-    """The graph from left to right as SVG: blue nodes are trainable, the answer node has a thick outline.
-
-    Parameters
-    ----------
-    tips: {node: text} to show when the pointer rests on a node; without it, the node's instruction.
-    """
-    place = _places(graph)
-    wide = 7.2 * max(map(len, graph.order)) + 24
-    step_x, step_y, high = wide + 56, 48, 30
-    at = {name: (10 + column * step_x, 10 + row * step_y) for name, (column, row) in place.items()}
-    width, height = max(x for x, _ in at.values()) + wide + 10, max(y for _, y in at.values()) + high + 10
-    edges, boxes = [], []
-    for name in graph.order:
-        x, y = at[name]
-        for source in graph[name].inputs:
-            x0, y0, y1, bend = at[source][0] + wide, at[source][1] + high / 2, y + high / 2, step_x * 0.3
-            edges.append(f'<path d="M{x0:.1f} {y0:.1f}C{x0 + bend:.1f} {y0:.1f} {x - bend:.1f} {y1:.1f} {x - 2:.1f} {y1:.1f}" '
-                         'marker-end="url(#semback-arrow)"/>')
-        answer = f' stroke="{ANSWER}" stroke-width="2.5"' if name == graph.answer else ""
-        tip = graph[name].instruction if tips is None else tips.get(name, "no gradient")
-        boxes.append(f'<g><title>{escape(tip)}</title><rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high}" rx="6" '
-                     f'fill="{TRAINABLE if graph[name].trainable else FIXED}"{answer}/><text x="{x + wide / 2:.1f}" y="{y + 20:.1f}" '
-                     f'text-anchor="middle" stroke="none" fill="#111">{escape(name)}</text></g>')
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-            'style="max-width:100%;background:#fff" font-family="sans-serif" font-size="12" stroke="#444"><defs>'
-            '<marker id="semback-arrow" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-            '<path d="M0 0L8 4L0 8Z" fill="#444" stroke="none"/></marker></defs>'
-            f'<g fill="none">{"".join(edges)}</g>{"".join(boxes)}</svg>')
+def graph_html(graph: Graph) -> str:
+    """The graph, its nodes' instructions folded under it."""
+    rows = {name: [("inputs", _inputs(graph, name)), ("instruction", graph[name].instruction),
+                   *([("form", graph[name].form)] if graph[name].form else []),
+                   ("training", "trainable" if graph[name].trainable else "fixed")] for name in graph.order}
+    return readable_graph(graph, _instructions(graph), rows, f"instructions of {_size(graph)}", few=0)
 
 
-def _places(graph: Graph) -> dict[str, tuple[int, float]]:
-    """(column, row) of each node: a node stands right of its inputs, near the middle of them, and the columns are centred."""
-    column: dict[str, int] = {}
-    for name in graph.order:
-        column[name] = 1 + max((column[source] for source in graph[name].inputs), default=-1)
-    columns = [[name for name in graph.order if column[name] == i] for i in range(max(column.values()) + 1)]
-    tallest, row = max(map(len, columns)), {}
-    for names in columns:
-        middle = {name: sum(row[s] for s in graph[name].inputs) / len(graph[name].inputs) if graph[name].inputs else 0 for name in names}
-        for i, name in enumerate(sorted(names, key=middle.get)):
-            row[name] = i + (tallest - len(names)) / 2
-    return {name: (column[name], row[name]) for name in graph.order}
+def _size(graph):
+    fixed = sum(not node.trainable for node in graph.nodes)
+    return f"{len(graph.nodes)} node{'s' * (len(graph.nodes) > 1)}" + (f", {fixed} of them fixed" if fixed else "")
+
+
+def _instructions(graph):
+    return {node.name: node.instruction if node.trainable else f"(fixed) {node.instruction}" for node in graph.nodes}
+
+
+def _inputs(graph, name):
+    return ", ".join(graph[name].inputs) or "the question"
 
 
 # Trace and Gradients
 
 def trace_text(trace: Trace) -> str:
     """Every node's value under its name."""
-    return "\n".join([f"Trace of {str(trace.question)!r}", *(f"\n[{name}]\n{_said(trace.values[name])}" for name in trace.graph.order)])
+    return "\n".join([f"Trace of {str(trace.question)!r}",
+                      *(f"\n[{name}] given {_inputs(trace.graph, name)}\n{said(trace.values[name])}" for name in trace.graph.order)])
 
 
 def trace_html(trace: Trace) -> str:
-    """The question, and a row a node: its inputs' names and its value."""
-    rows = [(name, ", ".join(trace.graph[name].inputs) or "the question", _said(trace.values[name])) for name in trace.graph.order]
-    return f"<p style='white-space:pre-wrap'><b>Question</b> {escape(str(trace.question))}</p>" + _table(("node", "given", "value"), rows)
+    """The question and the graph; each node's inputs and value."""
+    rows = {name: [*_given(trace, name), ("instruction", trace.graph[name].instruction), ("value", trace.values[name])]
+            for name in trace.graph.order}
+    return entries([("question", trace.question)]) + readable_graph(trace.graph, trace.values, rows, f"values of {_size(trace.graph)}")
+
+
+def _given(trace, name):
+    return [(f"given by {source}", value) for source, value in trace.inputs(name).items()] or [("given", "the question")]
 
 
 def gradients_text(gradients: Gradients) -> str:
     """Who told whom what."""
-    lines = [f"{m.source} -> {m.target}: {_said(m.gradient)}" for m in gradients.messages]
+    lines = [f"{m.source} -> {m.target}: {said(m.gradient)}" for m in gradients.messages]
     answer = gradients.trace.graph.answer
-    return "\n".join([f"Gradients\n(score) -> {answer}: {_said(gradients.get(answer))}", *lines])
+    return "\n".join([f"Gradients\n(score) -> {answer}: {said(gradients.get(answer))}", *lines])
 
 
 def gradients_html(gradients: Gradients) -> str:
-    """The graph, whose nodes tell their gradients, and a row a message: who told whom what."""
-    answer = gradients.trace.graph.answer
-    rows = [("the score", answer, _said(gradients.get(answer))), *((m.source, m.target, _said(m.gradient)) for m in gradients.messages)]
-    tips = {name: str(text) for name, text in gradients.items()}
-    return graph_svg(gradients.trace.graph, tips) + _table(("from", "to", "gradient"), rows)
+    """The graph, each node's value, gradient and messages, and a row a message: who told whom what."""
+    trace, graph = gradients.trace, gradients.trace.graph
+    score = ("the score", graph.answer, gradients.get(graph.answer))
+    messages = [score, *gradients.messages]
+    line = {name: gradients.get(name, "no gradient") for name in graph.order}
+    rows = {name: [("value", trace.values[name]), ("gradient", line[name]),
+                   *((f"told by {source}", heard) for source, target, heard in messages if target == name),
+                   *((f"told {target}", heard) for source, target, heard in gradients.messages if source == name)] for name in graph.order}
+    return (readable_graph(graph, line, rows, f"gradients of {_size(graph)}")
+            + table(("from", "to", "gradient"), messages, "who told whom what"))
 
 
-# Scores, Run and Task
+# Scores, Step and Run
 
 def scores_text(scores: Scores) -> str:
     """Right answers, accuracy with its interval, and how many replies could not be read."""
     low, high = scores.interval
     unreadable = f", {scores.unreadable} unreadable" if scores.unreadable else ""
-    return f"{scores.correct} of {len(scores.rows)} right: {scores.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}{unreadable})"
+    origin = ", simulated" if any(model.startswith(SIMULATED) for _, model in scores.tally.counts) else ""
+    interval = f"95 % interval {low:.1%} to {high:.1%}"
+    return f"{scores.correct} of {len(scores.rows)} right: {scores.accuracy:.1%} ({interval}{unreadable}{origin})"
 
 
-def run_text(run: Run) -> str:
-    """The steps, what they cost, and why the run ended."""
-    return "\n".join([f"Run on {run.task} with {run.model}, coached by {run.coach}; {run.stopped}",
-                      *(f"  {_step(n, step)}" for n, step in enumerate(run.steps)), *(f"  {line}" for line in _costs(run))])
-
-
-def run_html(run: Run) -> str:
-    """The same, as a table."""
-    rows = [_step(n, step).split(": ", 1) for n, step in enumerate(run.steps)]
-    return (f"<p><b>{escape(run.task)}</b> with {escape(run.model)}, coached by {escape(run.coach)}; {escape(run.stopped)}</p>"
-            + _table(("step", "training examples"), rows) + f"<p>{'<br>'.join(map(escape, _costs(run)))}</p>")
+def scores_html(scores: Scores) -> str:
+    """The same, and the first wrong answers, folded."""
+    wrong = [row for row in scores.rows if not row.correct]
+    rows = [(row.id, "(unreadable)" if row.answer is None else row.answer, row.reply) for row in wrong[:5]]
+    return escape(scores_text(scores)) + table(("example", "answer", "reply"), rows, f"the first of {len(wrong)} wrong answers", few=0)
 
 
 def step_text(step: Step) -> str:
-    """Which examples the step learned from, and who told whom what about them."""
-    return "\n".join([f"Step from {', '.join(step.examples) or 'no example'}", *(": ".join(row) for row in _told(step))])
+    """Which examples the step learned from, what came of it, and who told whom what."""
+    return "\n".join([_from(step), *(f"{name}: {source} -> {target}: {said(heard)}" for name, source, target, heard in _told(step))])
 
 
 def step_html(step: Step) -> str:
-    """The same, as a table."""
-    return _table(("example", "from → to", "gradient"), [(name, *row.split(": ", 1)) for name, row in _told(step)])
+    """The same, with the graph that was tried: each node's instruction and the gradients it came from."""
+    graph = step.candidate
+    rows = {name: [("instruction", graph[name].instruction), *([("kept", step.kept[name])] if name in step.kept else []),
+                   *((f"gradient, {each}", heard[name]) for each, heard in step.gradients.items() if name in heard)]
+            for name in graph.order}
+    return (f"<p>{escape(_from(step))}</p>"
+            + readable_graph(graph, _instructions(graph), rows, f"instructions and gradients of {_size(graph)}")
+            + table(("example", "from", "to", "gradient"), _told(step), "who told whom what"))
 
 
-def _told(step: Step) -> list[tuple[str, str]]:
-    return [(name, f"{source} → {target}: {_said(text)}") for name in step.examples for source, target, text in step.messages.get(name, ())]
+def _from(step):
+    return f"Step from {', '.join(step.examples) or 'no example'}: {_went(step)}"
 
 
-def _step(number: int, step: Step) -> str:
+def _told(step):
+    return [(name, source, target, heard) for name in step.examples for source, target, heard in step.messages.get(name, ())]
+
+
+def run_text(run: Run) -> str:
+    """The steps, what they cost, which replies could not be read, and why the run ended."""
+    return "\n".join([_headline(run), *(f"  {n}: {_went(step, n)}" for n, step in enumerate(run.steps)),
+                      *(f"  {phase}, {model}: {calls} calls ({repeats} of them repeats), {asked} + {replied} tokens, {cost}"
+                        for phase, model, calls, repeats, asked, replied, cost in _costs(run)),
+                      *(f"  {count} not readable: {phase} of {node}: {problem}" for (phase, node, problem), count in _failures(run)),
+                      *([f"  {_SIMULATED}"] if simulated(run) else [])])
+
+
+def run_html(run: Run) -> str:
+    """The same, as a curve and tables, with the replies that could not be read."""
+    steps = [(n, _went(step, n), ", ".join(step.examples)) for n, step in enumerate(run.steps)]
+    unread = sorted(((f["phase"], f["node"], f["problem"], f["reply"]) for f in run.tally.failures), key=str)
+    return (f"<p>{escape(_headline(run))}</p>" + image(run_drawing(run), "accuracy by step")
+            + table(("step", "training examples", "from"), steps, "steps")
+            + table(("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost"), _costs(run), "costs")
+            + table(("phase", "node", "problem", "reply"), unread, "replies that could not be read", few=0)
+            + (f"<p>{_SIMULATED}</p>" if simulated(run) else ""))
+
+
+def _headline(run):
+    accepted, tried = sum(step.accepted for step in run.steps[1:]), len(run.steps) - 1
+    return (f"Run on {run.task} with {run.model}, coached by {run.coach}; {run.stopped}: "
+            f"{accepted} accepted, {tried - accepted} rejected")
+
+
+def _went(step, number=None):
     if step.scores is None:
-        said = "no new instruction"
+        went = "no new instruction"
     else:
         low, high = step.scores.interval
-        said = f"{step.scores.correct} of {len(step.scores.rows)} right, {step.scores.accuracy:.1%} ({low:.1%} to {high:.1%})"
+        went = f"{step.scores.correct} of {len(step.scores.rows)} right, {step.scores.accuracy:.1%} ({low:.1%} to {high:.1%})"
     kept = "".join(f"; {name} kept its instruction: {why}" for name, why in step.kept.items())
-    return f"{number}: {said}, {'start' if number == 0 else 'accepted' if step.accepted else 'rejected'}{kept}"
+    return f"{went}, {'start' if number == 0 else 'accepted' if step.accepted else 'rejected'}{kept}"
 
 
-def _costs(run: Run) -> list[str]:
-    """A line a phase: calls, tokens and price. What was live is in the saved run and not here, so that a rerun shows the same."""
-    lines = []
-    for row in run.tally.rows():
-        cost = "price unknown" if row["cost"] is None else f"{row['cost']:.4f} $"
-        lines.append(f"{row['phase']}, {row['model']}: {row['calls']} calls ({row['repeated']} of them repeats), "
-                     f"{row['prompt_tokens']} + {row['completion_tokens']} tokens, {cost}")
-    return lines + ([f"{len(run.tally.failures)} replies could not be read"] if run.tally.failures else [])
+def _costs(run):
+    """A row a phase and model. What was live is in the saved run and not here, so that a rerun shows the same."""
+    return [(row["phase"], row["model"], row["calls"], row["repeated"], row["prompt_tokens"], row["completion_tokens"],
+             "price unknown" if row["cost"] is None else f"{row['cost']:.4f} $") for row in run.tally.rows()]
+
+
+def _failures(run):
+    return sorted(Counter((failure["phase"], failure["node"], failure["problem"]) for failure in run.tally.failures).items())
+
+
+# Diff and Task
+
+def diff_text(diff: Diff) -> str:
+    """The diff as `print` shows it, or that there is nothing to show."""
+    return str(diff) or "no instruction changed"
+
+
+def diff_html(diff: Diff) -> str:
+    """What went is struck through, what came is underlined."""
+    texts = []
+    for name, pieces in diff.pieces.items():
+        words = {mark: sum(len(piece.split()) for each, piece in pieces if each == mark) for mark in "+-"}
+        inside = "".join(marked(mark, escape(piece), _MARKS) for mark, piece in pieces)
+        texts.append(fold(f"<b>{escape(name)}</b>: {words['+']} words in, {words['-']} out",
+                          f'<div style="white-space:pre-wrap;padding:3px 8px">{inside}</div>', " open"))
+    return "".join(texts) or f"<p>{diff_text(diff)}</p>"
 
 
 def task_text(task: Task) -> str:
-    """Sizes, three examples, and the start graph."""
-    shown = [f"  {e.id}: {e.question[:300]}\n    -> {e.answer}" for e in task.train[:3]]
-    return "\n".join([f"Task {task.name}: {len(task.train)} training and {len(task.test)} test examples", *shown, graph_text(task.graph)])
+    """Sizes, how often each answer is right, three examples, and the start graph."""
+    shown = [f"  {e.id}: {e.question if len(e.question) <= LONG else e.question[:LONG] + '…'}\n    -> {e.answer}" for e in task.train[:3]]
+    answers = [f"  answer {answer}: {train} in training, {test} in test" for answer, train, test in _answers(task)]
+    return "\n".join([f"Task {task.name}: {_sizes(task)}", *answers, *shown, graph_text(task.graph)])
 
 
 def task_html(task: Task) -> str:
     """The same, with the graph drawn."""
-    rows = [(e.id, e.question, e.answer) for e in task.train[:3]]
-    sizes = f"{len(task.train)} training and {len(task.test)} test examples"
-    return (f"<p><b>{escape(task.name)}</b>: {sizes}; the first three:</p>"
-            + _table(("id", "question", "answer"), rows) + graph_svg(task.graph))
+    return (f"<p><b>{escape(task.name)}</b>: {_sizes(task)}; the first training examples:</p>"
+            + table(("id", "question", "answer"), [(e.id, e.question, e.answer) for e in task.train[:3]], "examples")
+            + table(("right answer", "in training", "in test"), _answers(task), "answers") + graph_html(task.graph))
 
 
-def _said(text) -> str:
-    return "(nothing)" if text is None else str(text)
+def _sizes(task):
+    both = len({example.id for example in task.train} & {example.id for example in task.test})
+    return f"{len(task.train)} training and {len(task.test)} test examples, {f'{both} of them in both' if both else 'none in both'}"
 
 
-def _table(head, rows) -> str:
-    lines = [[f'<th style="{_STYLE}">{escape(cell)}</th>' for cell in head]]
-    lines += [[f'<td style="{_STYLE}">{escape(str(cell))}</td>' for cell in row] for row in rows]
-    return '<table style="border-collapse:collapse">' + "".join(f"<tr>{''.join(line)}</tr>" for line in lines) + "</table>"
+def _answers(task):
+    """(answer, times in training, times in test), the most frequent first, where the answers are few."""
+    train, test = (Counter(example.answer for example in part) for part in (task.train, task.test))
+    both = train + test
+    return [(answer, train[answer], test[answer]) for answer, _ in both.most_common()] if len(both) <= FEW else []
 
 
 def _plain(html):
@@ -186,8 +230,8 @@ def _plain(html):
 
 
 for _kind, _as_text, _as_html in (
-        (Graph, graph_text, graph_svg), (Trace, trace_text, trace_html), (Gradients, gradients_text, gradients_html),
-        (Scores, scores_text, None), (Run, run_text, run_html), (Step, step_text, step_html), (Task, task_text, task_html)):
+        (Graph, graph_text, graph_html), (Trace, trace_text, trace_html), (Gradients, gradients_text, gradients_html),
+        (Scores, scores_text, scores_html), (Run, run_text, run_html), (Step, step_text, step_html), (Task, task_text, task_html),
+        (Diff, diff_text, diff_html)):
     _kind.__repr__ = _as_text
-    if _as_html:
-        _kind._repr_html_ = _plain(_as_html)
+    _kind._repr_html_ = _plain(_as_html)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ORDER = ("errors home graph propagate recording table claims cache tally progress budget pace endpoint llm language tasks intervals "
-         "run descend ablations simulate studies results plot figures show jobs plan batch report cli").split()
+ORDER = ("errors home graph propagate recording table claims cache tally progress budget pace endpoint llm language tasks intervals diff "
+         "run descend ablations simulate studies results plot figures drawing markup show jobs plan batch report cli").split()
 
 
 def dependencies():
