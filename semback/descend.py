@@ -7,9 +7,10 @@ the answers come, so an interrupted run goes on from the response cache when it 
 
 import random
 from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
-from .errors import DataError, ParameterError
+from .errors import BudgetExceeded, DataError, ParameterError
 from .graph import Graph
 from .language import Case, Language
 from .progress import Progress
@@ -89,32 +90,45 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
                 "critique": lang.critique, "short": lang.short}
     lang, chance = lang.fresh(draw=seed), random.Random(seed)
     by_id = {example.id: example for example in task.train}
-    graph, scores = task.graph, await _evaluate(task.graph, task.train, task, lang, True, "step 0, the start graph")
-    history, stopped = [Step(graph, scores, accepted=True)], "all steps done"
-    for number in range(1, steps + 1):
-        wrong = [row.id for row in scores.rows if not row.correct]
-        if not wrong:
-            stopped = "every training example is answered rightly"
-            break
-        pool = wrong if among == "wrong" else list(by_id)
-        chosen = chance.sample(pool, min(errors, len(pool)))
-        drew_old = {name for name in names if draw_between and chance.random() < 0.5}
-        traces = {each: scores.traces[each] for each in chosen}
-        gradients = {}
-        if lang.gradient:
-            told = await together(backward(traces[each], task.feedback(by_id[each]), lang) for each in chosen)
-            gradients = dict(zip(chosen, told))
-        candidate, kept = await _update(graph, [name for name in names if name not in drew_old], traces, gradients, lang)
-        new_scores = None if candidate == graph else await _evaluate(candidate, task.train, task, lang, True, f"step {number} of {steps}")
-        accepted = new_scores is not None and (not gate or new_scores.correct > scores.correct)
-        history.append(Step(
-            candidate, new_scores, accepted, tuple(chosen),
-            gradients={each: dict(gradient) for each, gradient in gradients.items()},
-            messages={each: [list(message) for message in gradient.messages] for each, gradient in gradients.items()},
-            kept=dict.fromkeys(sorted(drew_old), "drew the old one") | kept))
-        if accepted:
-            graph, scores = candidate, new_scores
+    history, stopped = [], "all steps done"
+    with _saying_how_far(history, steps):
+        graph, scores = task.graph, await _evaluate(task.graph, task.train, task, lang, True, "step 0, the start graph")
+        history.append(Step(graph, scores, accepted=True))
+        for number in range(1, steps + 1):
+            wrong = [row.id for row in scores.rows if not row.correct]
+            if not wrong:
+                stopped = "every training example is answered rightly"
+                break
+            pool = wrong if among == "wrong" else list(by_id)
+            chosen = chance.sample(pool, min(errors, len(pool)))
+            drew_old = {name for name in names if draw_between and chance.random() < 0.5}
+            traces = {each: scores.traces[each] for each in chosen}
+            gradients = {}
+            if lang.gradient:
+                told = await together(backward(traces[each], task.feedback(by_id[each]), lang) for each in chosen)
+                gradients = dict(zip(chosen, told))
+            candidate, kept = await _update(graph, [name for name in names if name not in drew_old], traces, gradients, lang)
+            what = f"step {number} of {steps}"
+            new_scores = None if candidate == graph else await _evaluate(candidate, task.train, task, lang, True, what)
+            accepted = new_scores is not None and (not gate or new_scores.correct > scores.correct)
+            history.append(Step(
+                candidate, new_scores, accepted, tuple(chosen),
+                gradients={each: dict(gradient) for each, gradient in gradients.items()},
+                messages={each: [list(message) for message in gradient.messages] for each, gradient in gradients.items()},
+                kept=dict.fromkeys(sorted(drew_old), "drew the old one") | kept))
+            if accepted:
+                graph, scores = candidate, new_scores
     return Run(task.name, lang.model.model, lang.coach.model, settings, tuple(history), stopped, lang.tally)
+
+
+@contextmanager
+def _saying_how_far(history: Sequence[Step], steps: int):
+    """Add to BudgetExceeded how much of the descent was done."""
+    try:
+        yield
+    except BudgetExceeded as error:
+        done = f"{len(history) - 1} of {steps} steps" if len(history) > 1 else "It was too small for a single step"
+        raise BudgetExceeded(f"{error} {done} of this descent{' were done' * (len(history) > 1)}.") from None
 
 
 async def _update(graph: Graph, names: Sequence[str], traces: dict[str, Trace], gradients: dict[str, Gradients],

@@ -173,15 +173,15 @@ def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport
     class Patient(openai.DefaultAioHttpClient):
         async def send(self, request, **options):
             async with pace.slot(len(request.content) / 4) as slot:  # about four letters a token
-                if request.headers.get("x-stainless-retry-count") == "0":
+                if first := request.headers.get("x-stainless-retry-count") == "0":
                     budget.start()
                 response = await self._send(request, slot, options)
                 slot.answered = response.status_code not in (429, 503)
                 if not slot.answered:
                     wait = response.headers.get("retry-after", "")
                     slot.refused = float(wait) if re.fullmatch(r"\d{1,2}(\.\d+)?|1[01]\d|120", wait) else 0.0
-                    if not wait:
-                        response.headers["retry-after-ms"] = "1"  # it is the pace that waits
+                    if first and not wait:
+                        response.headers["retry-after-ms"] = "1"  # the pace waits; from the second time on, the client does as well
                     if pace.waves >= retries or "insufficient_quota" in response.text:
                         response.headers["x-should-retry"] = "false"
             return response

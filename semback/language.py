@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import ParameterError
+from .errors import ModelError, ParameterError
 from .graph import Node
 from .llm import LLM, Reply
 from .propagate import Trace, together
@@ -108,7 +108,7 @@ class Language:
         node = trace.graph[trace.graph.answer]
         self._count_failure("forward", node.name, problem, trace.answer)
         messages = self._messages("forward", node=node, question=trace.question, inputs=trace.inputs(node.name))
-        reply = await self._chat(self.model, "forward", [*messages, *self._objection(trace.answer, problem)])
+        reply = await self._chat(self.model, "forward", node.name, [*messages, *self._objection(trace.answer, problem)])
         text, wrong = _text(reply)
         if wrong or read(text) is None:
             self._count_failure("forward", node.name, wrong or problem, reply.text)
@@ -122,7 +122,7 @@ class Language:
         """What `read` makes of the reply: (value, None), or (what there is of it, the problem). With a problem, it asks once more."""
         before = None
         for _ in range(2):
-            reply = await self._chat(llm, phase, messages)
+            reply = await self._chat(llm, phase, node, messages)
             value, problem = read(reply)
             if isinstance(before, dict):  # what the first reply said rightly, unless the second says it anew
                 value = {name: before[name] if said is None else said for name, said in value.items()}
@@ -137,8 +137,11 @@ class Language:
         messages = self._messages(template, node=node, **data)
         return (await self._ask(self.coach, "update", node.name, messages, lambda reply: _blocks(reply, tag)))[""]
 
-    async def _chat(self, llm, phase, messages):
-        reply = await llm.chat(messages, draw=self.draw if llm.samples else 0)  # else every seed would pay for the same reply
+    async def _chat(self, llm, phase, node, messages):
+        try:
+            reply = await llm.chat(messages, draw=self.draw if llm.samples else 0)  # else every seed would pay for the same reply
+        except ModelError as error:
+            raise type(error)(f"{phase} of node {node!r}: {error}") from None
         self.tally.add(phase, llm.model, reply)
         return reply
 

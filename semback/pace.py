@@ -1,6 +1,7 @@
 """How many requests are in flight, and how many go out a minute: found out from the endpoint, which seldom says what it takes.
 
-The number in flight grows by one each millisecond, until a request is refused (429 or 503) or the most that is wanted is reached.
+The number in flight grows by one each millisecond, to 64 and then two more for each answer, until a request is refused (429 or 503)
+or the most that is wanted is reached.
 A refusal sets it to what the endpoint has shown it takes, and nobody sends before one of those requests is answered, or the wait is
 over that the endpoint asks for. From then on it grows by one now and then. A round of answers that is much slower than the fastest
 round takes a quarter away, and is given it back if that did not help. This is TCP's additive increase and multiplicative decrease
@@ -12,7 +13,7 @@ from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-FIRST, SPACING = 4, 0.001  # requests that go out at once; seconds between those after them, until there is a refusal
+FIRST, UNASKED, SPACING = 4, 64, 0.001  # requests that go out at once, and before any answer; seconds between the first ones
 PATIENCE = 16  # rounds after a refusal until one more is tried; halved each time that this goes well
 WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds without sending where everything is refused: at first, then doubled; the openai client's own
 SLOW, KEPT = 2.0, 0.75  # how many times slower than the fastest a round is, to leave this share of the number in flight
@@ -46,7 +47,7 @@ class Pace:
         self._owed = 0.0  # tokens of replies that nobody has waited for
         self._waiting: deque[asyncio.Future] = deque()
         self._timer = None
-        self._opening = True  # whether nothing was refused yet
+        self._opening, self._allowed = True, min(UNASKED, most)  # whether it was never too much yet; how far it may grow by now
         self._pause, self._asked_for = 0.0, 0.0  # until when nobody sends, and until when because the endpoint asked for it
         self._changed, self.waves = 0.0, 0  # when the limit fell last; how often everything was refused, with no answer between
         self._answers, self._seconds, self._rounds, self._patience = 0, 0.0, 0, 1
@@ -87,14 +88,14 @@ class Pace:
                 self.busy += 1
                 place.set_result(None)
         if self._waiting and not self._timer:
-            growing = self._opening and self.limit < self.most
-            if (at := self._pause if now < self._pause else now + SPACING if growing else None):
-                self._timer = asyncio.get_running_loop().call_at(at, self._look_again, now)
+            growing = self._opening and self.limit < self._allowed
+            if at := self._pause if now < self._pause else now + SPACING if growing else None:
+                self._timer = asyncio.get_running_loop().call_at(at, self._look_again)
 
-    def _look_again(self, before: float) -> None:
+    def _look_again(self) -> None:
         self._timer = None
-        if self._opening:  # a busy event loop comes late
-            self.limit = min(self.most, self.limit + max(1, int((_now() - before) / SPACING)))
+        if self._opening and self.limit < self._allowed:
+            self.limit += 1
         self._admit()
 
     def _leave(self, slot: Slot) -> None:
@@ -106,17 +107,17 @@ class Pace:
         elif slot.late and slot.sent >= self._changed:
             self._fall(max(1, self.limit // 2), now)
         elif slot.answered:
-            self.waves, self._pause = 0, self._asked_for
-            if self._waiting and slot.sent >= self._changed:  # it was sent with as many others as may be
+            self.waves, self._pause, self._allowed = 0, self._asked_for, min(self.most, self._allowed + 2)
+            if self.busy + 1 >= self.limit and slot.sent >= self._changed:  # it was in flight with as many others as may be
                 self._answers, self._seconds = self._answers + 1, self._seconds + now - slot.sent
                 if self._answers >= self.limit:
                     self._end_round(self._seconds / self._answers)
         self._admit()
 
     def _refuse(self, slot: Slot, now: float) -> None:
-        if slot.sent >= self._changed:  # not one of several that were sent together
+        if slot.sent > self._changed or not self.waves:  # not one of several that were sent together
             self.waves += 1
-        self._opening, self._patience, self._cut = False, PATIENCE, None
+        self._patience, self._cut = PATIENCE, None
         self._fall(max(1, min(self.limit, self.busy)), now)
         if slot.refused:
             self._asked_for = max(self._asked_for, now + slot.refused)
@@ -126,7 +127,7 @@ class Pace:
             self._timer = None
 
     def _fall(self, limit: int, now: float) -> None:
-        self.limit, self._changed = limit, now
+        self.limit, self._changed, self._opening = limit, now, False
         self._answers, self._seconds, self._rounds = 0, 0.0, 0
 
     def _end_round(self, mean: float) -> None:

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from .tally import Tally
+from .tally import Tally, price
 
 PATIENCE, EVERY = 1.0, 0.25  # seconds until a line appears, and between its updates
 
@@ -47,8 +47,9 @@ class Progress:
     def _calls(self) -> tuple[int, int, float]:
         if not self.tally.counts:
             return 0, 0, 0.0
-        rows = self.tally.rows()
-        return tuple(sum(row[name] or 0 for row in rows) for name in ("live", "recorded", "live_cost"))
+        counts = self.tally.counts.items()
+        dollars = (price(model, c.live_prompt_tokens, c.live_completion_tokens, c.live) or 0.0 for (_, model), c in counts)
+        return sum(c.live for _, c in counts), sum(c.recorded for _, c in counts), sum(dollars)
 
 
 def _shower():

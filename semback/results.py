@@ -84,7 +84,7 @@ def training(run: Run) -> list[dict]:
 
 def _usage(stage: str, row: dict) -> dict:
     """What a stage asked for, however much of it was recorded already."""
-    kept = ("phase", "model", "calls", "repeated", "cut", "refused", "prompt_tokens", "completion_tokens", "cost")
+    kept = ("phase", "model", "calls", "repeated", "cut", "refused", "prompt_tokens", "completion_tokens", "cost", "answered_by")
     return {"stage": stage, **{name: row[name] for name in kept}}
 
 

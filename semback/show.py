@@ -137,8 +137,8 @@ def _told(step):
 def run_text(run: Run) -> str:
     """The steps, what they cost, which replies could not be read, and why the run ended."""
     return "\n".join([_headline(run), *(f"  {n}: {_went(step, n)}" for n, step in enumerate(run.steps)),
-                      *(f"  {phase}, {model}: {calls} calls ({repeats} of them repeats), {asked} + {replied} tokens, {cost}"
-                        for phase, model, calls, repeats, asked, replied, cost in _costs(run)),
+                      *(f"  {phase}, {model}: {calls} calls ({repeats} of them repeats), {asked} + {replied} tokens, {cost}{others}"
+                        for phase, model, calls, repeats, asked, replied, cost, others in _costs(run)),
                       *(f"  {count} not readable: {phase} of {node}: {problem}" for (phase, node, problem), count in _failures(run)),
                       *([f"  {_SIMULATED}"] if simulated(run) else [])])
 
@@ -149,7 +149,7 @@ def run_html(run: Run) -> str:
     unread = sorted(((f["phase"], f["node"], f["problem"], f["reply"]) for f in run.tally.failures), key=str)
     return (f"<p>{escape(_headline(run))}</p>" + image(run_drawing(run), "accuracy by step")
             + table(("step", "training examples", "from"), steps, "steps")
-            + table(("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost"), _costs(run), "costs")
+            + table(("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", ""), _costs(run), "costs")
             + table(("phase", "node", "problem", "reply"), unread, "replies that could not be read", few=0)
             + (f"<p>{_SIMULATED}</p>" if simulated(run) else ""))
 
@@ -173,7 +173,12 @@ def _went(step, number=None):
 def _costs(run):
     """A row a phase and model. What was live is in the saved run and not here, so that a rerun shows the same."""
     return [(row["phase"], row["model"], row["calls"], row["repeated"], row["prompt_tokens"], row["completion_tokens"],
-             "price unknown" if row["cost"] is None else f"{row['cost']:.4f} $") for row in run.tally.rows()]
+             "price unknown" if row["cost"] is None else f"{row['cost']:.4f} $", _others(row)) for row in run.tally.rows()]
+
+
+def _others(row):
+    names = sorted(name for name in row["answered_by"] if name != row["model"])
+    return f", answered by {', '.join(names)}" if names else ""
 
 
 def _failures(run):

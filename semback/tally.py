@@ -39,7 +39,8 @@ def window(model: str) -> int | None:
 class Count:
     """Calls and tokens of one phase with one model. `calls` = `live` + `recorded` + `repeated` (asked before by the same run).
 
-    Tokens are those of `live` and `recorded` calls; `live_*` those that this run made the endpoint work for.
+    Tokens are those of `live` and `recorded` calls; `live_*` those that this run made the endpoint work for. `answered_by`: how many
+    replies came under which name, since an endpoint may pass a call on to another model than was asked for.
     """
 
     calls: int = 0
@@ -52,6 +53,7 @@ class Count:
     completion_tokens: int = 0
     live_prompt_tokens: int = 0
     live_completion_tokens: int = 0
+    answered_by: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -65,6 +67,7 @@ class Tally:
     def add(self, phase: str, model: str, reply):
         count = self.counts.setdefault((phase, model), Count())
         count.calls += 1
+        count.answered_by[reply.model] = count.answered_by.get(reply.model, 0) + 1
         count.cut += reply.finish_reason == "length"
         count.refused += reply.finish_reason in ("refusal", "content_filter")
         if reply.key in self._seen and (reply.recorded or reply.shared):

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx2
 import pytest
 
 from semback import LLM, Budget, BudgetExceeded, Language, ParameterError, descend
@@ -39,11 +40,30 @@ def test_a_run_that_meets_its_budget_goes_on_with_a_larger_one_and_pays_nothing_
         return "Answer: 0"
 
     scripted = script(says)
-    with pytest.raises(BudgetExceeded):
+    with pytest.raises(BudgetExceeded, match="too small for a single step"):
         asyncio.run(descend(task, Language(*[scripted.llm(cache=cache, budget=Budget(calls=10))] * 2), steps=1))
     asyncio.run(descend(task, Language(*[scripted.llm(cache=cache)] * 2), steps=1))
     bodies = [str(body) for body in scripted.asked]
     assert len(bodies) == len(set(bodies)) > 10
+
+
+def test_a_run_that_meets_its_budget_says_how_many_steps_were_done(script, task):
+    says = lambda body: "<instruction>\nBe right.\n</instruction>" if "<instruction>" in str(body) else "Answer: 0"  # noqa: E731
+    llm = script(says).llm(budget=Budget(calls=140))  # 36 for the start graph; a step takes 7 and 36
+    with pytest.raises(BudgetExceeded, match=r"[12] of 9 steps of this descent were done"):
+        asyncio.run(descend(task, Language(llm, llm), steps=9))
+
+
+def test_what_is_under_way_when_the_budget_is_spent_is_kept_even_at_the_end_of_a_script(script, cache, task):
+    async def late(request):
+        await asyncio.sleep(0.1)
+        return scripted.handle(request)
+
+    scripted = script("Answer: 0")
+    llm = LLM("m", cache, transport=httpx2.MockTransport(late), budget=Budget(calls=9))
+    with pytest.raises(BudgetExceeded):
+        asyncio.run(descend(task, Language(llm, llm)))
+    assert len(scripted.asked) == len(cache) == 9
 
 
 def test_an_unknown_price_with_a_budget_in_dollars_is_refused_at_the_start():
