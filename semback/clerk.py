@@ -31,7 +31,8 @@ def clerk(error: float = 0.0, name: str = f"{SIMULATED}-clerk", asked: list | No
     - If too little is in sight for that, it should have changed by (right result - result) / slope, where the slope of the formula
       is the same whatever the rest may be, as in a sum. Where it is not, the clerk can only say "different".
 
-    As an updater it puts the number that the gradient names into the instruction, and adds the difference to a formula.
+    As an updater it puts the number that the gradient names into the instruction. To a formula it adds what is missing, unless nothing
+    is, once the inputs are as they should be.
 
     Parameters
     ----------
@@ -109,15 +110,19 @@ def _solved(formula: str, to: str, value: int, result: int, told: int | None, ot
 
 
 def _update(fences) -> str:
-    """The instruction, mended by the first case whose gradient names a number."""
-    instruction = next(text for label, text in fences if label == "instruction")
-    outputs, gradients = ([text for label, text in fences if label == kind] for kind in ("output", "gradient"))
-    for output, gradient in zip(outputs, gradients):
-        told = [number for number in numbers_told(gradient) if str(number) != output]
-        if told and _formula(instruction) and _is_number(output):
-            return f"{instruction} {'+' if told[0] > int(output) else '-'} {abs(told[0] - int(output))}"
-        if told:
-            return re.sub(_NUMBER, str(told[0]), instruction)
+    """The instruction, mended by the first case whose gradient names a number, unless right inputs alone would mend that case."""
+    (_, instruction), *rest = fences
+    formula, starts = _formula(instruction), [place for place, (label, _) in enumerate(rest) if label == "question"]
+    for start, end in zip(starts, [*starts[1:], len(rest)]):
+        case = rest[start:end]
+        sight, known = dict(case), _others(_inputs(case), _listed(case))
+        told = next((number for number in numbers_told(sight["gradient"]) if str(number) != sight["output"]), None)
+        if told is None or formula and (not _names(formula) <= set(known) or _work_out(formula, known) == told):
+            continue
+        if formula:
+            more = told - _work_out(formula, known)
+            return f"{instruction} {'+' if more > 0 else '-'} {abs(more)}"
+        return re.sub(_NUMBER, str(told), instruction)
     return instruction
 
 
@@ -131,8 +136,8 @@ def _listed(fences) -> dict[str, int]:
     return {name: int(number) for text in texts for name, number in re.findall(r"^(\w+): (-?\d+)$", text, re.MULTILINE)}
 
 
-def _others(seen: dict[str, str], listed: dict[str, int], to: str) -> dict[str, int]:
-    """The values that the other inputs should have, where a list tells, or else have, where they are in sight."""
+def _others(seen: dict[str, str], listed: dict[str, int], to: str | None = None) -> dict[str, int]:
+    """The values that the inputs, other than `to`, should have, where a list tells, or else have, where they are in sight."""
     known = {name: int(text) for name, text in seen.items() if _is_number(text)} | listed
     return {name: number for name, number in known.items() if name != to}
 

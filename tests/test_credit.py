@@ -152,9 +152,11 @@ def test_no_whole_number_and_no_influence_mean_that_it_cannot_say_how():
 @pytest.mark.parametrize("instruction, output, gradient, new", [
     ("A piece costs 10 euros.", "10", "It should have been 12.", "A piece costs 12 euros."),
     ("Work out: a + b", "7", "It should have been 5.", "Work out: a + b - 2"),
+    ("Work out: a + c", "7", "It should have been 9.", "Work out: a + c"),
     ("A piece costs 10 euros.", "10", STAY, "A piece costs 10 euros."),
     ("A piece costs 10 euros.", "10", DIFFERENT, "A piece costs 10 euros."),
 ])
-def test_the_clerk_mends_the_number_that_a_gradient_names(instruction, output, gradient, new):
-    update = Language(clerk(), clerk()).update(Node("a", instruction), [Case("How much?", {}, output, gradient)])
+def test_the_clerk_mends_what_a_gradient_names_unless_right_inputs_would(instruction, output, gradient, new):
+    update = Language(clerk(), clerk()).update(Node("a", instruction), [
+        Case("How much?", {"a": "3", "b": "4"}, "7", STAY), Case("How much?\n\nc: 6", {"a": "3", "b": "4", "c": "4"}, output, gradient)])
     assert asyncio.run(update) == new
