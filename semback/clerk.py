@@ -57,7 +57,7 @@ def clerk(error: float = 0.0, name: str = f"{SIMULATED}-clerk", asked: list | No
 
 def numbers_told(text: str) -> list[int]:
     """The numbers that a gradient says a value should have been."""
-    return [int(number) for number in re.findall(r"should have been:? (-?\d+)\b", text)]
+    return [int(number) for number in re.findall(r"should have been\W{1,4}?(-?\d+)(?![\d.,]*\d)", text)]  # "12", ": 12", "**12**."
 
 
 def _answer(system: str, fences) -> str:

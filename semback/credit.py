@@ -101,13 +101,20 @@ async def credit(coach: LLM | None = None, sizes: Iterable[tuple[int, int]] = SI
 
     Returns a DataFrame, one row for each size and method. found: the share of faults whose node was told the right number. blamed:
     the share of innocent nodes (trained, and with the right value) that were told another number. only: the share of faults
-    where the faulty node was told the right number and no innocent node another one. unclear: trained nodes whose gradient says
-    neither a number nor that it should stay, or that have none. calls: of the coach, for each fault. found_low and so on are 95 % Wilson
-    intervals over faults, for `blamed` too: the nodes of one graph are not independent, so they count as one. found_expected
-    and so on is what a clerk should do by the theory (`expected`); none for another coach.
+    where the faulty node was told the right number and no innocent node another one. unclear: how many nodes, of all faults together,
+    have a gradient that says neither another number nor that they should stay, or have none. calls: of the coach, for each fault.
+    found_low and so on are 95 % Wilson intervals over faults; for `blamed` too, since the nodes of one graph are not independent: all
+    of them count as one. found_expected and so on are what the theory says of a clerk (`expected`); None for another coach.
+
+    Errors
+    ------
+    ParameterError: no fault, or a method that there is not. Those of the model, as everywhere.
     """
     import pandas
 
+    methods = list(methods)
+    if faults < 1 or set(methods) - set(METHODS):
+        raise ParameterError(f"credit takes one fault or more, and methods out of {list(METHODS)}; not {faults} and {methods}")
     scripted, coach, rows = coach is None, coach or clerk(error), []
     for depth, width in sizes:
         for method in methods:

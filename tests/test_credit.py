@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from semback import Graph, Language, Node, ParameterError, backward, credit, forward
-from semback.clerk import DIFFERENT, STAY, clerk
+from semback.clerk import DIFFERENT, STAY, clerk, numbers_told
 from semback.language import Case
 
 TOGETHER, ALONE, CONTROL = credit.METHODS
@@ -107,6 +107,21 @@ def test_any_model_can_be_the_coach(script):
 def test_a_graph_that_cannot_be_is_a_parameter_error(wrong):
     with pytest.raises(ParameterError, match="from 1"):
         credit.plant(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"faults": 0}, {"methods": ["alone"]}])
+def test_a_study_that_cannot_be_is_a_parameter_error(wrong):
+    with pytest.raises(ParameterError, match="all inputs together"):
+        measured(**wrong)
+
+
+@pytest.mark.parametrize("text, numbers", [
+    ("It should have been 41, not 38.", [41]), ("The answer should have been: -7", [-7]), ("It should have been **41**.", [41]),
+    ("- It should have been 4.\n- It should stay as it is.\n- It should have been 5.", [4, 5]), ("It should have been 4.5", []),
+    ("It should have been better by 4.", []),
+])
+def test_a_number_is_read_where_a_gradient_says_what_should_have_been(text, numbers):
+    assert numbers_told(text) == numbers
 
 
 def test_an_error_that_is_no_share_is_a_parameter_error():
