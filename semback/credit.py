@@ -61,8 +61,9 @@ def plant(depth: int, width: int, number: int = 0, listed: str = "input", faulty
     listed: where the stock list stands, "input" or "question".
     faulty: which shelf of the last level is at fault, from 0; without it, chosen by `number`. The counts do not depend on it.
     """
-    if depth < 1 or width < 1 or listed not in ("input", "question"):
-        raise ParameterError(f'plant takes a depth and a width from 1, and listed="input" or "question"; not {depth}, {width}, {listed!r}')
+    if depth < 1 or width < 1 or listed not in ("input", "question") or faulty not in (None, *range(width)):
+        raise ParameterError('plant takes a depth and a width from 1, listed="input" or "question", and a faulty shelf from 0 and below the '
+                             f"width; not {depth}, {width}, {listed!r} and {faulty}")
     chance = random.Random(f"{depth} {width} {number}")
     labels = chance.sample(range(1, depth * width + 1), depth * (width - 1) + 1)
     levels = [[f"shelf_{labels.pop()}" for _ in range(width - (level < depth))] for level in range(1, depth + 1)]

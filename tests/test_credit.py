@@ -103,7 +103,8 @@ def test_any_model_can_be_the_coach(script):
     assert mute["unclear"] == 3 and mute["calls"] == 2
 
 
-@pytest.mark.parametrize("wrong", [{"depth": 0, "width": 1}, {"depth": 1, "width": 0}, {"depth": 1, "width": 1, "listed": "nowhere"}])
+@pytest.mark.parametrize("wrong", [
+    {"depth": 0, "width": 1}, {"depth": 1, "width": 0}, {"depth": 1, "width": 1, "listed": "nowhere"}, {"depth": 1, "width": 2, "faulty": 2}])
 def test_a_graph_that_cannot_be_is_a_parameter_error(wrong):
     with pytest.raises(ParameterError, match="from 1"):
         credit.plant(**wrong)
