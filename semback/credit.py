@@ -62,7 +62,7 @@ def plant(depth: int, width: int, number: int = 0, listed: str = "input", faulty
     faulty: which shelf of the last level is at fault, from 0; without it, chosen by `number`. The counts do not depend on it.
     """
     if depth < 1 or width < 1 or listed not in ("input", "question") or faulty not in (None, *range(width)):
-        raise ParameterError('plant takes a depth and a width from 1, listed="input" or "question", and a faulty shelf from 0 and below the '
+        raise ParameterError('plant takes a depth and a width from 1, listed="input" or "question", and a faulty shelf below the '
                              f"width; not {depth}, {width}, {listed!r} and {faulty}")
     chance = random.Random(f"{depth} {width} {number}")
     labels = chance.sample(range(1, depth * width + 1), depth * (width - 1) + 1)

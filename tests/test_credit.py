@@ -104,7 +104,8 @@ def test_any_model_can_be_the_coach(script):
 
 
 @pytest.mark.parametrize("wrong", [
-    {"depth": 0, "width": 1}, {"depth": 1, "width": 0}, {"depth": 1, "width": 1, "listed": "nowhere"}, {"depth": 1, "width": 2, "faulty": 2}])
+    {"depth": 0, "width": 1}, {"depth": 1, "width": 0}, {"depth": 1, "width": 1, "listed": "nowhere"},
+    {"depth": 1, "width": 2, "faulty": 2}])
 def test_a_graph_that_cannot_be_is_a_parameter_error(wrong):
     with pytest.raises(ParameterError, match="from 1"):
         credit.plant(**wrong)
