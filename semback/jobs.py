@@ -21,7 +21,7 @@ EXPERIMENTS = {
     "liar": ("04_liar_ablation", ("seed", "train", "data")),
 }
 NEEDED = ("name", "variant", "data", "model", "coach", "seed")  # parameters of every experiment's notebook
-FIRST, LAST = "01_semantic_gradients", "06_figures"  # the last one reads what all others wrote
+STUDIES, LAST = ("01_semantic_gradients", "05_cost"), "06_figures"  # those ask only simulated models; the last reads what all others wrote
 METHODS = {"sample": ("full", "no_neighbourhood", "no_gradient"), "full": ("full",)}  # unless told otherwise; of LIAR, all
 CATEGORIES = {"sample": ("boolean_expressions", "date_understanding", "object_counting"), "full": tasks.NLP + tasks.ALGORITHMIC}
 
@@ -76,7 +76,7 @@ def grid(experiments: Sequence[str] = (), data: str = "sample", categories: Sequ
 
     Parameters
     ----------
-    experiments: of `EXPERIMENTS`; without it all, with `LAST` after them and, for the sample data, `FIRST` before.
+    experiments: of `EXPERIMENTS`; without it all, with `LAST` after them and, for the sample data, `STUDIES` before.
     data: "sample" or "full".
     categories: of BBH; without it, all that the data has.
     variants: see `ablations`; without it, all for LIAR, and `METHODS` for the others.
@@ -95,7 +95,7 @@ def grid(experiments: Sequence[str] = (), data: str = "sample", categories: Sequ
         raise ParameterError("only bbh has categories")
     folder, jobs = home() / "notebooks", []
     if not experiments and data == "sample":
-        jobs.append(Job(folder / f"{FIRST}.ipynb", {"model": models[0][0], "coach": models[0][1], "seed": seeds[0]}))
+        jobs += [Job(folder / f"{study}.ipynb", {}) for study in STUDIES]
     for experiment in experiments or EXPERIMENTS:
         notebook = folder / f"{EXPERIMENTS[experiment][0]}.ipynb"
         defaults = Job(notebook, {}).defaults

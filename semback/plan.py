@@ -28,7 +28,7 @@ LONGER = 16  # bytes by which a reply may lengthen its own fence (when it holds 
 ASSUMED = f"""expected: a token is {BYTES} bytes of text; a reply has {FORWARD} tokens, a gradient {GRADIENT}, an instruction {INSTRUCTION};
   {THINKING} more where a model reasons. These are guesses: the usage of a short run tells better.
 at most: a token is a byte of known text; a reply is as long as its limit allows, and no longer to another model.
-Neither counts second tries, or notebook 01 (about 60 calls, most of which the BBH runs ask too)."""
+Neither counts second tries."""
 SIZES = ("input_expected", "input_most", "output_expected", "output_most")
 
 

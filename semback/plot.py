@@ -72,10 +72,10 @@ def canvas(width: float, height: float, lines: int, columns: int = 1, **settings
         yield figure, list(figure.subplots(lines, columns, squeeze=False, **settings).flat)
 
 
-def finished(figure, data, panels, columns: int) -> Plot:
+def finished(figure, data, panels, columns: int, percent: bool = True) -> Plot:
     """Percent, one legend of so many columns that also says what the intervals are, and "simulated" across a panel that needs it.
 
-    panels: (key, the rows of data that it shows) for each of the figure's axes.
+    panels: (key, the rows of data that it shows) for each of the figure's axes. percent: whether what they show are shares.
     """
     from matplotlib.ticker import PercentFormatter
 
@@ -83,7 +83,7 @@ def finished(figure, data, panels, columns: int) -> Plot:
     kinds = sorted(set(data["interval"].dropna())) if "interval" in data else []
     title = "bars: 95 % " + " or ".join(kind.replace(" over", " interval over") for kind in kinds) if kinds else ""
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, title=textwrap.fill(title, 55) or None)
-    for ax in figure.axes:
+    for ax in figure.axes if percent else ():
         (ax.yaxis if ax.get_ylabel() or figure.get_supylabel() else ax.xaxis).set_major_formatter(PercentFormatter(1, decimals=0))
     figure.draw_without_rendering()  # lays it out, so that the word can be as large as the panel
     for ax in (ax for ax, (_, shown) in zip(figure.axes, panels) if shown["simulated"].any()):

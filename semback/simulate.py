@@ -21,6 +21,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable
 
 from .cache import ResponseCache
 from .errors import ParameterError
@@ -69,30 +70,58 @@ def simulated(task: Task, cache: ResponseCache | None = None, name: str = SIMULA
     unreadable: share of replies, from 0 to 1, that are not in the form asked for.
     settings: the other parameters of LLM.
     """
-    import httpx2
-
-    if not name.startswith(SIMULATED):
-        raise ParameterError(f"a simulated model's name begins with {SIMULATED!r}, so that nobody takes it for a real one; not {name!r}")
     if delay < 0 or not 0 <= failing <= 1 or not 0 <= unreadable <= 1:
         raise ParameterError(f"delay is in seconds, failing and unreadable are shares from 0 to 1; not {delay}, {failing}, {unreadable}")
     student = Student(task, name)
 
-    async def handle(request):
-        body = json.loads(request.content)
-        text = json.dumps(body["messages"])
-        attempt = request.headers.get("x-stainless-retry-count", "0")
+    async def says(messages, attempt):
+        text = json.dumps(messages)
         if delay:
             await asyncio.sleep(delay * dice("delay", text))
         if dice("fail", text, attempt) < failing:
+            return None
+        return student.reply(messages) if dice("unreadable", text) >= unreadable else "I would rather not commit myself."
+
+    return scripted(name, says, cache, **settings)
+
+
+def scripted(name: str, says: Callable, cache: ResponseCache | None = None, **settings) -> LLM:
+    """An LLM that is answered by a function of this process, in place of the network.
+
+    Parameters
+    ----------
+    name: begins with "simulated".
+    says: async (messages, attempt) -> the reply, or None for HTTP status 500. attempt: "0", or which retry of the client it is.
+    cache, settings: as LLM's.
+
+    Its tokens are four characters each, of the messages as JSON and of the reply.
+    """
+    import httpx2
+
+    if not name.startswith(SIMULATED):
+        raise ParameterError(f"a simulated model's name begins with {SIMULATED!r}, so that nobody takes it for a real one; not {name!r}")
+
+    async def handle(request):
+        messages = json.loads(request.content)["messages"]
+        said = await says(messages, request.headers.get("x-stainless-retry-count", "0"))
+        if said is None:
             return httpx2.Response(500, json={"error": {"message": "simulated failure"}})
-        said = student.reply(body["messages"]) if dice("unreadable", text) >= unreadable else "I would rather not commit myself."
+        sizes = len(json.dumps(messages)), len(said)
         return httpx2.Response(200, json={
             "id": "simulated", "object": "chat.completion", "created": 0, "model": name,
             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}],
-            "usage": {"prompt_tokens": len(text) // 4, "completion_tokens": len(said) // 4, "total_tokens": (len(text) + len(said)) // 4},
+            "usage": {"prompt_tokens": sizes[0] // 4, "completion_tokens": sizes[1] // 4, "total_tokens": sum(sizes) // 4},
         })
 
     return LLM(name, cache, transport=httpx2.MockTransport(handle), **settings)
+
+
+def prompt_parts(messages: list[dict]) -> tuple[str, list[tuple[str, str]], str]:
+    """What a prompt consists of: the system message, the (label, text) of each fenced block, and the user message without those."""
+    system = "\n".join(m["content"] for m in messages if m["role"] == "system")
+    prompt = next(m["content"] for m in messages if m["role"] == "user")
+    fences = [(label, text) for _, label, text in re.findall(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", prompt, re.DOTALL | re.MULTILINE)]
+    return system, fences, re.sub(r"^(`{3,}).*?\n\1$", "", prompt, flags=re.DOTALL | re.MULTILINE)
 
 
 def dice(*parts) -> float:
@@ -114,10 +143,7 @@ class Student:
 
     def reply(self, messages: list[dict]) -> str:
         """What the student says; it tells what it is asked for by the blocks that the prompt wants, and looks at nothing else."""
-        system = "\n".join(m["content"] for m in messages if m["role"] == "system")
-        prompt = next(m["content"] for m in messages if m["role"] == "user")
-        fences = [(label, text) for _, label, text in re.findall(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", prompt, re.DOTALL | re.MULTILINE)]
-        asked = re.sub(r"^(`{3,}).*?\n\1$", "", prompt, flags=re.DOTALL | re.MULTILINE)
+        (system, fences, asked), prompt = prompt_parts(messages), next(m["content"] for m in messages if m["role"] == "user")
         if targets := re.findall(r'^<gradient to="(.*)">$', asked, re.MULTILINE):
             return "\n".join(f'<gradient to="{to}">\n{said}\n</gradient>' for to, said in self._judge(targets, fences).items())
         if "<critique>" in asked:

@@ -196,16 +196,16 @@ def test_no_worker_is_refused(notebook):
 @pytest.fixture
 def experiments(notebook):
     """The notebooks that a grid needs. The three experiments' are one and the same here, and so have parameters of the wrong task too."""
-    for name in ("01_semantic_gradients", "02_bbh", "03_gsm8k"):
+    for name in ("01_semantic_gradients", "02_bbh", "03_gsm8k", "05_cost"):
         notebook("04_liar_ablation", name)
     notebook("04_liar_ablation")
     notebook("06_figures")
 
 
-def test_the_demo_is_the_first_notebook_then_all_experiments_then_the_figures(experiments):
+def test_the_demo_is_the_studies_then_all_experiments_then_the_figures(experiments):
     ids = [job.id for job in jobs.grid()]
-    assert ids[0] == "01_semantic_gradients" and ids[-1] == "06_figures"
-    assert len(ids) == len(set(ids)) == 1 + 3 + 3 * 3 + 10 + 1
+    assert ids[:2] == ["01_semantic_gradients", "05_cost"] and ids[-1] == "06_figures"
+    assert len(ids) == len(set(ids)) == 2 + 3 + 3 * 3 + 10 + 1
     for known in (("gsm8k", "gsm8k", "no_gradient"), ("bbh", "bbh/object_counting", "full"), ("liar", "liar", "only_Job title")):
         assert results.run_id(*known, 0, "simulated", "simulated") in ids
 
