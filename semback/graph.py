@@ -65,10 +65,11 @@ class Graph:
         if not self.nodes:
             raise GraphError("a graph needs at least one node")
         names = [node.name for node in self.nodes]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        known = set(names)
+        if len(known) < len(names) and (twice := sorted({name for name in names if names.count(name) > 1})):
             raise GraphError(f"two nodes have the same name: {', '.join(twice)}")
         for node in self.nodes:
-            if unknown := [name for name in node.inputs if name not in names]:
+            if unknown := [name for name in node.inputs if name not in known]:
                 raise GraphError(f"node {node.name!r} takes input from {', '.join(map(repr, unknown))}, which is not in the graph")
         self.order  # noqa: B018 - a cycle is an error of the graph, met when it is made
         ends = [name for name in names if not self.successors(name)]
@@ -76,7 +77,7 @@ class Graph:
             if len(ends) > 1:
                 raise GraphError(f"which node answers? {', '.join(map(repr, ends))} are nobody's input; name one with answer=")
             object.__setattr__(self, "answer", ends[0])
-        if self.answer not in names:
+        if self.answer not in known:
             raise GraphError(f"the answer node {self.answer!r} is not in the graph")
         useful = {self.answer}
         for name in reversed(self.order):
@@ -107,7 +108,11 @@ class Graph:
 
     @cached_property
     def _successors(self) -> dict[str, tuple[str, ...]]:
-        return {name: tuple(n for n in self.order if name in self[n].inputs) for name in self.order}
+        users: dict[str, list[str]] = {name: [] for name in self.order}
+        for user in self.order:
+            for name in self[user].inputs:
+                users[name].append(user)
+        return {name: tuple(each) for name, each in users.items()}
 
     def successors(self, name: str) -> tuple[str, ...]:
         """The nodes that take the value of `name` as input, in topological order."""

@@ -73,8 +73,7 @@ class Language:
 
     async def forward(self, node: Node, question: str, inputs: dict[str, str | None]) -> str | None:
         """The node's value: the model's whole reply; None where it gave none."""
-        messages = self._messages("forward", node=node, question=question, inputs=inputs)
-        return await self._ask(self.model, "forward", node.name, messages, _text)
+        return await self._ask(self.model, "forward", node.name, self._forward_messages(node, question, inputs), _text)
 
     async def backward(self, node: Node, question: str, inputs: dict[str, str | None], output: str | None,
                        gradient: str) -> dict[str, str | None]:
@@ -107,7 +106,7 @@ class Language:
         """
         node = trace.graph[trace.graph.answer]
         self._count_failure("forward", node.name, problem, trace.answer)
-        messages = self._messages("forward", node=node, question=trace.question, inputs=trace.inputs(node.name))
+        messages = self._forward_messages(node, trace.question, trace.inputs(node.name))
         reply = await self._chat(self.model, "forward", node.name, [*messages, *self._objection(trace.answer, problem)])
         text, wrong = _text(reply)
         if wrong or read(text) is None:
@@ -151,26 +150,42 @@ class Language:
     def _count_failure(self, phase, node, problem, reply):
         self.tally.failures.append({"phase": phase, "node": node, "problem": problem, "reply": reply})
 
-    def _messages(self, template: str, **data) -> list[dict]:
-        """The system and user message that a template makes of the data."""
-        from jinja2 import TemplateError
+    def _forward_messages(self, node: Node, question: str, inputs: dict[str, str | None]) -> list[dict]:
+        if self.prompts:  # a template that may change while it is worked on, and may say the node's name
+            return self._messages("forward", node=node, question=question, inputs=inputs)
+        return _forward_rendered(node.instruction, node.form, question, tuple(inputs.items()))
 
-        try:
-            found = _templates(self.prompts and str(self.prompts)).get_template(template + ".j2")
-            context = found.new_context({**data, "feedback": self.feedback})
-            texts = {role: "".join(block(context)).strip() for role, block in found.blocks.items() if role in ("system", "user")}
-        except TemplateError as error:
-            line = getattr(error, "lineno", None)
-            where = f"{template}.j2" + (f", line {line}" if line else "")
-            raise ParameterError(f"the prompt template {where} does not work: {error.message}") from None
-        if not texts.get("user"):
-            raise ParameterError(f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one")
-        return [{"role": role, "content": texts[role]} for role in ("system", "user") if texts.get(role)]
+    def _messages(self, template: str, **data) -> list[dict]:
+        return _rendered(self.prompts and str(self.prompts), template, {**data, "feedback": self.feedback})
+
+
+@lru_cache(4096)
+def _forward_rendered(instruction: str, form: str, question: str, inputs: tuple[tuple[str, str | None], ...]) -> list[dict]:
+    """The messages of `forward`, made once for all nodes that ask the same."""
+    return _rendered(None, "forward", {"node": Node("any", instruction, form=form), "question": question, "inputs": dict(inputs)})
+
+
+def _rendered(folder: str | None, template: str, data: dict) -> list[dict]:
+    """The system and user message that a template makes of the data."""
+    from jinja2 import TemplateError
+
+    try:
+        templates = _templates(folder)
+        found = templates.get_template(template + ".j2")
+        context = found.new_context({**templates.globals, **data}, shared=True)
+        texts = {role: "".join(block(context)).strip() for role, block in found.blocks.items() if role in ("system", "user")}
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        where = f"{template}.j2" + (f", line {line}" if line else "")
+        raise ParameterError(f"the prompt template {where} does not work: {error.message}") from None
+    if not texts.get("user"):
+        raise ParameterError(f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one")
+    return [{"role": role, "content": texts[role]} for role in ("system", "user") if texts.get(role)]
 
 
 def fence(text: str, label: str) -> str:
     """Data for a prompt, between fences that nothing in it can close: CommonMark's rule, one backtick more than the longest run inside."""
-    marks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    marks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0)) if "```" in text else "```"
     return f"{marks}{label}\n{text}\n{marks}"
 
 
@@ -180,7 +195,7 @@ def _templates(folder: str | None):
 
     here = Path(__file__).parent / "prompts"
     env = jinja2.Environment(loader=jinja2.FileSystemLoader([*([folder] if folder else []), here]), undefined=jinja2.StrictUndefined,
-                             trim_blocks=True, lstrip_blocks=True)
+                             trim_blocks=True, lstrip_blocks=True, auto_reload=folder is not None)
     env.filters["fence"] = fence
     return env
 

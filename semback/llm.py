@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from weakref import WeakKeyDictionary
 
 from .budget import Budget
@@ -19,6 +20,7 @@ from .recording import canonical, key
 from .tally import window
 
 LETTERS = 5  # of a prompt for each token, in bytes: real text has fewer, so what is refused by this measure is surely too long
+REMEMBERED = 4096  # keys of requests that were asked, so that the same prompt is hashed once
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,13 @@ class LLM:
             fields = json.loads(canonical({**default_params(model), **(params or {})}))
         except (TypeError, ValueError) as error:
             raise ParameterError(f"params cannot be sent as JSON: {error}") from None
-        self.params = {name: value for name, value in fields.items() if value is not None}
+        self.params = MappingProxyType({name: value for name, value in fields.items() if value is not None})  # keys depend on it
         if taken := {"model", "messages", "stream", "n"} & set(self.params):
             raise ParameterError(f"params cannot hold {', '.join(sorted(taken))}: one plain reply to given messages is what is asked for")
         budget = budget or Budget()
         budget.admits(model)
         self._endpoint = Endpoint(model, base_url, api_key, retries, timeout, budget, transport, pace)
+        self._names: dict[tuple, str] = {}
         self._under_way: WeakKeyDictionary = WeakKeyDictionary()  # {event loop: {key: the task that asks}}
 
     def __repr__(self):
@@ -127,8 +130,8 @@ class LLM:
         """
         request = {"model": self.model, "messages": messages, **self.params}
         try:
-            name = key(request, draw)
-        except (TypeError, ValueError, RecursionError) as error:  # half of a surrogate pair, for one, which is no character
+            name = self._name(request, draw)
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:  # half of a surrogate pair, for one, which is no character
             raise ParameterError(f"the messages to {self.model} cannot be sent as JSON text: {error}") from None
         recording = self.cache is not None and self.cache.mode != "off"
         if recording and (entry := self._recorded(name, request)):
@@ -148,6 +151,17 @@ class LLM:
             await asyncio.wait([*under_way.values(), asyncio.create_task(asyncio.sleep(0))])
             raise
         return _reply(name, entry, recorded, shared)
+
+    def _name(self, request: dict, draw: int) -> str:
+        """The key of a request, which is worked out once for equal texts."""
+        said = tuple([tuple(message.items()) for message in request["messages"]])
+        if not all([type(value) is str for message in said for _, value in message]):
+            return key(request, draw)
+        if (name := self._names.get(found := (draw, said))) is None:
+            if len(self._names) >= REMEMBERED:
+                self._names.clear()
+            name = self._names[found] = key(request, draw)
+        return name
 
     def _recorded(self, name: str, request: dict) -> dict | None:
         """The entry that needs no call; in mode refresh, only what this very run has asked for anew."""

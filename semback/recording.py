@@ -41,9 +41,9 @@ def problem(entry) -> str | None:
     request, reply = entry["request"], entry["reply"]
     if not isinstance(request, dict) or not isinstance(request.get("model"), str) or type(entry["draw"]) is not int:
         return "its request is not one"
-    if not isinstance(request.get("messages"), list) or not all(isinstance(message, dict) for message in request["messages"]):
+    if not isinstance(request.get("messages"), list) or not all([isinstance(message, dict) for message in request["messages"]]):
         return "its messages are not a list of them"
-    if not isinstance(reply, dict) or not all(isinstance(reply.get(name), str) for name in ("text", "finish_reason", "model")):
+    if not isinstance(reply, dict) or not all([isinstance(reply.get(name), str) for name in ("text", "finish_reason", "model")]):
         return "its reply is not one"
     if not isinstance(reply.get("usage"), dict) or not all(type(count) is int for count in reply["usage"].values()):
         return "its token counts are not numbers"

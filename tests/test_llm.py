@@ -8,7 +8,8 @@ import httpx2
 import pytest
 from conftest import Script
 
-from semback import LLM, ModelError, ParameterError, ResponseCache
+from semback import LLM, Language, ModelError, Node, ParameterError, ResponseCache, descend
+from semback.errors import CacheError
 from semback.tally import Tally, price
 
 MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]
@@ -255,3 +256,49 @@ def test_a_server_that_counts_no_tokens_is_counted_as_none(script, cache, usage)
 def test_prices_are_known_unknown_or_nothing():
     assert price("gpt-4o-mini-2024-07-18", 1_000_000, 1_000_000) == pytest.approx(0.15 + 0.60)
     assert price("nobodys-model-7", 1_000_000, 0) is None and price("simulated-coach", 1_000_000, 0) == 0
+
+
+# What cannot be sent
+
+@pytest.mark.parametrize("messages", [
+    [{"role": "user", "content": "\ud83d is half of a character"}], [{"role": "user", "content": object()}], ["just text"], None], ids=str)
+def test_messages_that_are_not_text_are_a_parameter_error_before_anything_is_sent(messages, cache):
+    said = Script("Four.")
+    with pytest.raises(ParameterError, match="cannot be sent as JSON text"):
+        asyncio.run(said.llm(cache=cache).chat(messages))
+    assert not said.asked and not len(cache)
+
+
+def test_equal_texts_in_other_places_are_other_requests(cache):
+    one, two = [{"role": "user", "content": "a", "name": "b"}], [{"role": "user", "content": "a"}, {"name": "b"}]
+    said = Script(["One.", "Two."])
+    llm = said.llm(cache=cache)
+    assert [asyncio.run(llm.chat(messages)).text for messages in (one, two, one, two)] == ["One.", "Two.", "One.", "Two."]
+
+
+def test_a_prompt_that_cannot_fit_the_window_is_not_sent_and_the_error_names_the_node_and_the_size_of_each_part():
+    said = Script("Four.")
+    llm = said.llm("gpt-4o-mini-2024-07-18")  # 128,000 tokens, says genai-prices
+    node = Node("judge", "Judge.", ("hint",))
+    with pytest.raises(ModelError, match=r"backward of node 'judge': .*128,000 tokens.*from hint 2,000,000.*question 4,000"):
+        asyncio.run(Language(llm, llm).backward(node, "four" * 1000, {"hint": "too " * 500_000}, "Yes.", "No."))
+    assert not said.asked
+    asyncio.run(said.llm("my-own-model").chat([{"role": "user", "content": "long " * 300_000}]))  # nothing is known of this one
+    with pytest.raises(ModelError, match="window of my-own-model is 1,000 tokens"):
+        asyncio.run(said.llm("my-own-model", window=1000).chat([{"role": "user", "content": "long " * 2000}]))
+    assert len(said.asked) == 1
+
+
+def test_a_row_that_holds_the_answer_to_another_question_is_refused(cache):
+    said = Script(["Four.", "Five."])
+    llm = said.llm(cache=cache)
+    one, two = (asyncio.run(llm.chat([{"role": "user", "content": text}])).key for text in "ab")
+    cache._disk.set(one, cache.get(two))
+    with pytest.raises(CacheError, match="was altered: its key"):
+        asyncio.run(llm.chat([{"role": "user", "content": "a"}]))
+
+
+def test_what_answered_under_another_name_is_counted_and_shown(task):
+    said = Script("Answer: 1")  # it answers as "m-2024-07-18"
+    run = asyncio.run(descend(task, Language(said.llm("m"), said.llm("m")), steps=0))
+    assert run.tally.rows()[0]["answered_by"] == {"m-2024-07-18": 36} and "answered by m-2024-07-18" in repr(run)

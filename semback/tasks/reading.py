@@ -15,6 +15,7 @@ MARK = re.compile(  # the words that announce an answer; `junk` looks like it an
       (?: (?P<says>\b(?:is|was|(?:would|should|will|must)\ be|equals)\b|=)\s*:?\s* | :\s* )
     | ^\W*(?:the\ )?(?:final\ |correct\ )?answer\ *(?:\n\s*|[-–—]\ +(?!\d)|(?=\())
     | \#\#\#\#(?!\ *\d+[.)]\ +\w)\ * | ^A:\s*""", re.IGNORECASE | re.MULTILINE | re.VERBOSE)
+WORDS = ("answer", "option", "choice", "response", "result", "value", "total", "####", "a:")  # every announcement holds one of them
 FILLER = re.compile(r"(?:\W|\b(?:option|choice|answer|letter|about|approximately|exactly|a|total|of|the|simply|just|definitely|clearly|"
                     r"therefore|thus|so|hence|x)\b)*", re.IGNORECASE)
 NEGATED = re.compile(r"(?:\b(?:not|never|neither|nor|cannot|unlike)|n['’]t|rather than|instead of)\s+"
@@ -34,13 +35,17 @@ def _clean(reply: str) -> str:
     """The reply without thoughts, Markdown and LaTeX; a boxed or tagged answer becomes a `####` line."""
     text = reply.rsplit("</think>", 1)[-1]
     text = "" if text.lstrip().startswith("<think>") else text.replace("\r\n", "\n").replace("\u00a0", " ")
-    text = re.sub(r"<<[^<>\n]*=[^<>\n]*>>", "", text)  # GSM8K's calculator marks
-    text = re.sub(r"\\(?:text|textbf|mathbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
-    boxed = r"\\boxed\s*\{((?:\\.|\{[^{}]*\}|[^{}\\])*)\}|<answer>(.*?)</answer>"
-    text = re.sub(boxed, lambda m: f"\n#### {(m[1] or m[2] or '').strip()}\n", text, flags=re.DOTALL)
-    text = re.sub(r"\\[()\[\],!]", "", text.replace("{,}", ","))
-    text = re.sub(r"\\([{}$%#&])", r"\1", text)
-    return re.sub(r"\*\*|__|`|(?<![\w*])\*(?=\S)|(?<=[^\s*])\*(?!\w)", "", text).strip()
+    if "<<" in text:
+        text = re.sub(r"<<[^<>\n]*=[^<>\n]*>>", "", text)  # GSM8K's calculator marks
+    if "\\" in text or "<answer>" in text or "{,}" in text:
+        text = re.sub(r"\\(?:text|textbf|mathbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
+        boxed = r"\\boxed\s*\{((?:\\.|\{[^{}]*\}|[^{}\\])*)\}|<answer>(.*?)</answer>"
+        text = re.sub(boxed, lambda m: f"\n#### {(m[1] or m[2] or '').strip()}\n", text, flags=re.DOTALL)
+        text = re.sub(r"\\[()\[\],!]", "", text.replace("{,}", ","))
+        text = re.sub(r"\\([{}$%#&])", r"\1", text)
+    if "*" in text or "_" in text or "`" in text:
+        text = re.sub(r"\*\*|__|`|(?<![\w*])\*(?=\S)|(?<=[^\s*])\*(?!\w)", "", text)
+    return text.strip()
 
 
 def _read(reply: str, state, close) -> str | None:
@@ -50,9 +55,18 @@ def _read(reply: str, state, close) -> str | None:
     return _read_block(next((block.strip() for block in blocks if block.strip()), ""), state, close)
 
 
+def _announcements(text: str) -> list[re.Match]:
+    """The matches of MARK that are not junk. The pattern is slow, so it starts a little before the first word that it needs."""
+    folded = text.casefold()
+    if not (places := [place for word in WORDS if (place := folded.find(word)) >= 0]):
+        return []
+    start = text.rfind("\n", 0, max(0, min(places) - 200)) + 1 if len(folded) == len(text) else 0
+    return [mark for mark in MARK.finditer(text, start) if not mark["junk"]]
+
+
 def _read_block(text: str, state, close) -> str | None:
     end = len(text)
-    for mark in reversed([mark for mark in MARK.finditer(text) if not mark["junk"]]):
+    for mark in reversed(_announcements(text)):
         value, rest, end = state(text[mark.end():end], bool(mark["says"])), text[mark.end():], mark.start()
         if value is not None:
             retracted = RETRACTED.search(rest)
