@@ -8,13 +8,17 @@ import asyncio
 import os
 import re
 import time
+from contextvars import ContextVar
+from functools import cache
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from .budget import Budget
 from .errors import ModelError
-from .pace import Pace
+from .pace import Pace, Slot
 from .tally import SIMULATED
+
+_slot: ContextVar[Slot] = ContextVar("slot")  # of the call that is being made
 
 _ADVICE = {  # what to do about an HTTP error: the first whose pattern is found in its status, code, type and message
     r"^(400|413|422|500).*(context.?(length|window|size)|(prompt|input).{0,40}(too long|exceed)|too many (input )?tokens)":
@@ -51,11 +55,15 @@ class Endpoint:
         import httpx2
         import openai
 
+        client, pace = await self._client()
+        slot = await pace.enter(_tokens(sum(len(str(message.get("content"))) for message in request["messages"])))
+        _slot.set(slot)  # before the request is built, so that of many at once the first is on its way while others are built
         try:
-            client = await self._client()
             response = await client.post("/chat/completions", cast_to=httpx2.Response, body=request)  # not one byte is changed in between
         except openai.OpenAIError as error:
             raise self._failed(error) from None  # one error: what there is to know of its causes is in its words
+        finally:
+            pace.leave(slot)
         reply = self._read(request, response)
         self._budget.end(self.model, reply["usage"])
         source = {"host": urlsplit(str(client.base_url)).hostname, "openai": openai.__version__,
@@ -86,7 +94,7 @@ class Endpoint:
         return reply | ({"refusal": _text(message["refusal"])} if message.get("refusal") else {})
 
     async def _client(self):
-        """The openai client of the running event loop: one client cannot serve two.
+        """The openai client of the running event loop, and its pace: one client cannot serve two.
 
         It lives in an async generator, which asyncio closes when the loop ends or nobody holds it any more: then the connections
         close too. So neither a script with `asyncio.run` nor a notebook has anything to close.
@@ -95,12 +103,12 @@ class Endpoint:
         for closed in [each for each in self._loops if each.is_closed()]:
             del self._loops[closed]
         if loop not in self._loops:
-            client = self._new_client()
-            self._loops[loop] = client, (living := _living(client))
+            client = self._new_client(pace := Pace(*self._pace.values()))
+            self._loops[loop] = client, pace, (living := _living(client))
             await anext(living)
-        return self._loops[loop][0]
+        return self._loops[loop][:2]
 
-    def _new_client(self):
+    def _new_client(self, pace: Pace):
         import openai
 
         api_key = self._key() or ("unused" if self.base_url or self._transport else None)
@@ -113,7 +121,7 @@ class Endpoint:
         if url and not _is_web_address(url):
             raise self._error("cannot be asked: base_url is no web address like http://localhost:8000/v1; a user name and a password "
                               "cannot be in it.")
-        http = _patient(Pace(*self._pace.values()), self._budget, self._retries, self._timeout, self._transport)
+        http = _patient(pace, self._budget, self._retries, self._timeout, self._transport)
         return openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=self._retries, timeout=self._timeout, http_client=http)
 
     def _key(self) -> str:
@@ -172,9 +180,12 @@ def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport
 
     class Patient(openai.DefaultAioHttpClient):
         async def send(self, request, **options):
-            async with pace.slot(len(request.content) / 4) as slot:  # about four letters a token
-                if first := request.headers.get("x-stainless-retry-count") == "0":
-                    budget.start()
+            if first := request.headers.get("x-stainless-retry-count") == "0":
+                slot = _slot.get()
+                budget.start()
+            else:
+                slot = await pace.enter(_tokens(len(request.content)))
+            try:
                 response = await self._send(request, slot, options)
                 slot.answered = response.status_code not in (429, 503)
                 if not slot.answered:
@@ -184,6 +195,8 @@ def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport
                         response.headers["retry-after-ms"] = "1"  # the pace waits; from the second time on, the client does as well
                     if pace.waves >= retries or "insufficient_quota" in response.text:
                         response.headers["x-should-retry"] = "false"
+            finally:
+                pace.leave(slot)
             return response
 
         async def _send(self, request, slot, options):
@@ -198,12 +211,26 @@ def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport
             if response.is_success and "json" in response.headers.get("content-type", ""):
                 try:
                     usage = response.json().get("usage")
-                    slot.tokens = usage["total_tokens"] - len(request.content) / 4
-                except (AttributeError, KeyError, TypeError):
+                    slot.used = float(usage["total_tokens"])
+                except (AttributeError, KeyError, TypeError, OverflowError):
                     pass  # no usage
                 except (ValueError, RecursionError) as error:  # a cut or garbled body: try again, as after a lost connection
                     raise httpx2.RemoteProtocolError(f"a reply in broken JSON ({error})") from None
             return response
 
-    return Patient(transport=transport, max_redirects=3, timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)),
-                   limits=httpx2.Limits(max_connections=None, max_keepalive_connections=pace.most))
+    return Patient(transport=transport, verify=_certificates(), max_redirects=3,
+                   timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)),
+                   limits=httpx2.Limits(max_connections=pace.most, max_keepalive_connections=pace.most))
+
+
+@cache
+def _certificates():
+    """What https connections are checked with: read once, since that takes longer than the rest of a client."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
+def _tokens(letters: int) -> float:
+    """About how many tokens a prompt has."""
+    return letters / 4

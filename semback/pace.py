@@ -10,7 +10,6 @@ round takes a quarter away, and is given it back if that did not help. This is T
 
 import asyncio
 from collections import deque
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 FIRST, UNASKED, SPACING = 4, 64, 0.001  # requests that go out at once, and before any answer; seconds between the first ones
@@ -24,10 +23,12 @@ class Slot:
     """One request's place: when it was sent, and what became of it."""
 
     sent: float
+    expected: float  # tokens
     answered: bool = False
     late: bool = False  # it was given up
     refused: float | None = None  # seconds to wait, as the endpoint asks; 0 where it says only no
-    tokens: float = 0.0  # beyond those that were counted before
+    used: float | None = None  # tokens, those of the reply included
+    left: bool = False
 
 
 class Pace:
@@ -53,19 +54,20 @@ class Pace:
         self._answers, self._seconds, self._rounds, self._patience = 0, 0.0, 0, 1
         self._fastest, self._cut = None, None  # mean seconds of the fastest round; (limit, mean seconds) before slowness took some
 
-    @asynccontextmanager
-    async def slot(self, tokens: float):
-        """A place for one request with so many tokens; whoever has it notes in the Slot what became of it."""
+    async def enter(self, tokens: float) -> Slot:
+        """Wait for the place for one request with so many tokens. Whoever has it notes in the Slot what became of it, and leaves."""
         if self._tokens:
             owed, self._owed = self._owed, 0.0
             await self._tokens.take(tokens + owed)
         if self._requests:
             await self._requests.take(1)
         await self._enter()
-        slot = Slot(_now())
-        try:
-            yield slot
-        finally:
+        return Slot(_now(), tokens)
+
+    def leave(self, slot: Slot) -> None:
+        """Give a place back; a second time it does nothing."""
+        if not slot.left:
+            slot.left = True
             self._leave(slot)
 
     async def _enter(self) -> None:
@@ -100,7 +102,7 @@ class Pace:
 
     def _leave(self, slot: Slot) -> None:
         self.busy -= 1
-        self._owed += slot.tokens
+        self._owed += slot.used - slot.expected if slot.used is not None else 0.0
         now = _now()
         if slot.refused is not None:
             self._refuse(slot, now)

@@ -38,6 +38,8 @@ class Endpoint:
 
     async def handle(self, request):
         now = asyncio.get_running_loop().time()
+        if b"hello" in request.content:
+            return httpx2.Response(200, json=GOOD)
         if self.busy >= self.cap or self.broken(now):
             self.asked.append((now, self.refusal))
             return httpx2.Response(self.refusal, headers=self.headers, json={"error": {"message": "not now"}})
@@ -54,6 +56,7 @@ class Endpoint:
         llm = LLM("m", transport=httpx2.MockTransport(self.handle), **settings)
 
         async def all_of_them():
+            await llm.chat([{"role": "user", "content": "hello"}])  # in it the client asks a thread, for which virtual time would not wait
             waiting, replies = iter(range(calls)), {}
 
             async def work():
