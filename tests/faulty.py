@@ -109,8 +109,8 @@ def refuses(*fields):
 
 
 async def repeats_the_key(request):
-    """A 401 that repeats what was sent as the key, in the header's own form."""
-    return await error(401, f"Incorrect API key provided: {request.headers['authorization']}", "invalid_api_key")(request)
+    key = request.headers["authorization"].removeprefix("Bearer ")
+    return await error(401, f"Incorrect API key provided: {key}.", "invalid_api_key")(request)
 
 
 async def reset(request):
