@@ -253,6 +253,15 @@ def test_a_script_has_nothing_to_close_in_one_event_loop_or_several_after_each_o
             assert len(asyncio.run(many(llm))) == 8
 
 
+def test_a_model_that_is_made_inside_the_script_s_only_function_leaves_nothing_open():
+    async def script(server):
+        return await many(model(server))
+
+    with Endpoint(good) as server, nothing_left_open(server):
+        for _ in range(3):
+            assert len(asyncio.run(script(server))) == 8
+
+
 def test_event_loops_in_several_threads_share_a_model():
     with Endpoint(good) as server, nothing_left_open(server):
         llm, replies = model(server), []
