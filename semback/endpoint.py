@@ -26,8 +26,8 @@ _ADVICE = {  # what to do about an HTTP error: the first whose pattern is found 
     r"^40[034].*(model.?not.?found|model\b.{0,60}\b(not|shut|deprecated|retired)|\b(no|unknown|invalid|not have).{0,20}model)":
         "The endpoint does not know this model (it may have been shut down), or the key may not use it. Take another, or replay.",
     r"^40[45]": "There is nothing at this address: base_url usually ends in /v1.",
+    r"^40[13]|no_db_connection": "Check OPENAI_API_KEY, and what it may be used for.",  # LiteLLM's proxy says 400 to a wrong key
     r"^(400|422)": "If it names a field that the model refuses, take it out with params, as in params={'temperature': None}.",
-    r"^40[13]": "Check OPENAI_API_KEY, and what it may be used for.",
     r"^413": "The request is too long for the endpoint.",
     r"^429": "The endpoint's limit is reached: lower in_flight, or look at the account's limits.",
     "": "The endpoint failed; run again later.",
