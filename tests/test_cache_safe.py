@@ -265,19 +265,28 @@ def test_a_recording_run_killed_at_random_moments_keeps_every_response_that_was_
 
 
 def test_an_import_killed_at_random_moments_has_brought_in_everything_or_nothing(tmp_path):
-    code = "cache = ResponseCache(sys.argv[1]); print('ready', flush=True); cache.load(sys.argv[2])"
+    code = "cache = ResponseCache(sys.argv[1]); print('ready', flush=True); cache.load(sys.argv[2]); print('done', flush=True)"
     moments, entries = random.Random(SEED), [entry(f"It is {i}.", i) for i in range(3000)]
     recording.write(tmp_path / "r.jsonl", entries)
-    counts = []
-    for kill in range(KILLS):
-        run = child(code, tmp_path / str(kill), tmp_path / "r.jsonl")
+
+    def start(number):
+        run = child(code, tmp_path / f"cache{number}", tmp_path / "r.jsonl")
         assert run.stdout.readline() == "ready\n"
-        time.sleep(moments.uniform(0, 0.4))
+        return run, time.monotonic()
+
+    run, started = start(0)
+    assert run.stdout.readline() == "done\n"
+    whole = time.monotonic() - started  # seconds
+    output(run)
+    for kill in range(1, 1 + KILLS):
+        run, _ = start(kill)
+        time.sleep(moments.uniform(0, 1.2) * whole)
         run.kill()
-        run.communicate()
-        counts.append(len(sound(tmp_path / str(kill))))
-    assert set(counts) <= {0, 3000}, counts
-    assert output(child(code, tmp_path / "0", tmp_path / "r.jsonl")) == "ready\n" and sound(tmp_path / "0") == dict(entries)
+        done = run.communicate()[0] == "done\n"
+        kept = sound(tmp_path / f"cache{kill}")
+        assert kept == dict(entries) if done else len(kept) in (0, 3000)
+    run, _ = start(1)
+    assert output(run) == "done\n" and sound(tmp_path / "cache1") == sound(tmp_path / "cache0") == dict(entries)
 
 
 def test_two_processes_of_64_tasks_on_one_cache_make_one_call_for_each_request(tmp_path):
