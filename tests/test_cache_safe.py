@@ -26,7 +26,7 @@ CHILD = """
 import asyncio, json, os, resource, sys
 sys.path.insert(0, {here!r})
 from conftest import Script
-from semback import ResponseCache
+from semback import LLM, ResponseCache
 from test_cache import entry
 
 def asked(i):
