@@ -49,7 +49,7 @@ notebooks: .venv/ready
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
-	for each in tests/litellm tests/compat/llama; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $$each.in --output-file $$each.lock; done
+	for each in tests/litellm tests/compat/llama; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $$each.in --output-file $$each.lock || exit 1; done
 
 clean:
 	rm -rf .venv .venv-litellm .venv-compat runs build dist *.egg-info
