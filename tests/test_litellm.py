@@ -45,12 +45,8 @@ class Proxy:
             self.process = subprocess.Popen(
                 [PROGRAM, "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"], cwd=folder,
                 env={"PATH": os.defpath, "HOME": str(folder), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}, stdout=log, stderr=log)
-        deadline = time.monotonic() + 120
-        while not self._answers():
-            assert self.process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.2)
 
-    def _answers(self):
+    def answers(self):
         try:
             with urllib.request.urlopen(self.url.removesuffix("v1") + "health/liveliness", timeout=5) as reply:
                 return reply.status == 200
@@ -69,11 +65,17 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("litellm")
     with Endpoint(student) as upstream:
-        proxy = Proxy(tmp_path_factory.mktemp("litellm"), upstream)
-        yield proxy
-        proxy.process.kill()
-        proxy.process.wait()
+        proxy, deadline = Proxy(folder, upstream), time.monotonic() + 120
+        try:
+            while not proxy.answers():
+                assert proxy.process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.2)
+            yield proxy
+        finally:
+            proxy.process.kill()
+            proxy.process.wait()
 
 
 @pytest.fixture(autouse=True)

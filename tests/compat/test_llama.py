@@ -31,16 +31,22 @@ def server(tmp_path):
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     process.url, deadline = f"http://127.0.0.1:{port}/v1", time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(process.url + "/models", timeout=5):
-                break
-        except OSError:
+    try:
+        while not answers(process.url):
             assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
             time.sleep(0.1)
-    yield process
-    process.kill()
-    process.wait()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url):
+    try:
+        with urllib.request.urlopen(url + "/models", timeout=5) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
 
 
 def model(server, cache, **settings):
