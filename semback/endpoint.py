@@ -8,8 +8,10 @@ import asyncio
 import os
 import re
 import time
+import weakref
+from contextlib import suppress
+from dataclasses import dataclass
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 from .budget import Budget
 from .errors import ModelError
@@ -41,7 +43,7 @@ class Endpoint:
                  pace: dict):
         self.model, self.base_url, self._api_key = model, base_url or os.environ.get("OPENAI_BASE_URL") or None, api_key
         self._retries, self._timeout, self._budget, self._transport, self._pace = retries, timeout, budget, transport, pace
-        self._loops: WeakKeyDictionary = WeakKeyDictionary()
+        self._loops: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
     async def ask(self, request: dict) -> dict:
         """What came back for the body of a request: {"reply", "source"}, as an entry of the cache holds them.
@@ -52,7 +54,7 @@ class Endpoint:
         import openai
 
         try:
-            client = await self._client()
+            client = self._client()
             response = await client.post("/chat/completions", cast_to=httpx2.Response, body=request)  # not one byte is changed in between
         except openai.OpenAIError as error:
             raise self._failed(error) from None  # one error: what there is to know of its causes is in its words
@@ -85,20 +87,20 @@ class Endpoint:
         }
         return reply | ({"refusal": _text(message["refusal"])} if message.get("refusal") else {})
 
-    async def _client(self):
+    def _client(self):
         """The openai client of the running event loop: one client cannot serve two.
 
-        It lives in an async generator, which asyncio closes when the loop ends or nobody holds it any more: then the connections
-        close too. So neither a script with `asyncio.run` nor a notebook has anything to close.
+        It lives in a task of its own, which ends when nobody holds this endpoint any more, and which asyncio cancels when the loop ends:
+        then the connections close too. So neither a script with `asyncio.run` nor a notebook has anything to close.
         """
         loop = asyncio.get_running_loop()
         for closed in [each for each in self._loops if each.is_closed()]:
             del self._loops[closed]
         if loop not in self._loops:
-            client = self._new_client()
-            self._loops[loop] = client, (living := _living(client))
-            await anext(living)
-        return self._loops[loop][0]
+            self._loops[loop], gone = _Held(self._new_client()), asyncio.Event()
+            asyncio.create_task(_living(self._loops[loop].client, gone))  # kept by `gone`, which it waits for
+            weakref.finalize(self._loops[loop], _tell, loop, gone)
+        return self._loops[loop].client
 
     def _new_client(self):
         import openai
@@ -135,9 +137,21 @@ class Endpoint:
         return self._error(f"answered {status}: {_explain(error)}")
 
 
-async def _living(client):
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """The client of one event loop, as long as somebody holds it."""
+
+    client: object
+
+
+async def _living(client, gone: asyncio.Event):
     async with client:
-        yield
+        await gone.wait()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, gone: asyncio.Event):
+    with suppress(RuntimeError):  # the loop is closed, and the client with it
+        loop.call_soon_threadsafe(gone.set)
 
 
 def _is_web_address(url: str) -> bool:

@@ -253,13 +253,20 @@ def test_a_script_has_nothing_to_close_in_one_event_loop_or_several_after_each_o
             assert len(asyncio.run(many(llm))) == 8
 
 
-def test_a_model_that_is_made_inside_the_script_s_only_function_leaves_nothing_open():
+def test_a_model_that_is_made_inside_the_script_s_only_function_is_closed_to_the_end(monkeypatch):
     async def script(server):
         return await many(model(server))
 
+    async def close(client):
+        await whole(client)
+        closed.append(client)
+
+    whole, closed = openai.AsyncOpenAI.close, []
+    monkeypatch.setattr(openai.AsyncOpenAI, "close", close)
     with Endpoint(good) as server, nothing_left_open(server):
         for _ in range(3):
             assert len(asyncio.run(script(server))) == 8
+    assert len(closed) == 3
 
 
 def test_event_loops_in_several_threads_share_a_model():
