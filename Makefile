@@ -1,10 +1,11 @@
 # make reproduce   the paper's experiments with recorded responses: runs/demo/
 # make test        the tests, and the committed notebooks against their saved outputs
+# make compat      the same against llama.cpp's server, which is built first (some ten minutes)
 # make recording, make notebooks, make lock   anew: the recording that ships, the saved outputs, the pinned versions
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test recording notebooks lock clean
+.PHONY: reproduce test compat recording notebooks lock clean
 .DEFAULT_GOAL := reproduce
 
 .venv/ready: requirements.lock pyproject.toml
@@ -22,6 +23,20 @@ test: .venv/ready
 	$(BIN)/python -m pytest
 	SEMBACK_CACHE_MODE=replay SEMBACK_PROGRESS=off $(BIN)/python -m pytest --nbval --override-ini filterwarnings=default notebooks
 
+# Servers that tests talk to, each in an environment of its own; tests/test_litellm.py is skipped without the first.
+.venv-litellm/ready: tests/litellm.lock
+	$(PYTHON) -m venv .venv-litellm
+	.venv-litellm/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement $<
+	@touch $@
+
+.venv-compat/ready: tests/compat/llama.lock
+	$(PYTHON) -m venv .venv-compat
+	.venv-compat/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+compat: .venv/ready .venv-compat/ready
+	$(BIN)/python -m pytest tests/compat
+
 # The recording that ships, anew: what the demo asks of the simulated model. Run it after a change to prompts or simulation.
 recording: .venv/ready
 	rm -rf build/cache && SEMBACK_CACHE_DIR=build/cache $(BIN)/semback run --name demo --again
@@ -34,6 +49,7 @@ notebooks: .venv/ready
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
+	for each in tests/litellm tests/compat/llama; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $$each.in --output-file $$each.lock || exit 1; done
 
 clean:
-	rm -rf .venv runs build dist *.egg-info
+	rm -rf .venv .venv-litellm .venv-compat runs build dist *.egg-info

@@ -199,8 +199,7 @@ def _execute(notebook: str, parameters: dict, output: str, mark: str, environmen
                 kernel_manager_class=_kernel_class(folder, environment, batch), extra_arguments=["--log-level=CRITICAL"],
                 resources={"metadata": {"path": str(Path(notebook).parent)}})  # papermill's own cwd= would move the whole process
         book.metadata["semback"] = {"fingerprint": mark}
-        nbformat.write(book, running)
-        running.replace(path)
+        _write(book, notebook, running, path)
         failed.unlink(missing_ok=True)
         return time.perf_counter() - started, ""
     except Exception as error:  # only this tells: papermill calls an interrupted or killed notebook "completed"
@@ -208,7 +207,7 @@ def _execute(notebook: str, parameters: dict, output: str, mark: str, environmen
         if running.is_file() and batch not in _stopped:
             book = nbformat.read(running, as_version=4)
             book.cells += [] if in_cell else [nbformat.v4.new_markdown_cell(f"**It ended here.** {type(error).__name__}: {error}")]
-            nbformat.write(book, failed)
+            _write(book, notebook, running, failed)
         running.unlink(missing_ok=True)
         said = f"{error.ename}: {error.evalue}" if in_cell else f"{type(error).__name__}: {error}"
         return time.perf_counter() - started, said.strip(": \n").split("\n")[0]
@@ -216,9 +215,16 @@ def _execute(notebook: str, parameters: dict, output: str, mark: str, environmen
         ensure_event_loop().close()  # nbclient leaves this thread's loop open
 
 
+def _write(book, notebook: str, running: Path, path: Path) -> None:
+    """Write an executed notebook under its final name, without the folders of this computer, which papermill puts into it."""
+    import nbformat
+    book.metadata.get("papermill", {}).update(input_path=Path(notebook).name, output_path=path.name)
+    nbformat.write(book, running)
+    running.replace(path)
+
+
 def _kernel_class(folder: str, environment: dict, batch: str):
-    """Kernels of this very Python, which `_stop` can end. They talk through sockets in `folder`: kernels that start at one time race
-    for TCP ports (papermill#511)."""
+    """Kernels of this very Python, for `_stop` to end, on sockets in `folder`: those that start at once race for ports (papermill#511)."""
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpecManager
 

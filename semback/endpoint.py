@@ -8,34 +8,20 @@ import asyncio
 import os
 import re
 import time
+import weakref
+from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
+from .advice import explain
 from .budget import Budget
 from .errors import ModelError
 from .pace import Pace, Slot
 from .tally import SIMULATED
 
 _slot: ContextVar[Slot] = ContextVar("slot")  # of the call that is being made
-
-_ADVICE = {  # what to do about an HTTP error: the first whose pattern is found in its status, code, type and message
-    r"^(400|413|422|500).*(context.?(length|window|size)|(prompt|input).{0,40}(too long|exceed)|too many (input )?tokens)":
-        "The prompt is longer than the model's window: shorten instructions or examples, or take a model with a larger window.",
-    r"^402|insufficient_quota|^(403|429).*(current quota|billing|credit)":
-        "The account's quota or money is used up, and waiting does not help: see to the account, then run again.",
-    r"^4.*(content.?(filter|policy|management)|ResponsibleAI|moderation)":
-        "The endpoint's filter refused this prompt, not the model: leave the example out, or ask another endpoint.",
-    r"^40[034].*(model.?not.?found|model\b.{0,60}\b(not|shut|deprecated|retired)|\b(no|unknown|invalid|not have).{0,20}model)":
-        "The endpoint does not know this model (it may have been shut down), or the key may not use it. Take another, or replay.",
-    r"^40[45]": "There is nothing at this address: base_url usually ends in /v1.",
-    r"^(400|422)": "If it names a field that the model refuses, take it out with params, as in params={'temperature': None}.",
-    r"^40[13]": "Check OPENAI_API_KEY, and what it may be used for.",
-    r"^413": "The request is too long for the endpoint.",
-    r"^429": "The endpoint's limit is reached: lower in_flight, or look at the account's limits.",
-    "": "The endpoint failed; run again later.",
-}
 
 
 class Endpoint:
@@ -45,7 +31,7 @@ class Endpoint:
                  pace: dict):
         self.model, self.base_url, self._api_key = model, base_url or os.environ.get("OPENAI_BASE_URL") or None, api_key
         self._retries, self._timeout, self._budget, self._transport, self._pace = retries, timeout, budget, transport, pace
-        self._loops: WeakKeyDictionary = WeakKeyDictionary()
+        self._loops: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
     async def ask(self, request: dict) -> dict:
         """What came back for the body of a request: {"reply", "source"}, as an entry of the cache holds them.
@@ -55,7 +41,7 @@ class Endpoint:
         import httpx2
         import openai
 
-        client, pace = await self._client()
+        client, pace = self._client()
         slot = await pace.enter(_tokens(sum(len(str(message.get("content"))) for message in request["messages"])))
         _slot.set(slot)  # before the request is built, so that of many at once the first is on its way while others are built
         try:
@@ -93,20 +79,20 @@ class Endpoint:
         }
         return reply | ({"refusal": _text(message["refusal"])} if message.get("refusal") else {})
 
-    async def _client(self):
+    def _client(self):
         """The openai client of the running event loop, and its pace: one client cannot serve two.
 
-        It lives in an async generator, which asyncio closes when the loop ends or nobody holds it any more: then the connections
-        close too. So neither a script with `asyncio.run` nor a notebook has anything to close.
+        It lives in a task of its own, which ends when nobody holds this endpoint any more, and which asyncio cancels when the loop ends:
+        then the connections close too. So neither a script with `asyncio.run` nor a notebook has anything to close.
         """
         loop = asyncio.get_running_loop()
         for closed in [each for each in self._loops if each.is_closed()]:
             del self._loops[closed]
         if loop not in self._loops:
-            client = self._new_client(pace := Pace(*self._pace.values()))
-            self._loops[loop] = client, pace, (living := _living(client))
-            await anext(living)
-        return self._loops[loop][:2]
+            self._loops[loop], gone = _Held(self._new_client(pace := Pace(*self._pace.values())), pace), asyncio.Event()
+            asyncio.create_task(_living(self._loops[loop].client, gone))  # kept by `gone`, which it waits for
+            weakref.finalize(self._loops[loop], _tell, loop, gone)
+        return self._loops[loop].client, self._loops[loop].pace
 
     def _new_client(self, pace: Pace):
         import openai
@@ -140,12 +126,25 @@ class Endpoint:
             why = str(cause) or f"connection lost ({type(cause).__name__})"
             return self._error(f"did not answer, asked {self._retries + 1} times at most: {why}. "
                                "Nothing was recorded; check the address and the network, then run again.")
-        return self._error(f"answered {status}: {_explain(error)}")
+        return self._error(f"answered {status}: {explain(error)}")
 
 
-async def _living(client):
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """The client of one event loop and its pace, as long as somebody holds them."""
+
+    client: object
+    pace: Pace
+
+
+async def _living(client, gone: asyncio.Event):
     async with client:
-        yield
+        await gone.wait()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, gone: asyncio.Event):
+    with suppress(RuntimeError):  # the loop is closed, and the client with it
+        loop.call_soon_threadsafe(gone.set)
 
 
 def _is_web_address(url: str) -> bool:
@@ -159,15 +158,6 @@ def _is_web_address(url: str) -> bool:
 def _text(said) -> str:
     """What came as text, without halves of characters, which no file could hold."""
     return str(said).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _explain(error) -> str:
-    """What an HTTP error says, the request's id, and what to do."""
-    body = error.body if isinstance(error.body, dict) else {}
-    said = str(body.get("message") or body.get("detail") or error.body or error.message)
-    words, wait = f"{error.status_code} {error.code} {error.type} {said}", error.response.headers.get("retry-after")
-    advice = next(advice for pattern, advice in _ADVICE.items() if re.search(pattern, words, re.IGNORECASE | re.DOTALL))
-    return f"{said[:500]} (request {error.request_id or 'without id'}). {advice}" + (f" It asks to wait {wait} s." if wait else "")
 
 
 def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport):

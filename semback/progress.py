@@ -56,7 +56,8 @@ def _shower():
     """The function that shows a line where somebody looks, or None."""
     if os.environ.get("SEMBACK_PROGRESS") == "off":
         return None
-    if "ipykernel" in sys.modules:
+    shell = "IPython" in sys.modules and sys.modules["IPython"].get_ipython()
+    if hasattr(shell, "kernel"):  # a script may have loaded ipykernel too
         return _in_notebook()
     return _in_terminal if sys.stderr.isatty() else None
 

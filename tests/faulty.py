@@ -1,7 +1,8 @@
-"""A scripted model server on loopback that fails in the ways endpoints fail."""
+"""A scripted model server on loopback: it answers as a small model does, and fails in the ways endpoints fail."""
 
 import asyncio
 import json
+import re
 import socket
 import struct
 import threading
@@ -14,15 +15,16 @@ GOOD = {"id": "x", "object": "chat.completion", "created": 0, "model": "m-2024-0
         "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}}
 
 
-class Faulty:
-    """A server in a thread of its own: `with Faulty(fault, fault, …) as server`.
+class Endpoint:
+    """A server in a thread of its own: `with Endpoint(answer, answer, …) as server`.
 
-    One fault for each request, the last for good. A fault is a function of the aiohttp request; those below make them.
-    `asked` holds the time of every request, `open` the number of connections that are open, `url` the address for `LLM`.
+    One answer for each request, the last for good. An answer is a function of the aiohttp request; those below make them.
+    `asked` holds the body of every request and `times` when it came, `open` the number of connections that are open,
+    `url` the address for `LLM`.
     """
 
-    def __init__(self, *faults, connections=None):
-        self.faults, self.connections, self.asked, self._ready = list(faults), connections, [], threading.Event()
+    def __init__(self, *answers, connections=None):
+        self.answers, self.connections, self.asked, self.times, self._ready = list(answers), connections, [], [], threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     async def _serve(self):
@@ -39,10 +41,11 @@ class Faulty:
         await self._runner.cleanup()
 
     async def _answer(self, request):
-        self.asked.append(time.monotonic())
+        self.times.append(time.monotonic())
+        self.asked.append(await request.json())
         if self.connections and self.open > self.connections:
             return await reset(request)
-        return await (self.faults.pop(0) if len(self.faults) > 1 else self.faults[0])(request)
+        return await (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])(request)
 
     @property
     def open(self):
@@ -60,10 +63,10 @@ class Faulty:
 
 def raw(body, status=200, kind="application/json", **headers):
     """An answer with this body; underscores in the names of headers are dashes."""
-    async def fault(request):
+    async def answer(request):
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         return web.Response(body=body, status=status, headers={"content-type": kind, "x-request-id": "req_7", **names})
-    return fault
+    return answer
 
 
 def says(*path, value):
@@ -81,10 +84,33 @@ def error(status, message, code=None, **headers):
 
 
 def delay(seconds, then):
-    async def fault(request):
+    async def answer(request):
         await asyncio.sleep(seconds)
         return await then(request)
-    return fault
+    return answer
+
+
+async def student(request):
+    """What a small real model says: the blocks that it was asked for, or an answer to a question of boolean_expressions."""
+    body = await request.json()
+    asked = re.findall(r"^(<(gradient|instruction).*>)\n\.\.\.", body["messages"][-1]["content"], re.MULTILINE)
+    text = "\n".join(f"{tag}\nLook at each operator in turn.\n</{kind}>" for tag, kind in asked) or "It is simple.\nAnswer: True"
+    choice = {**GOOD["choices"][0], "message": {"role": "assistant", "content": text}}
+    return web.json_response({**GOOD, "model": body["model"], "choices": [choice]})
+
+
+def refuses(*fields):
+    """The student's answer, or a 400 to a request that has one of these fields."""
+    async def answer(request):
+        refused = [name for name in fields if name in await request.json()]
+        message = f"Unsupported parameter: '{refused[0]}' is not supported with this model." if refused else ""
+        return await (error(400, message) if refused else student)(request)
+    return answer
+
+
+async def repeats_the_key(request):
+    key = request.headers["authorization"].removeprefix("Bearer ")
+    return await error(401, f"Incorrect API key provided: {key}.", "invalid_api_key")(request)
 
 
 async def reset(request):

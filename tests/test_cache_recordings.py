@@ -6,7 +6,11 @@ from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
+from faulty import Endpoint, good
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_cache import entry, line
+from test_cache_safe import child, output
 
 from semback import ResponseCache, recording
 from semback.cli import main
@@ -28,18 +32,61 @@ def from_host(host, *arguments, **settings):
     return name, kept | {"source": {"host": host}}
 
 
-def test_two_recordings_merged_in_either_order_give_the_same_bytes(tmp_path):
-    one = [from_host("one.example", f"It is {i}.", i) for i in range(20)]
-    two = [from_host("two.example", f"It is {i}.", i) for i in range(10, 30)]
-    paths = [tmp_path / "one.jsonl", tmp_path / "two.jsonl.gz"]
-    for path, entries in zip(paths, (one, two)):
-        recording.write(path, sorted(entries))
-    for number, order in enumerate((paths, paths[::-1])):
-        with closing(ResponseCache(tmp_path / str(number))) as cache:
-            loaded = [cache.load(path) for path in order]
-            assert [each.new for each in loaded] == [20, 10] and not any(each.conflicts for each in loaded)
-            assert cache.export(tmp_path / f"merged{number}.jsonl") == 30
-    assert (tmp_path / "merged0.jsonl").read_bytes() == (tmp_path / "merged1.jsonl").read_bytes()
+def merged(folder, paths):
+    """The bytes that a cache of its own exports after it has read these recordings in this order, and the keys of all conflicts."""
+    with closing(ResponseCache(folder)) as cache:
+        conflicts = {name for path in paths for name in cache.load(path).conflicts}
+        cache.export(folder / "merged.jsonl")
+    return (folder / "merged.jsonl").read_bytes(), conflicts
+
+
+def test_what_two_processes_asked_of_two_servers_merges_in_either_order_to_the_same_bytes(tmp_path):
+    record = """
+llm = LLM("m", ResponseCache(sys.argv[1]), sys.argv[2], "sk-1")
+
+async def main():
+    await asyncio.gather(*(llm.chat(asked(i)) for i in range(int(sys.argv[3]), int(sys.argv[4]))))
+
+asyncio.run(main())
+print(*(llm.cache.export(f"{sys.argv[1]}.jsonl{end}") for end in ("", ".gz", ".zst")))
+"""
+    with Endpoint(good) as one, Endpoint(good) as two:
+        runs = [child(record, tmp_path / "one", one.url, 0, 20),
+                child(record, tmp_path / "two", two.url.replace("127.0.0.1", "localhost"), 10, 30)]
+        assert [output(run) for run in runs] == ["20 20 20\n"] * 2 and len(one.asked) == len(two.asked) == 20
+    results = []
+    for end in ("", ".gz", ".zst"):
+        paths = [tmp_path / f"{name}.jsonl{end}" for name in ("one", "two")]
+        results += [merged(tmp_path / f"{number}{end}", order) for number, order in enumerate((paths, paths[::-1], paths * 2))]
+    (rows, conflicts), = {(rows, tuple(conflicts)) for rows, conflicts in results}
+    assert rows.count(b"\n") == 30 and not conflicts
+    assert {json.loads(row)["source"]["host"] for row in rows.splitlines()} == {"127.0.0.1", "localhost"}
+
+
+@settings(max_examples=25)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["a.example", "b.example"]))), min_size=1, max_size=4), st.data())
+def test_recordings_without_a_conflict_merge_to_the_same_bytes_in_every_order_and_format(tmp_path_factory, recordings, data):
+    folder, paths = tmp_path_factory.mktemp("merge"), []
+    for number, drawn in enumerate(recordings):
+        paths.append(folder / f"{number}{data.draw(st.sampled_from(['.jsonl', '.jsonl.gz', '.jsonl.zst']))}")
+        recording.write(paths[-1], sorted(dict(from_host(host, f"It is {draw}.", draw) for draw, host in drawn).items()))
+    (one, conflicts), (other, _) = merged(folder / "one", paths), merged(folder / "other", data.draw(st.permutations(paths)))
+    assert one == other and not conflicts and one.count(b"\n") == len({draw for drawn in recordings for draw, _ in drawn})
+
+
+@settings(max_examples=25)
+@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
+def test_of_two_different_replies_the_one_that_was_there_stays_and_the_conflict_is_the_same_in_either_order(tmp_path_factory, a, b, other):
+    folder = tmp_path_factory.mktemp("conflict")
+    paths = [folder / "a.jsonl", folder / "b.jsonl"]
+    said = [dict(from_host("x.example", "Four.", draw) for draw in a),
+            dict(from_host("x.example", "Five." if draw in other else "Four.", draw) for draw in b)]
+    for path, entries in zip(paths, said):
+        recording.write(path, sorted(entries.items()))
+    (first, conflicts), (second, again) = merged(folder / "1", paths), merged(folder / "2", paths[::-1])
+    assert conflicts == again == {entry(draw=draw)[0] for draw in a & b & other}
+    rows = [{(data := json.loads(row)).pop("key"): data for row in text.splitlines()} for text in (first, second)]
+    assert rows == [said[1] | said[0], said[0] | said[1]]
 
 
 @pytest.mark.parametrize("text", ["[" * 99_999, '{"key":"\ud800"}', line(*entry()).replace("Four.", "\\ud800"),

@@ -11,13 +11,14 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from test_cache import Planted, entry, line, plant
 
-from semback import CacheMiss, ResponseCache, table
+from semback import CacheMiss, ResponseCache, recording, table
 from semback.errors import CacheError
 
 HERE = Path(__file__).parent
@@ -25,7 +26,7 @@ CHILD = """
 import asyncio, json, os, resource, sys
 sys.path.insert(0, {here!r})
 from conftest import Script
-from semback import ResponseCache
+from semback import LLM, ResponseCache
 from test_cache import entry
 
 def asked(i):
@@ -213,8 +214,13 @@ def test_a_table_that_stays_locked_is_a_cache_error_for_writers_and_none_for_rea
 
 
 RECORD = """
-said = Script(lambda body: body["messages"][0]["content"][::-1])
-llm = said.llm(cache=ResponseCache(sys.argv[1]))
+def answer(body):
+    question = body["messages"][0]["content"]
+    os.write(asked_for, (question + "\\n").encode())
+    return question[::-1]
+
+asked_for = os.open(sys.argv[3] if len(sys.argv) > 3 else os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+llm = Script(answer).llm(cache=ResponseCache(sys.argv[1]))
 
 async def one(i):
     reply = await llm.chat(asked(i))
@@ -225,26 +231,62 @@ async def main():
 
 asyncio.run(main())
 """
+KILLS, SEED = int(os.environ.get("SEMBACK_KILLS", 8)), int(os.environ.get("SEMBACK_SEED", 0))
 
 
-def test_a_recording_run_killed_at_random_moments_keeps_every_response_that_was_seen(tmp_path):
-    moments, folder = random.Random(int(os.environ.get("SEMBACK_SEED", 0))), tmp_path / "cache"
-    seen = {}
-    for kill in range(1, 1 + int(os.environ.get("SEMBACK_KILLS", 8))):
-        run = child(RECORD, folder, kill * 60)
-        lines = [run.stdout.readline() for _ in range(moments.randrange(1, kill * 60))]
+def sound(folder):
+    """{key: entry} of a cache whose process was killed; SQLite finds no fault in its file, and no entry is altered."""
+    with closing(ResponseCache(folder)) as cache, database(cache) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return dict(cache.entries())
+
+
+def test_a_recording_run_killed_at_random_moments_keeps_every_response_that_was_seen_and_asks_for_none_of_them_again(tmp_path):
+    moments, folder, log = random.Random(SEED), tmp_path / "cache", tmp_path / "asked"
+    kept, paid = {}, 0
+    for kill in range(1, 1 + KILLS):
+        run = child(RECORD, folder, kill * 60, log)
+        lines = [run.stdout.readline() for _ in range(moments.randrange(kill * 60))]
         os.kill(run.pid, signal.SIGKILL)
         lines += run.stdout.readlines()  # not by communicate(), which loses what readline() has read ahead
         run.communicate()
         reported = dict(each.split() for each in lines if each.endswith("\n"))
-        with closing(ResponseCache(folder)) as cache, database(cache) as db:
-            assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            kept = {name for name, _ in cache.entries()}
-        assert seen.keys() | reported.keys() <= kept
-        assert all(reported[name] == "1" for name in reported.keys() & seen.keys()), "asked again for what was recorded"
-        seen = dict.fromkeys(kept)
-    rerun = dict(each.split() for each in output(child(RECORD, folder, kill * 60)).splitlines())
-    assert len(rerun) == kill * 60 and {name for name in rerun if rerun[name] == "1"} == set(seen)
+        before, kept = kept, sound(folder)
+        assert before.items() <= kept.items() and reported.keys() <= kept.keys()
+        assert all(reported[name] == "1" for name in reported.keys() & before.keys())
+        asked = log.read_text().split("\n")[:-1] if log.exists() else []
+        questions = {name: entry["request"]["messages"][0]["content"] for name, entry in kept.items()}
+        assert all(kept[name]["reply"]["text"] == question[::-1] for name, question in questions.items())
+        assert not {questions[name] for name in before} & set(asked[paid:]), "the model was asked again for what is recorded"
+        paid = len(asked)
+    rerun = dict(each.split() for each in output(child(RECORD, folder, kill * 60, log)).splitlines())
+    assert len(rerun) == kill * 60 and {name for name in rerun if rerun[name] == "1"} == set(kept)
+    assert len(log.read_text().split("\n")[paid:-1]) == kill * 60 - len(kept), "the model was asked for more than what is missing"
+
+
+def test_an_import_killed_at_random_moments_has_brought_in_everything_or_nothing(tmp_path):
+    code = "cache = ResponseCache(sys.argv[1]); print('ready', flush=True); cache.load(sys.argv[2]); print('done', flush=True)"
+    moments, entries = random.Random(SEED), [entry(f"It is {i}.", i) for i in range(3000)]
+    recording.write(tmp_path / "r.jsonl", entries)
+
+    def start(number):
+        run = child(code, tmp_path / f"cache{number}", tmp_path / "r.jsonl")
+        assert run.stdout.readline() == "ready\n"
+        return run, time.monotonic()
+
+    run, started = start(0)
+    assert run.stdout.readline() == "done\n"
+    whole = time.monotonic() - started  # seconds
+    output(run)
+    for kill in range(1, 1 + KILLS):
+        run, _ = start(kill)
+        time.sleep(moments.uniform(0, 1.2) * whole)
+        run.kill()
+        done = run.communicate()[0] == "done\n"
+        kept = sound(tmp_path / f"cache{kill}")
+        assert kept == dict(entries) if done else len(kept) in (0, 3000)
+    run, _ = start(1)
+    assert output(run) == "done\n" and sound(tmp_path / "cache1") == sound(tmp_path / "cache0") == dict(entries)
 
 
 def test_two_processes_of_64_tasks_on_one_cache_make_one_call_for_each_request(tmp_path):

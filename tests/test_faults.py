@@ -14,7 +14,7 @@ from dataclasses import replace
 import faulty
 import openai
 import pytest
-from faulty import Faulty, delay, error, good, raw, says
+from faulty import Endpoint, delay, error, good, raw, says
 
 from semback import LLM, Language, ModelError, evaluate
 from semback.tally import Tally
@@ -62,7 +62,7 @@ def said(llm):
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_fault_that_passes_is_asked_again_and_only_the_reply_is_recorded(name, cache):
-    with Faulty(BROKEN[name], BROKEN[name], good) as server:
+    with Endpoint(BROKEN[name], BROKEN[name], good) as server:
         reply = chat(model(server, cache, retries=2, timeout=0.4 if name in SLOW else 5))
         assert (reply.text, len(server.asked), len(cache)) == ("Four.", 3, 1)
         assert chat(model(server, cache)) == replace(reply, recorded=True) and len(server.asked) == 3
@@ -70,7 +70,7 @@ def test_a_fault_that_passes_is_asked_again_and_only_the_reply_is_recorded(name,
 
 @pytest.mark.parametrize("name, status", list(zip(BROKEN, WORDS, strict=True)))
 def test_a_fault_that_stays_is_one_error_after_the_retries_and_is_not_recorded(name, status, cache):
-    with Faulty(BROKEN[name]) as server:
+    with Endpoint(BROKEN[name]) as server:
         started, text = time.monotonic(), said(model(server, cache, timeout=0.4 if name in SLOW else 5))
         assert f"m at {server.host}/v1" in text and status in text and ("run again" in text or "in_flight" in text), text
         assert "req_7" in text or not status.isdigit()
@@ -78,18 +78,18 @@ def test_a_fault_that_stays_is_one_error_after_the_retries_and_is_not_recorded(n
 
 
 def test_the_wait_that_a_429_asks_for_is_kept_even_beyond_the_time_limit_of_a_try():
-    with Faulty(error(429, "Slow down", retry_after="1"), good) as server:
+    with Endpoint(error(429, "Slow down", retry_after="1"), good) as server:
         assert chat(model(server, retries=1, timeout=0.4)).text == "Four."
-        assert server.asked[1] - server.asked[0] >= 1
+        assert server.times[1] - server.times[0] >= 1
 
 
 def test_a_wait_that_is_too_long_is_an_error_at_once_that_says_how_long():
-    with Faulty(error(429, "Slow down", retry_after="3600")) as server:
+    with Endpoint(error(429, "Slow down", retry_after="3600")) as server:
         assert "wait 3600 s" in said(model(server)) and len(server.asked) == 1
 
 
 def test_more_connections_than_the_server_allows_end_in_replies(cache):
-    with Faulty(delay(0.005, good), connections=4) as server:
+    with Endpoint(delay(0.005, good), connections=4) as server:
         llm = model(server, cache, retries=20, in_flight=16)
 
         async def story():
@@ -134,7 +134,7 @@ FATAL = {
 
 @pytest.mark.parametrize("fault, words", FATAL.values(), ids=FATAL)
 def test_a_fault_that_no_retry_mends_is_one_error_at_once_with_its_own_words_and_is_not_recorded(fault, words, cache):
-    with Faulty(fault) as server:
+    with Endpoint(fault) as server:
         text = said(model(server, cache))
         assert all(word in text for word in [f"m at {server.host}/v1", *words]), text
         assert "req_7" in text or "<html>" in text
@@ -142,7 +142,7 @@ def test_a_fault_that_no_retry_mends_is_one_error_at_once_with_its_own_words_and
 
 
 def test_a_redirect_loop_ends_soon():
-    with Faulty(faulty.round_in_circles) as server:
+    with Endpoint(faulty.round_in_circles) as server:
         assert "circles" in said(model(server, retries=5)) and len(server.asked) <= 5
 
 
@@ -153,7 +153,7 @@ def test_an_address_that_is_none_is_an_error_that_says_so(address):
 
 
 def test_an_error_shows_no_password_of_the_address_and_no_part_of_a_garbled_key():
-    with Faulty(error(500, "Oops")) as server:
+    with Endpoint(error(500, "Oops")) as server:
         assert "secret" not in said(LLM("m", base_url=server.url + "?key=secret", api_key=KEY, retries=0))
         assert "secret" not in said(LLM("m", base_url=server.url.replace("//", "//me:secret@"), api_key=KEY)) and len(server.asked) == 1
         assert "secret" not in said(LLM("m", base_url=server.url, api_key="sk-secret\nsk-secret", retries=0))
@@ -161,7 +161,7 @@ def test_an_error_shows_no_password_of_the_address_and_no_part_of_a_garbled_key(
 
 
 def test_a_line_break_after_the_key_is_not_part_of_it():
-    with Faulty(good) as server:
+    with Endpoint(good) as server:
         assert chat(LLM("m", base_url=server.url, api_key=KEY + "\n")).text == "Four."
 
 
@@ -178,7 +178,7 @@ REPLIES = {
 
 @pytest.mark.parametrize("path, value, text, finish_reason", REPLIES.values(), ids=REPLIES)
 def test_a_refused_cut_empty_or_huge_reply_is_recorded_and_counted_as_what_it_is(path, value, text, finish_reason, cache):
-    with Faulty(says(*path, value=value)) as server:
+    with Endpoint(says(*path, value=value)) as server:
         live = chat(model(server, cache, timeout=10))
         assert (live.text, live.finish_reason, len(cache), len(server.asked)) == (text, finish_reason, 1, 1)
         assert chat(model(server, cache)) == replace(live, recorded=True) and len(server.asked) == 1
@@ -190,7 +190,7 @@ def test_a_refused_cut_empty_or_huge_reply_is_recorded_and_counted_as_what_it_is
 
 def test_a_run_over_refusals_and_cut_replies_shows_how_many_there_were(task, cache):
     refused, cut, *_ = (says(*path, value=value) for path, value, *_ in (REPLIES["a refusal"], REPLIES["a cut reply"]))
-    with Faulty(refused, refused, cut) as server:
+    with Endpoint(refused, refused, cut) as server:
         llm = model(server, cache)
         scores = asyncio.run(evaluate(task.graph, task.test[:2], task, Language(llm, llm)))
     row, = scores.tally.rows()
@@ -199,7 +199,7 @@ def test_a_run_over_refusals_and_cut_replies_shows_how_many_there_were(task, cac
 
 
 def test_the_name_that_another_model_answers_under_is_kept_live_and_in_replay(cache):
-    with Faulty(says("model", value="another-model")) as server:
+    with Endpoint(says("model", value="another-model")) as server:
         assert [chat(model(server, cache)).model for _ in range(2)] == ["another-model"] * 2 and len(server.asked) == 1
 
 
@@ -211,7 +211,7 @@ PLACES = [(), ("choices",), CHOICE, (*CHOICE, "finish_reason"), MESSAGE, (*MESSA
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)) or "the body")
 def test_junk_in_any_place_of_a_reply_is_a_model_error_or_a_reply_that_replays_and_never_another_error(path, cache):
     faults = [says(*path, value=junk) if path else raw(json.dumps(junk).encode()) for junk in JUNK]
-    with Faulty(*faults) as server:
+    with Endpoint(*faults) as server:
         llm = model(server, cache, retries=0)
 
         async def story():
@@ -247,14 +247,30 @@ async def many(llm, calls=8):
 
 
 def test_a_script_has_nothing_to_close_in_one_event_loop_or_several_after_each_other():
-    with Faulty(good) as server, nothing_left_open(server):
+    with Endpoint(good) as server, nothing_left_open(server):
         llm = model(server)
         for _ in range(3):
             assert len(asyncio.run(many(llm))) == 8
 
 
+def test_a_model_that_is_made_inside_the_script_s_only_function_is_closed_to_the_end(monkeypatch):
+    async def script(server):
+        return await many(model(server))
+
+    async def close(client):
+        await whole(client)
+        closed.append(client)
+
+    whole, closed = openai.AsyncOpenAI.close, []
+    monkeypatch.setattr(openai.AsyncOpenAI, "close", close)
+    with Endpoint(good) as server, nothing_left_open(server):
+        for _ in range(3):
+            assert len(asyncio.run(script(server))) == 8
+    assert len(closed) == 3
+
+
 def test_event_loops_in_several_threads_share_a_model():
-    with Faulty(good) as server, nothing_left_open(server):
+    with Endpoint(good) as server, nothing_left_open(server):
         llm, replies = model(server), []
         threads = [threading.Thread(target=lambda: replies.extend(asyncio.run(many(llm)))) for _ in range(4)]
         for act in (threading.Thread.start, threading.Thread.join):
@@ -273,7 +289,7 @@ def test_a_model_that_a_notebook_drops_closes_its_connections_while_the_loop_goe
         await asyncio.sleep(0.3)
         assert server.open == 0
 
-    with Faulty(good) as server, nothing_left_open(server):
+    with Endpoint(good) as server, nothing_left_open(server):
         asyncio.run(notebook(server))
 
 
@@ -285,7 +301,7 @@ def test_calls_that_are_cancelled_or_left_behind_leave_nothing_open(fault, cache
         calls[0].cancel()
         await asyncio.sleep(0.05)
 
-    with Faulty(fault) as server, nothing_left_open(server):
+    with Endpoint(fault) as server, nothing_left_open(server):
         asyncio.run(story(model(server, cache, timeout=30)))
     assert len(cache) == 0
 
@@ -295,5 +311,5 @@ def test_calls_that_fail_leave_nothing_open():
         return await asyncio.gather(*(llm.chat(MESSAGES, draw) for draw in range(8)), return_exceptions=True)
 
     for fault in (faulty.reset, faulty.drip, faulty.truncated, FATAL["401"][0]):
-        with Faulty(fault) as server, nothing_left_open(server):
+        with Endpoint(fault) as server, nothing_left_open(server):
             assert {type(each) for each in asyncio.run(story(model(server, timeout=0.4 if fault is faulty.drip else 5)))} == {ModelError}

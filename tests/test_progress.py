@@ -1,7 +1,6 @@
 """Long work is visible where somebody looks, and nowhere else."""
 
 import io
-import sys
 from contextlib import redirect_stderr
 
 import pytest
@@ -23,7 +22,6 @@ class Screen(io.StringIO):
 @pytest.fixture
 def screen(monkeypatch):
     """A terminal of 120 columns, on which every update is shown at once."""
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     monkeypatch.setattr(progress.os, "get_terminal_size", lambda fileno: progress.os.terminal_size((120, 40)))
     monkeypatch.setattr(progress, "PATIENCE", 0)
     monkeypatch.setattr(progress, "EVERY", 0)
@@ -61,3 +59,10 @@ def test_nothing_is_written_where_nobody_looks(screen, monkeypatch, off):
         monkeypatch.setenv("SEMBACK_PROGRESS", "off")
     work(screen)
     assert screen.getvalue() == ""
+
+
+def test_a_script_that_has_loaded_ipykernel_is_no_notebook(screen, capsys):
+    import ipykernel.zmqshell  # noqa: F401
+
+    work(screen)
+    assert screen.getvalue() and not capsys.readouterr().out
