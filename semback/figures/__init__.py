@@ -1,6 +1,6 @@
 """Every figure of the paper's story, drawn from result records: `sb.figures.methods(sb.results.load("my_batch"))`.
 
-Each function returns a Plot, which shows itself in a notebook: a matplotlib Figure, the DataFrame of what it shows and the runs it rests on.
+Each function returns a Plot, which shows itself in a notebook: a matplotlib Figure, the DataFrame of what it shows, and the runs behind it.
 Accuracies are shares from 0 to 1 in the data and percent on the axes; each model, coach and data set has a panel of its
 own, and panels with a simulated result have the word "simulated" across them.
 """
