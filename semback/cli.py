@@ -79,7 +79,7 @@ def run(workers, scheduler, again, **options):
     Without a choice: all experiments, and the figures after them. What is complete with the same parameters, notebook and semback is
     skipped. Exit code 1 if a notebook failed; the others run on.
     """
-    from . import batch, results
+    from . import batch, comparisons, results
     from .tally import SIMULATED
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by another program: end the kernels, as after Ctrl-C
@@ -92,7 +92,7 @@ def run(workers, scheduler, again, **options):
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     folder = results.folder(name)
     if any((folder / "results").glob("*.json")):
-        click.echo(results.as_text(results.table(results.load(name))))
+        click.echo(comparisons.summary(results.load(name)))
     click.echo(f"\nexecuted notebooks  {folder / 'notebooks'}\nresults             {folder / 'results'}")
     click.echo(f"figures             {folder / 'figures'}" if (folder / "figures").is_dir() else f"figures: semback figures {name}")
     if failed:
@@ -112,10 +112,10 @@ def plan(**options):
 @main.command()
 @click.argument("name")
 def table(name):
-    """Show the results of a batch."""
-    from . import results
+    """Show the results of a batch, and what is distinguishable in them."""
+    from . import comparisons, results
 
-    click.echo(results.as_text(results.table(results.load(name))))
+    click.echo(comparisons.summary(results.load(name)))
 
 
 @main.command()

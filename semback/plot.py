@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 COLUMN, PAGE = 3.4, 7.0  # widths of a paper's column and page, inches
-BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # of Okabe and Ito's palette; shapes tell them apart in grey
+BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"  # Okabe and Ito's; shapes tell in grey
 STYLE = {"font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8, "figure.titlesize": 8, "figure.labelsize": 8,
          "legend.fontsize": 7, "legend.title_fontsize": 7, "legend.frameon": False, "text.parse_math": False,
          "xtick.labelsize": 7, "ytick.labelsize": 7, "axes.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False,
@@ -21,10 +21,12 @@ STYLE = {"font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8, "fig
 
 
 class Plot(NamedTuple):
-    """A matplotlib Figure and the DataFrame of what it shows. A notebook shows the figure, whatever matplotlib's backend."""
+    """A matplotlib Figure, the DataFrame of what it shows, and the runs that it rests on, by the file names of their records: the keys
+    of their responses are in `runs/<batch>/responses/<run>.txt`. A notebook shows the figure, whatever matplotlib's backend."""
 
     figure: object
     data: object
+    runs: tuple[str, ...] = ()
 
     def __repr__(self):
         return f"Plot of {len(self.data)} rows of data"
@@ -36,19 +38,21 @@ class Plot(NamedTuple):
         return image.getvalue(), {"width": round(110 * width), "height": round(110 * height)}  # CSS pixels
 
 
-def save(figure, data, path) -> list[Path]:
-    """Write a figure as PNG and PDF and its data as CSV; the same figure gives the same bytes. `save(*plot, path)` saves a Plot.
+def save(figure, data, runs, path) -> list[Path]:
+    """Write a figure as PNG and PDF, its data as CSV, and the runs that it rests on, one a line; the same figure gives the same bytes.
+    `save(*plot, path)` saves a Plot.
 
-    path: of the files, without ending. Returns the three paths.
+    path: of the files, without ending. Returns the four paths.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    png, pdf, csv = (path.with_name(path.name + ending) for ending in (".png", ".pdf", ".csv"))
+    png, pdf, csv, txt = (path.with_name(path.name + ending) for ending in (".png", ".pdf", ".csv", ".runs.txt"))
     with style():
         figure.savefig(png)
         figure.savefig(pdf, metadata={"CreationDate": None})
     csv.write_bytes(data.to_csv(index=False, lineterminator="\n").encode())
-    return [png, pdf, csv]
+    txt.write_bytes("".join(f"{run}\n" for run in runs).encode())
+    return [png, pdf, csv, txt]
 
 
 @contextmanager
@@ -75,21 +79,29 @@ def canvas(width: float, height: float, lines: int, columns: int = 1, **settings
 def finished(figure, data, panels, columns: int, percent: bool = True) -> Plot:
     """Percent, one legend of so many columns that also says what the intervals are, and "simulated" across a panel that needs it.
 
+    data: what the figure shows; a column `runs`, of tuples, becomes the Plot's `runs`.
     panels: (key, the rows of data that it shows) for each of the figure's axes. percent: whether what they show are shares.
     """
     from matplotlib.ticker import PercentFormatter
 
     handles = {label: handle for ax in figure.axes for handle, label in zip(*ax.get_legend_handles_labels())}
     kinds = sorted(set(data["interval"].dropna())) if "interval" in data else []
-    title = "bars: 95 % " + " or ".join(kind.replace(" over", " interval over") for kind in kinds) if kinds else ""
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, title=textwrap.fill(title, 55) or None)
+    title = textwrap.fill("bars: 95 % " + " or ".join(kind.replace(" over", " interval over") for kind in kinds), 55) if kinds else None
+    legend = figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, title=title)
+    legend.get_title().set_multialignment("center")
     for ax in figure.axes if percent else ():
         (ax.yaxis if ax.get_ylabel() or figure.get_supylabel() else ax.xaxis).set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.draw_without_rendering()  # lays it out, so that the word can be as large as the panel
-    for ax in (ax for ax, (_, shown) in zip(figure.axes, panels) if shown["simulated"].any()):
+    across(figure, [shown["simulated"].any() for _, shown in panels])
+    runs = sorted({run for each in data["runs"].dropna() for run in each}) if "runs" in data else []
+    return Plot(figure, data.drop(columns="runs", errors="ignore"), tuple(runs))
+
+
+def across(figure, simulated) -> None:
+    """Write "simulated" across those of the figure's axes for which it is true, as large as they are."""
+    figure.draw_without_rendering()  # lays it out
+    for ax in (ax for ax, each in zip(figure.axes, simulated) if each):
         width, height = ax.get_window_extent().size * 72 / figure.dpi
-        across = math.hypot(width, height)  # the word, 5 times as long as its letters are high, fits the panel along its diagonal
-        size = 0.9 * min(width / (5.2 * width + height), height / (5.2 * height + width)) * across
+        diagonal = math.hypot(width, height)  # the word, 5 times as long as its letters are high, fits the panel along it
+        size = 0.9 * min(width / (5.2 * width + height), height / (5.2 * height + width)) * diagonal
         ax.text(0.5, 0.5, "simulated", size=size, rotation=math.degrees(math.atan2(height, width)), color="#dcdcdc",
                 ha="center", va="center", transform=ax.transAxes, zorder=-1, in_layout=False, clip_on=True)
-    return Plot(figure, data)

@@ -30,6 +30,11 @@ def run_id(experiment: str, task: str, variant: str, seed: int, model: str, coac
     return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts)
 
 
+def run_of(record: dict) -> str:
+    """The `run_id` of a record."""
+    return run_id(*(record[key] for key in ("experiment", "task", "variant", "seed", "model", "coach")))
+
+
 def folder(name: str) -> Path:
     """Where the batch of this name keeps its files: `runs/<name>` in the checkout."""
     return home() / "runs" / name
@@ -96,6 +101,11 @@ def load(name: str) -> list[dict]:
     return [_read(path) for path in paths]
 
 
+def responses(name: str) -> dict[str, list[str]]:
+    """The keys of the responses that each run of a batch rests on, by the run's id."""
+    return {path.stem: path.read_text(encoding="utf-8").split() for path in sorted((folder(name) / "responses").glob("*.txt"))}
+
+
 def _read(path: Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -126,14 +136,24 @@ def _columns(record: dict) -> dict:
     keys, variant = ("experiment", "task", "group", "variant", "seed", *SETTING, "simulated"), record["variant"]
     name = record["task"].removeprefix(record["experiment"]).removeprefix("/")
     return {"result": f"{NAMES.get(record['experiment'], record['experiment'])} {name}".strip(), **{key: record[key] for key in keys},
-            "method": METHODS[variant][0] if variant in METHODS else variant.replace("only_", "only ", 1)}
+            "method": METHODS[variant][0] if variant in METHODS else variant.replace("only_", "only ", 1), "run": run_of(record)}
+
+
+def parts(rows):
+    """What results are shown of, of rows of `frame`: (name, rows) of each task, and then of each group of BBH files and of all of them."""
+    yield from rows.groupby("result", sort=False)
+    bbh = rows[rows["experiment"] == "bbh"]
+    for name, groups in {**{name: [group] for group, name in GROUPS.items()}, "BBH all": set(bbh["group"])}.items():
+        if not (mine := bbh[bbh["group"].isin(groups)]).empty:
+            yield name, mine
 
 
 def frame(records):
     """All results as a tidy DataFrame: one row for each run, split ("train", "test") and stage ("before", "after").
 
-    Columns: what was run; questions, correct, accuracy, low and high (Wilson); calls, tokens and dollars that the stage asked for,
-    recorded or not (training's stand with "train", "after"; dollars are NaN where a price is unknown).
+    Columns: what was run, and the file name of its record; questions, correct, accuracy, low and high (Wilson); right: {question id:
+    whether it was answered rightly}, of test questions; calls, tokens and dollars that the stage asked for, recorded or not (training's
+    stand with "train", "after"; dollars are NaN where a price is unknown).
     Errors: DataError where there are no records, or two of the same run.
     """
     import pandas
@@ -146,9 +166,11 @@ def frame(records):
             low, high = wilson(score["correct"], score["questions"])
             asked = "train" if (split, stage) == ("train", "after") else f"{split} {stage}"
             usage = [row for row in record["usage"] if row["stage"] == asked]
+            right = {question: right for question, _, right in score["answers"]} if split == "test" else {}
             rows.append(_columns(record) | {
                 "split": split, "stage": stage, "questions": score["questions"], "correct": score["correct"],
-                "accuracy": score["correct"] / score["questions"], "low": low, "high": high, "calls": sum(row["calls"] for row in usage),
+                "accuracy": score["correct"] / score["questions"], "low": low, "high": high, "right": right,
+                "calls": sum(row["calls"] for row in usage),
                 "tokens": sum(row["prompt_tokens"] + row["completion_tokens"] for row in usage),
                 "dollars": sum(float("nan") if row["cost"] is None else row["cost"] for row in usage)})
     return pandas.DataFrame(rows)
@@ -157,17 +179,21 @@ def frame(records):
 def steps(records):
     """One row for each step of each run, as a DataFrame. Step 0 is the start graph.
 
-    `accuracy` is the candidate's on the training examples, NaN where it was not evaluated; `accepted` whether it became the graph;
-    `current` the accuracy of the graph after the step; `kept` why nodes kept their instruction. Errors: as `frame`.
+    `accuracy` is the candidate's on the training examples, `low` and `high` Wilson's interval of it, all NaN where it was not evaluated;
+    `accepted` whether it became the graph; `current` the accuracy of the graph after the step; `kept` why nodes kept their instruction.
+    Errors: as `frame`.
     """
     import pandas
 
     rows = []
     for record in _ordered(records):
         for step in record["train"]:
-            accuracy = float("nan") if step["correct"] is None else step["correct"] / step["questions"]
+            accuracy, low, high = [float("nan")] * 3
+            if step["correct"] is not None:
+                accuracy, (low, high) = step["correct"] / step["questions"], wilson(step["correct"], step["questions"])
             rows.append(_columns(record) | {
-                "step": step["step"], "questions": step["questions"], "accuracy": accuracy, "accepted": step["accepted"],
+                "step": step["step"], "questions": step["questions"], "accuracy": accuracy, "low": low, "high": high,
+                "accepted": step["accepted"],
                 "current": accuracy if step["accepted"] else rows[-1]["current"], "kept": "; ".join(map(": ".join, step["kept"].items()))})
     return pandas.DataFrame(rows)
 
@@ -183,10 +209,11 @@ def table(records):
 
     everything, table = frame(records), []
     for setting, rows in everything.groupby(SETTING):
-        results = [(result, mine, pooled) for result, mine in rows.groupby("result", sort=False)]
-        for name, groups in {**{name: [group] for group, name in GROUPS.items()}, "BBH all": set(rows["group"])}.items():
-            if not (mine := rows[(rows["experiment"] == "bbh") & rows["group"].isin(groups)]).empty:
-                results += [(f"{name}, pooled over questions", mine, pooled), (f"{name}, mean over files", mine, mean_over_files)]
+        results = []
+        for name, mine in parts(rows):
+            both = {", pooled over questions": pooled, ", mean over files": mean_over_files}
+            ways = {"": pooled} if name in set(mine["result"]) else both
+            results += [(name + way, mine, score) for way, score in ways.items()]
         for result, mine, score in results:
             for variant, runs in mine.groupby("variant", sort=False):
                 runs = complete(runs)

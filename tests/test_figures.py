@@ -9,9 +9,11 @@ import pandas
 import pytest
 from test_results import changed, record_of
 
-from semback import LLM, DataError, Language, descend, figures, results
+from semback import LLM, DataError, Graph, Language, Node, Run, Scores, descend, figures, results
+from semback.intervals import wilson
+from semback.run import Score, Step
 
-DRAWN = ["learning_curves", "methods", "bbh_files", "liar_ablation"]
+DRAWN = ["learning_curves", "methods", "bbh_files", "liar_ablation", "costs"]
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_simulated_stands_across_every_simulated_panel_and_no_other(batch, name)
 def test_the_same_results_give_the_same_bytes(batch, name, tmp_path):
     draw = getattr(figures, name)
     one, two = figures.save(*draw(batch), tmp_path / "one"), figures.save(*draw(batch[::-1]), tmp_path / "two")
-    assert [path.suffix for path in one] == [".png", ".pdf", ".csv"]
+    assert [path.name for path in one] == ["one.png", "one.pdf", "one.csv", "one.runs.txt"]
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 
@@ -67,8 +69,25 @@ def test_a_batch_without_results_is_one_clear_error():
 def test_all_figures_draws_what_there_are_results_for(task):
     record_of("batch", task)
     paths = figures.all_figures("batch")
-    assert [path.name for path in paths] == ["learning_curves.png", "learning_curves.pdf", "learning_curves.csv"]
+    assert [path.name for path in paths] == [f"{name}{ending}" for name in ("learning_curves", "costs", "gradients")
+                                             for ending in (".png", ".pdf", ".csv", ".runs.txt")]
     assert all(path.parent == results.folder("batch") / "figures" and path.stat().st_size for path in paths)
+
+
+def test_a_figure_names_the_runs_that_it_rests_on(batch, task):
+    assert figures.bbh_files(batch).runs == tuple(f"bbh_{name}-full-seed0-simulated" for name in ("navigate", "snarks", "word_sorting"))
+    assert figures.learning_curves(batch).runs == (*figures.bbh_files(batch).runs, *(f"gsm8k-full-seed{seed}-simulated" for seed in (0, 1)),
+                                                   "liar-full-seed0-simulated")
+    some = [record for record in batch if (record["task"], record["variant"]) != ("bbh/word_sorting", "no_gradient")]
+    assert not any("word_sorting" in run for run in figures.methods(some).runs), "it is in no point of the figure"
+
+
+def test_the_runs_of_a_figure_lead_to_recorded_responses(task):
+    record_of("batch", task)
+    for path in figures.all_figures("batch"):
+        if path.name.endswith(".runs.txt"):
+            (run,) = path.read_text().split()
+            assert (results.folder("batch") / "responses" / f"{run}.txt").read_text()
 
 
 def test_the_csv_holds_what_is_plotted(batch, tmp_path):
@@ -117,14 +136,14 @@ def test_methods_that_share_no_file_are_not_compared(batch):
 def test_figures_say_what_their_intervals_are(batch):
     titles = {name: getattr(figures, name)(batch).figure.legends[0].get_title().get_text().replace("\n", " ") for name in DRAWN}
     assert titles["bbh_files"] == titles["liar_ablation"] == "bars: 95 % Wilson interval over questions"
-    assert titles["methods"] == "bars: 95 % Wilson interval over questions or bootstrap interval over 2 seeds"
+    assert titles["methods"] == "bars: 95 % Wilson interval over questions or bootstrap interval over 2 seeds and their questions"
 
 
 def test_bbh_files_pools_each_group_and_draws_each_file(batch):
     plot = figures.bbh_files(batch)
     assert list(dict.fromkeys(plot.data["result"])) == ["BBH NLP", "BBH snarks", "BBH algorithmic", "BBH navigate", "BBH word_sorting"]
     pooled = plot.data[(plot.data["result"] == "BBH algorithmic") & (plot.data["variant"] == "full")].iloc[0]
-    assert pooled["accuracy"] == 18 / 24 and (pooled["low"], pooled["high"]) == results.wilson(18, 24)
+    assert pooled["accuracy"] == 18 / 24 and (pooled["low"], pooled["high"]) == wilson(18, 24)
 
 
 def test_many_bbh_files_share_a_panel_for_each_group(batch):
@@ -137,6 +156,95 @@ def test_many_bbh_files_share_a_panel_for_each_group(batch):
 def test_models_have_panels_of_their_own(batch):
     plot = figures.methods([*batch, *real(batch)])
     assert [ax.get_title() for ax in plot.figure.axes] == ["gpt-x, sample data", "simulated, sample data"]
+
+
+def test_learning_curves_have_an_interval_on_every_number(batch):
+    plot = figures.learning_curves(batch)
+    liar = plot.data[plot.data["result"] == "LIAR"]
+    ax = next(ax for ax in plot.figure.axes if ax.get_title() == "LIAR")
+    bars = sorted((*segment[:, 1],) for container in ax.containers for segment in container[2][0].get_segments())
+    assert bars == [pytest.approx(pair) for pair in sorted(zip(liar["low"].dropna(), liar["high"].dropna()))]
+    assert plot.figure.legends[0].get_title().get_text() == "bars: 95 % Wilson interval over questions"
+
+
+def test_many_learning_curves_show_the_mean_with_its_interval(batch):
+    seeds = [changed(batch[0], seed=seed) for seed in range(5)]
+    plot = figures.learning_curves(seeds)
+    mean = plot.data[plot.data["method"] == "mean of 5 runs"]
+    assert list(mean["step"]) == list(range(len(mean))) and set(mean["interval"]) == {"bootstrap over the runs"}
+    assert plot.figure.legends[0].get_title().get_text() == "bars: 95 % bootstrap interval over the runs"
+
+
+def test_costs_are_what_training_and_test_asked_for(batch):
+    data = figures.costs(batch).data
+    record = next(record for record in batch if record["experiment"] == "liar" and record["variant"] == "full")
+    def tokens(stages):
+        return sum(row["prompt_tokens"] + row["completion_tokens"] for row in record["usage"] if row["stage"] in stages)
+
+    liar = data[data["result"] == "LIAR"].set_index("variant")["cost"]
+    assert liar["start"] == tokens({"test before"}) and liar["full"] == tokens({"train", "test after"})
+    assert set(data["unit"]) == {"tokens"} and list(dict.fromkeys(data["result"])) == ["BBH NLP", "BBH algorithmic", "GSM8K", "LIAR"]
+
+
+def test_costs_are_in_dollars_where_every_price_is_known(batch):
+    priced = [changed(record, usage=[{**row, "cost": 0.5} for row in record["usage"]]) for record in real(batch)]
+    data = figures.costs(priced).data
+    assert set(data["unit"]) == {"dollars"} and data[data["variant"] == "full"]["cost"].min() == 2  # 3 phases of training and one of test
+    unknown = [changed(record, usage=[{**row, "cost": None} for row in record["usage"]]) for record in real(batch)]
+    assert set(figures.costs(unknown).data["unit"]) == {"tokens"}
+
+
+def test_a_graph_with_its_gradients_shows_the_first_accepted_step(task):
+    llm = LLM.simulated(task)
+    run = asyncio.run(descend(task, Language(llm, llm), steps=3))
+    number = next(n for n, step in enumerate(run.steps) if step.accepted and n)
+    plot, step = figures.backward_pass(run), run.steps[number]
+    example = step.examples[0]
+    assert set(plot.data["step"]) == {number} and set(plot.data["example"]) == {example}
+    assert [*map(list, zip(plot.data["from"], plot.data["to"], plot.data["gradient"]))] == [
+        ["the score", "answer", step.gradients[example]["answer"]], *map(list, step.messages[example])]
+    shown = texts(plot)
+    assert {"hint_1", "hint_2", "answer", "score", "simulated"} <= set(shown)
+    arrows = [patch.get_linestyle() for patch in plot.figure.axes[0].patches if hasattr(patch, "get_arrowstyle")]
+    assert sorted(arrows) == ["-"] * 3 + ["--"] * 3  # two hints and the answer, there and back
+
+
+def test_gradients_can_be_asked_for_by_step_and_example(task):
+    llm = LLM.simulated(task)
+    run = asyncio.run(descend(task, Language(llm, llm), steps=2))
+    example = run.steps[2].examples[1]
+    assert set(figures.backward_pass(run, 2, example).data["example"]) == {example}
+    for wrong in ((0,), (9,), (1, "other")):
+        with pytest.raises(DataError, match="has no gradients.*steps that have some: 1, 2"):
+            figures.backward_pass(run, *wrong)
+
+
+def test_long_strange_and_missing_gradients_are_drawn_without_a_warning(task):
+    nodes = (Node("first", "Look."), Node("second", "Think.", ("first",)), Node("third", "Doubt.", ("first", "second"), trainable=False),
+             Node("answer", "Say it.", ("second", "third")))
+    graph = Graph(nodes)
+    said = {"first": "\U0001f642 \u4f60\u597d $x_1$ " * 400, "second": "w" * 3000, "third": None, "answer": "No."}
+    messages = [[user, name, said[name]] for name in graph.order for user in graph.successors(name)]
+    start = Step(graph, Scores((Score("one", "So.", None, False),)), True)
+    step = Step(graph.with_instructions({"first": "See."}), start.scores, False, ("one",), {"one": said}, {"one": messages})
+    plot = figures.backward_pass(Run("strange", "gpt-x", "gpt-y", {"seed": 0}, (start, step), "all steps done"))
+    plot._repr_png_()
+    assert "unreadable" in texts(plot) and "(nothing)" in texts(plot) and "simulated" not in texts(plot)
+    assert max(text.count("\n") for text in texts(plot)) < 5
+
+
+def test_a_batch_shows_the_largest_graph_of_the_full_method(task):
+    record_of("batch", task, variant="no_gate")
+    record_of("batch", task)
+    plot = figures.gradients("batch")
+    assert plot.runs == ("sums-full-seed0-simulated",)
+    for path in (results.folder("batch") / "history").glob("*-full-*"):
+        path.unlink()
+    assert figures.gradients("batch").runs == ("sums-no_gate-seed0-simulated",)
+    for path in (results.folder("batch") / "history").glob("*"):
+        path.unlink()
+    with pytest.raises(DataError, match="no run in .*history has accepted a step"):
+        figures.gradients("batch")
 
 
 def test_a_learning_curve_of_one_run(task):

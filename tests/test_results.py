@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from semback import LLM, DataError, Language, descend, evaluate, results
+from semback.intervals import wilson
 
 
 def record_of(name, task, experiment="sums", variant="full", group="", seed=0, data="sample", **model):
@@ -23,11 +24,13 @@ def record_of(name, task, experiment="sums", variant="full", group="", seed=0, d
 
 
 def changed(record, correct=None, questions=None, **parts):
-    """A record like another, with another test score after the descent."""
+    """A record like another, with another test score after the descent: as many answers from the first one on are right."""
     record = copy.deepcopy(record) | parts
-    for name, value in (("correct", correct), ("questions", questions)):
-        if value is not None:
-            record["test"]["after"][name] = value
+    if correct is not None:
+        questions = questions or record["test"]["after"]["questions"]
+        ids = [id for id, *_ in record["test"]["before"]["answers"]] + [f"more/{number}" for number in range(questions)]
+        answers = [[id, "", number < correct] for number, id in enumerate(ids[:questions])]
+        record["test"]["after"] |= {"questions": questions, "correct": correct, "answers": answers}
     return record
 
 
@@ -42,14 +45,15 @@ def record(task):
     return record_of("trial", task)
 
 
-def test_wilson_is_the_published_interval():
-    low, high = results.wilson(8, 10)  # Newcombe, Statistics in Medicine 1998, and statsmodels' proportion_confint
-    assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
-    assert results.wilson(0, 10)[0] == 0 and results.wilson(10, 10)[1] == 1
-
-
 def test_what_is_saved_is_loaded(record):
     assert results.load("trial") == [record]
+
+
+def test_the_responses_of_each_run_are_known(record):
+    (run, keys), = results.responses("trial").items()
+    assert run == results.run_of(record) == "sums-full-seed0-simulated"
+    assert keys == sorted(set(keys)) and len(keys) <= sum(row["calls"] for row in record["usage"]) and len(keys[0]) == 64
+    assert results.responses("nothing") == {}
 
 
 def test_a_batch_without_results_is_one_clear_error():
@@ -101,7 +105,7 @@ def test_pooled_and_mean_over_files_differ_where_files_do(record):
              changed(record, 50, 50, experiment="bbh", task="bbh/navigate", group="algorithmic")]
     table = results.table(files)
     pooled, mean = row(table, "BBH NLP, pooled over questions"), row(table, "BBH NLP, mean over files")
-    assert pooled["after"] == 19 / 110 and (pooled["low"], pooled["high"]) == results.wilson(19, 110)
+    assert pooled["after"] == 19 / 110 and (pooled["low"], pooled["high"]) == wilson(19, 110)
     assert mean["after"] == pytest.approx((0.9 + 0.1) / 2) and mean["low"] < mean["after"] < mean["high"]
     assert row(table, "BBH all, pooled over questions")["after"] == 69 / 160
     assert row(table, "BBH all, mean over files")["after"] == pytest.approx(2 / 3)
@@ -111,20 +115,20 @@ def test_pooled_and_mean_over_files_differ_where_files_do(record):
 
 def test_the_mean_of_one_file_has_its_wilson_interval(record):
     table = results.table([changed(record, 9, 10, experiment="bbh", task="bbh/snarks", group="nlp")])
-    assert tuple(row(table, "BBH NLP, mean over files")[["low", "high"]]) == pytest.approx(results.wilson(9, 10))
+    assert tuple(row(table, "BBH NLP, mean over files")[["low", "high"]]) == pytest.approx(wilson(9, 10))
 
 
 def test_several_seeds_have_an_interval_over_seeds(record):
     seeds = [changed(record, correct, 10, seed=seed) for seed, correct in enumerate((5, 6, 7, 8, 9))]
     found = row(results.table(seeds), "sums")
-    assert found["interval"] == "bootstrap over 5 seeds" and found["seeds"] == 5 and found["questions"] == 10
-    assert found["after"] == pytest.approx(0.7) and 0.5 <= found["low"] < 0.7 < found["high"] <= 0.9
+    assert found["interval"] == "bootstrap over 5 seeds and their questions" and found["seeds"] == 5 and found["questions"] == 10
+    assert found["after"] == pytest.approx(0.7) and 0.3 < found["low"] < 0.5 and 0.9 < found["high"] <= 1
     assert results.table(seeds[::-1]).equals(results.table(seeds))
 
 
 def test_seeds_that_agree_have_the_interval_of_the_questions(record):
     found = row(results.table([changed(record, 8, 10, seed=seed) for seed in range(3)]), "sums")
-    assert found["interval"] == "Wilson over questions" and (found["low"], found["high"]) == results.wilson(8, 10)
+    assert found["interval"] == "Wilson over questions" and (found["low"], found["high"]) == wilson(8, 10)
 
 
 def test_a_group_compares_the_same_files_in_every_seed(record):

@@ -1,0 +1,62 @@
+"""What each accuracy cost: the figure that sets the methods' test accuracy against all that was asked for to get it."""
+
+import math
+
+from .. import results
+from ..plot import BLUE, GREEN, GREY, PAGE, PURPLE, VERMILLION, Plot, canvas, finished
+from .points import choose, frame_of, score, setting_text, spread, start_and_variants
+
+SERIES = {  # variant: name, marker, colour; any other variant trains one instruction only
+    "start": ("the start graph", "s", GREY),
+    "full": ("semantic gradient descent", "o", BLUE),
+    "no_neighbourhood": ("without the neighbourhood", "^", VERMILLION),
+    "no_gradient": ("without gradients", "v", GREEN),
+    "no_gate": ("without the gate", "D", PURPLE),
+}
+OTHER = "one instruction only", "x", GREY
+
+
+def costs(records) -> Plot:
+    """Test accuracy against what it cost, for every method: lines lead from the start graph to what the descent made of it.
+
+    The cost of a method is all that was asked for in its training and its test, recorded or not, the mean over the seeds; that of the
+    start graph is its test. It is in dollars where the price of every model is known, else in tokens sent and received. Each task has a
+    panel, and each group of BBH, pooled over the questions of the files that all methods ran.
+    """
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
+
+    rows, data = results.frame(choose(records, "of any experiment", lambda record: True)), []
+    for setting, mine in rows.groupby(results.SETTING):
+        unit = "dollars" if mine["dollars"].notna().all() and mine["dollars"].sum() > 0 else "tokens"
+        for result, part in sorted(results.parts(mine), key=lambda part: part[0] not in results.GROUPS.values()):  # BBH first
+            if part["experiment"].iloc[0] == "bbh" and result not in results.GROUPS.values():
+                continue
+            shared = set.intersection(*(set(runs["task"]) for _, runs in part.groupby("variant")))
+            part = part[part["task"].isin(shared)]
+            for variant, test in start_and_variants(part):
+                point = score(test, setting, result=result, variant=variant, method=test["method"].iloc[0])
+                spent = test if variant == "start" else part[(part["variant"] == variant) & (part["stage"] == "after")]
+                spent = spent[spent["run"].isin(point["runs"])]
+                data.append(point | {"cost": spent[unit].sum() / point["seeds"], "unit": unit})
+    panels = list((data := frame_of(data)).groupby([*results.SETTING, "result"], sort=False))
+    settings, columns = data.groupby(results.SETTING).ngroups, min(len(panels), 4)
+    lines = math.ceil(len(panels) / columns)
+    with canvas(PAGE, 1.1 + 2 * lines, lines, columns, sharey=True) as (figure, axes):
+        for ax, ((*setting, result), mine) in zip(axes, panels):
+            start = mine[mine["variant"] == "start"].iloc[0]
+            for variant, point in zip(mine["variant"], mine.to_dict("records")):
+                name, marker, colour = SERIES.get(variant, OTHER)
+                ax.plot([start["cost"], point["cost"]], [start["accuracy"], point["accuracy"]], color=colour, linewidth=0.5, alpha=0.6)
+                one = frame_of([point])
+                ax.errorbar(one["cost"], one["accuracy"], yerr=spread(one), fmt=marker, color=colour, elinewidth=0.6, label=name,
+                            alpha=1 if variant in SERIES else 0.6)
+            title = result + (f"\n{setting_text(setting, 30)}" if settings > 1 else "")
+            ax.set(title=title, xscale="log", xlabel=f"{start['unit']}, training and test")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter(EngFormatter(sep="") if start["unit"] == "tokens" else StrMethodFormatter("{x:g}"))
+            ax.xaxis.set_minor_formatter(NullFormatter())
+        for ax in axes[len(panels):]:
+            ax.remove()
+        figure.suptitle(setting_text(panels[0][0][:3], 120) if settings == 1 else None)
+        figure.supylabel("accuracy on test questions")
+        return finished(figure, data, panels, columns=3)
