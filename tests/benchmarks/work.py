@@ -5,6 +5,8 @@ By semback, and by plain loops over bare aiohttp and over the openai client, whi
 
 import asyncio
 import json
+import operator
+import os
 import random
 import tempfile
 import time
@@ -13,7 +15,8 @@ from contextlib import asynccontextmanager, contextmanager
 
 import semback as sb
 
-QUESTIONS, IN_FLIGHT, LATENCY = 64, 64, 0.1
+MODEL, QUESTIONS, IN_FLIGHT, LATENCY = "bench-1", 64, 64, 0.1
+PARTS = "evaluate", "backward", "update", "evaluate again"
 THINGS = "apples pears books stamps marbles pencils tickets cards shells buttons".split()
 
 
@@ -32,8 +35,13 @@ def questions(number: int, name: str = "sums") -> list[sb.Example]:
 
 def task(number: int = QUESTIONS, graph: sb.Graph | None = None) -> sb.Task:
     """So many questions, to train on and to test, read as GSM8K's are, on its graph unless another is given."""
-    like = sb.tasks.gsm8k(train=1)
-    return sb.Task("sums", questions(number), questions(number), graph or like.graph, like.read, overlap=True)
+    like, examples = sb.tasks.gsm8k(train=1), questions(number)
+    return sb.Task("sums", examples, examples, graph or like.graph, like.read, overlap=True)
+
+
+def test_set() -> sb.Task:
+    """GSM8K with its 1,319 test questions where SEMBACK_DATA_DIR has them; else as many questions of about its length."""
+    return sb.tasks.gsm8k(data="full") if os.environ.get("SEMBACK_DATA_DIR") else task(1319)
 
 
 @contextmanager
@@ -49,7 +57,7 @@ def fresh_cache(folder=None):
 
 def model(endpoint, cache, **settings) -> sb.LLM:
     """A model behind the endpoint, with the default number in flight unless `settings` say otherwise."""
-    return sb.LLM("bench-1", cache, base_url=endpoint.url, api_key="none", **settings)
+    return sb.LLM(MODEL, cache, base_url=endpoint.url, api_key="none", **settings)
 
 
 def bound(calls: int, depth: int, in_flight: int = IN_FLIGHT, latency: float = LATENCY) -> float:
@@ -60,7 +68,7 @@ def bound(calls: int, depth: int, in_flight: int = IN_FLIGHT, latency: float = L
 def bounds(task: sb.Task) -> dict[str, float]:
     """Of the parts of W on the paper's graph: every node of every question; two answers judged at once; every node updated at once."""
     evaluation = bound(len(task.graph.nodes) * len(task.train), depth=2)
-    return {"evaluate": evaluation, "backward": LATENCY, "update": LATENCY, "evaluate again": evaluation}
+    return dict(zip(PARTS, (evaluation, LATENCY, LATENCY, evaluation)))
 
 
 async def by_semback(endpoint, work: sb.Task, cache) -> None:
@@ -70,20 +78,15 @@ async def by_semback(endpoint, work: sb.Task, cache) -> None:
 
 
 def timed(endpoint, doing: Callable) -> dict[str, float]:
-    """Seconds of W and of its parts, which the endpoint tells apart, and the number of backward calls that it saw."""
+    """Seconds of W, of its parts, which the endpoint tells apart, and of CPU; and the number of backward calls that it saw."""
     endpoint.set(latency=LATENCY)
-    start = time.perf_counter()
+    cpu, start = time.process_time(), time.perf_counter()
     asyncio.run(doing())
-    end = time.perf_counter()
+    end, cpu = time.perf_counter(), time.process_time() - cpu
     phases = endpoint.counters().phases
     assert [phase[0] for phase in phases] == ["forward", "backward", "update", "forward"], phases
     limits = [start, *(phase[2] for phase in phases[1:]), end]
-    parts = {name: after - before for name, before, after in zip(bounds(work_task()), limits, limits[1:])}
-    return {**parts, "W": end - start, "backward calls": phases[1][1]}
-
-
-def work_task() -> sb.Task:
-    return task()
+    return {**dict(zip(PARTS, map(operator.sub, limits[1:], limits))), "W": end - start, "CPU": cpu, "backward calls": phases[1][1]}
 
 
 # The same work without semback
@@ -108,13 +111,13 @@ async def openai_asking(url: str, transport: str | None = None):
     http_client = getattr(openai, transport)() if transport else None
     async with openai.AsyncOpenAI(base_url=url, api_key="none", http_client=http_client) as client:
         async def ask(messages):
-            said = await client.chat.completions.create(model="bench-1", messages=messages, temperature=0, top_p=1, max_tokens=1024)
+            said = await client.chat.completions.create(model=MODEL, messages=messages, temperature=0, top_p=1, max_tokens=1024)
             return said.choices[0].message.content
         yield ask
 
 
 def _body(messages) -> bytes:
-    return json.dumps({"model": "bench-1", "messages": messages, "temperature": 0, "top_p": 1, "max_tokens": 1024}).encode()
+    return json.dumps({"model": MODEL, "messages": messages, "temperature": 0, "top_p": 1, "max_tokens": 1024}).encode()
 
 
 async def answered(ask: Callable, examples, instruction: str = "") -> list[str]:
