@@ -20,8 +20,8 @@ LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 ASKED = re.compile(r'^<(gradient|instruction|critique)(?: to="(.*)")?>\n\.\.\.$', re.MULTILINE)
 PHASES = {"gradient": "backward", "instruction": "update", "critique": "update"}
 WORDS = ("First I list what is given, then I say what is asked, and I work from the one to the other in small steps, each of which can be "
-         "checked. The quantities are added in the order in which they appear; what is taken away is subtracted at the end. The units agree "
-         "on both sides, and the result has the size that one would expect from the numbers in the text.")
+         "checked. The quantities are added in the order in which they appear; what is taken away is subtracted at the end. The units "
+         "agree on both sides, and the result has the size that one would expect from the numbers in the text.")
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Server:
         if settings.cap and counters.in_flight >= settings.cap:
             counters.refused += 1
             wait = b"retry-after: %g\r\n" % settings.retry_after if settings.retry_after is not None else b""
-            return send(_response(b"429 Too Many Requests", b'{"error":{"message":"Rate limit reached","code":"rate_limit_exceeded"}}', wait))
+            return send(_response(b"429 Too Many Requests", b'{"error":{"message":"Rate limit","code":"rate_limit_exceeded"}}', wait))
         counters.in_flight += 1
         counters.most_in_flight = max(counters.most_in_flight, counters.in_flight)
         latency = settings.latency * max(1, counters.in_flight / settings.knee if settings.knee else 1)

@@ -17,7 +17,7 @@ from .measure import Measurement, in_process, memory
 FLAT = 1.5  # the largest size takes at most so many times as long per call as the quickest of the smaller ones
 SIZES = {"calls": (99, 999, 9_999, 99_999), "entries": (1_000, 10_000, 100_000, 1_000_000)}  # the last only in the long run
 NODES = {"chain": (3, 30, 300), "layers of 10": (31, 101, 301)}
-WAYS = {"add": "entry added", "get": "entry got", "export": "entry exported", "import": "entry imported"}
+WAYS = "add", "get", "export", "import"
 
 
 def of_calls(rounds: int, long: bool) -> Iterator[Measurement]:
@@ -42,14 +42,15 @@ def of_memory() -> Iterator[Measurement]:
         in_process("growth", "fill", 100_000, folder)
         seen = in_process("replay", folder, 100_000)
     yield Measurement("replay", "100,000 questions: most memory", "MB", [seen["MB"]], target=300)
-    yield Measurement("replay", "100,000 questions: calls a second", "calls/s", [seen["calls"] / seen["evaluate"]], target=12_000, more=True)
+    rate = seen["calls"] / seen["evaluate"]
+    yield Measurement("replay", "100,000 questions: calls a second", "calls/s", [rate], target=12_000, more=True)
 
 
 def of_entries(rounds: int, long: bool) -> Iterator[Measurement]:
     """Entries of a cache: added and got one by one, exported, imported."""
     sizes = SIZES["entries"] if long else SIZES["entries"][:-1]
     seen = {size: [in_process("growth", "entries", size) for _ in range(rounds if size < 50_000 else 1)] for size in sizes}
-    for way, name in WAYS.items():
+    for way in WAYS:
         yield from _series(f"cache: {way}", "entry", {size: [each[way] for each in some] for size, some in seen.items()})
     for size, some in seen.items():
         yield Measurement("growth, memory", "cache: all of these", "MB", [each["MB"] - each["MB before"] for each in some], size=size)
@@ -66,7 +67,7 @@ def of_nodes(rounds: int) -> Iterator[Measurement]:
 def _series(name: str, thing: str, values: dict[int, list[float]]) -> Iterator[Measurement]:
     """The points of a series, in microseconds of CPU, and how much the last of them is above the lowest of the others."""
     for size, microseconds in values.items():
-        yield Measurement("growth", name, f"µs a {thing}", microseconds, size=size)
+        yield Measurement("growth", name, f"µs per {thing}", microseconds, size=size)
     points = [Measurement("", "", "", each).row()["median"] for each in values.values()]
     first, last = min(values), max(values)
     yield Measurement("flatness", f"{name}, from {first:,} to {last:,}", "times", [points[-1] / min(points[:-1])], target=FLAT)
@@ -128,14 +129,15 @@ def entries(size: int) -> dict:
     import semback as sb
     from semback import recording
 
+    from . import work
     from .endpoint import WORDS
 
     def made(numbers):
         for i in numbers:
-            request = {"model": "bench-1", "temperature": 0, "top_p": 1, "max_tokens": 1024, "messages": [
-                {"role": "system", "content": "Work out an intermediate step."}, {"role": "user", "content": f"Question {i}. {WORDS[:250]}"}]}
+            messages = work.messages("Work out an intermediate step.", f"Question {i}. {WORDS[:250]}")
+            request = {"model": work.MODEL, "temperature": 0, "top_p": 1, "max_tokens": 1024, "messages": messages}
             said = {"text": f"Working {i}. {WORDS}", "finish_reason": "stop", "usage": {"prompt_tokens": 200, "completion_tokens": 100},
-                    "model": "bench-1", "fingerprint": None}
+                    "model": work.MODEL, "fingerprint": None}
             yield recording.key(request), {"request": request, "draw": 0, "reply": said, "source": {"host": "benchmark"}}
 
     took = dict.fromkeys(WAYS, 0.0)

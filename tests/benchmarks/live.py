@@ -3,17 +3,18 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import semback as sb
 
 from . import work
-from .endpoint import Endpoint
+from .endpoint import WORDS, Endpoint
 from .measure import Measurement
 from .work import IN_FLIGHT, LATENCY, bound
 
 PEERS = {  # seconds of W, measured before in the same way on a machine of the same kind, each in its best setting: issue 5 of this project
-    "released code as it is": 14.8, "released code, a fresh client per loop": 2.4, "Trace OptoPrime, async": 3.1, "DSPy GEPA, 64 threads": 2.4,
-    "TextGrad, 32 threads": 4.0, "DSPy COPRO": 5.0, "gepa, 64 workers": 4.1, "AdalFlow, 64 workers": 5.8}
+    "released code as it is": 14.8, "released code, a fresh client per loop": 2.4, "Trace OptoPrime, async": 3.1, "TextGrad, 32 threads": 4.0,
+    "DSPy GEPA, 64 threads": 2.4, "DSPy COPRO": 5.0, "gepa, 64 workers": 4.1, "AdalFlow, 64 workers": 5.8}
 LOOPS = {"bare aiohttp, plain loop": work.aiohttp_asking, "openai client, plain loop": work.openai_asking,
          "openai[aiohttp] client, plain loop": lambda url: work.openai_asking(url, "DefaultAioHttpClient")}
 
@@ -23,9 +24,10 @@ def the_work(endpoint: Endpoint, rounds: int) -> Iterator[Measurement]:
     task, seen = work.task(), {"semback": []}
     for number in range(rounds + 1):  # the first of semback's warms up, and is told apart
         with work.fresh_cache() as cache:
-            seen["semback"].append(work.timed(endpoint, lambda: work.by_semback(endpoint, task, cache)))
+            seen["semback"].append(work.timed(endpoint, partial(work.by_semback, endpoint, task, cache)))
         for who, asking in LOOPS.items() if number else ():
-            seen.setdefault(who, []).append(work.timed(endpoint, lambda: work.by_plain_loop(asking(endpoint.url), task.train)))
+            doing = partial(work.by_plain_loop, asking, endpoint.url, task.train)
+            seen.setdefault(who, []).append(work.timed(endpoint, doing))
     limits = work.bounds(task)
     limit = sum(limits.values())
     yield Measurement("work W", "semback, the first time in a process", "s", (seen["semback"].pop(0)["W"],), limit)
@@ -35,6 +37,8 @@ def the_work(endpoint: Endpoint, rounds: int) -> Iterator[Measurement]:
         yield Measurement("work W", who, "s", [quoted], limit, quoted="issue 5")
     for part, limit in limits.items():
         yield Measurement("parts of W", part, "s", [each[part] for each in seen["semback"]], limit)
+    first = [each["until the first request"] for each in seen["semback"]]
+    yield Measurement("parts of W", "of the first evaluate: until the first request", "s", first)
     yield Measurement("parts of W", "backward calls", "calls", [each["backward calls"] for each in seen["semback"]], target=2)
     for who, times in seen.items():
         yield Measurement("CPU of W", who, "s", [each["CPU"] for each in times])
@@ -58,7 +62,7 @@ def whole_test_set(endpoint: Endpoint, rounds: int, folder) -> Iterator[Measurem
 def deep_graphs(endpoint: Endpoint, rounds: int, levels: int = 30, width: int = 20) -> Iterator[Measurement]:
     """One question forward and backward through a graph of many levels: the time over that of its critical path."""
     task = work.task(1, sb.Graph.layered([width] * (levels - 1) + [1]))
-    seen = {"forward": [], "backward": []}
+    seen = {"forward": [], "backward": [], "forward, bare aiohttp": []}
 
     async def there_and_back():
         llm = work.model(endpoint, None)
@@ -70,13 +74,22 @@ def deep_graphs(endpoint: Endpoint, rounds: int, levels: int = 30, width: int = 
         seen["forward"].append(turn - start)
         seen["backward"].append(time.perf_counter() - turn)
 
+    async def by_loop():
+        prompt, start = work.messages("Work out a step.", "\n\n".join([task.train[0].question, *[WORDS] * width])), time.perf_counter()
+        async with work.aiohttp_asking(endpoint.url) as ask:
+            for level in range(levels):
+                await asyncio.gather(*(ask(prompt) for _ in range(width if level < levels - 1 else 1)))
+        seen["forward, bare aiohttp"].append(time.perf_counter() - start)
+
     for _ in range(rounds):
         endpoint.set(latency=LATENCY)
         asyncio.run(there_and_back())
+        asyncio.run(by_loop())
     nodes = len(task.graph.nodes)
     limits = {"forward": bound(nodes, levels), "backward": bound(nodes - width, levels - 1)}  # the first level has no inputs to judge
     for way, seconds in seen.items():
-        yield Measurement("deep graph", f"{way}, {levels} levels, {width} wide", "s", seconds, limits[way], 1.2)
+        limit, target = limits[way.partition(",")[0]], 1.2 if way in limits else None
+        yield Measurement("deep graph", f"{way}, {levels} levels, {width} wide", "s", seconds, limit, target)
 
 
 def limited(endpoint: Endpoint, rounds: int, questions: int, cap: int, in_flight: int = IN_FLIGHT,
@@ -89,7 +102,7 @@ def limited(endpoint: Endpoint, rounds: int, questions: int, cap: int, in_flight
     for _ in range(rounds):
         endpoint.set(latency=LATENCY, cap=cap, retry_after=retry_after)
         with work.fresh_cache() as cache:
-            took, rows = _evaluated(endpoint, task, cache, in_flight=in_flight, retries=20)
+            took, rows = _evaluated(endpoint, task, cache, in_flight=in_flight)
         assert rows == truth, "a limited endpoint changed the results"
         seconds.append(took)
         extra.append(100 * (endpoint.counters().requests / calls - 1))
@@ -100,7 +113,7 @@ def limited(endpoint: Endpoint, rounds: int, questions: int, cap: int, in_flight
 
 
 def slowed(endpoint: Endpoint, rounds: int, questions: int, knee: int) -> Iterator[Measurement]:
-    """An endpoint whose latency grows in proportion above `knee` requests at a time: the time over the ideal, and the requests in flight."""
+    """An endpoint whose latency grows in proportion above `knee` requests at a time: the time over the ideal, and what was in flight."""
     task, seconds, most = work.task(questions), [], []
     for _ in range(rounds):
         endpoint.set(latency=LATENCY, knee=knee)

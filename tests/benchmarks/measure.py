@@ -1,6 +1,8 @@
 """What a measurement is, and how programs are measured in processes of their own."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -40,24 +42,20 @@ class Measurement:
         return {**asdict(self), "median": middle, "low": min(self.values), "high": max(self.values), "ratio": ratio, "met": met}
 
 
-def in_process(module: str, *arguments, **environment) -> dict:
+def in_process(module: str, *arguments) -> dict:
     """What `python -m benchmarks.module arguments` prints as JSON on its last line, and the seconds the whole process took."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True,
-                          env=with_tests_in_path(**environment))
+    done = subprocess.run([sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)], env=with_tests_in_path(),
+                          stdout=subprocess.PIPE, text=True, check=True)
     return {**json.loads(done.stdout.splitlines()[-1]), "process": time.perf_counter() - start}
 
 
 def with_tests_in_path(**environment) -> dict[str, str]:
     """This process's environment for another one: it finds these benchmarks and the semback beside them."""
-    import os
-
     path = os.pathsep.join([str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, "SEMBACK_PROGRESS": "off", **environment}
 
 
 def memory() -> float:
-    """The most memory that this process has had, in MB."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory that this process has had, in MB. (getrusage would count what its parent had when it started it.)"""
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024

@@ -13,10 +13,13 @@ from pathlib import Path
 from .measure import TESTS, Measurement, with_tests_in_path
 
 IMPORT = """
-import json, resource, time
+import time
 start = time.perf_counter()
 import semback
-print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+took = time.perf_counter() - start
+import json
+from benchmarks.measure import memory
+print(json.dumps([took, memory()]))
 """
 NOTEBOOKS = {"empty": None, "only `import semback`": "import semback", "02_bbh": "", "03_gsm8k": ""}
 
@@ -54,7 +57,8 @@ def notebooks(rounds: int) -> Iterator[Measurement]:
                     path = Path(home) / f"{len(cells)}.ipynb"
                     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
                 start = time.perf_counter()
-                papermill.execute_notebook(path, f"{home}/out.ipynb", cwd=home, progress_bar=False)
+                papermill.execute_notebook(path, f"{home}/out.ipynb", cwd=home, kernel_name="python3",
+                                           progress_bar=False, extra_arguments=["--log-level=CRITICAL"])
                 if number:
                     seen[name].append(time.perf_counter() - start)
     empty = Measurement("notebook again", "empty", "s", seen.pop("empty"))

@@ -4,7 +4,6 @@ By semback, and by plain loops over bare aiohttp and over the openai client, whi
 """
 
 import asyncio
-import json
 import operator
 import os
 import random
@@ -12,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 import semback as sb
 
@@ -26,9 +26,9 @@ def questions(number: int, name: str = "sums") -> list[sb.Example]:
     for i in range(number):
         a, b, c, day = chance.randint(20, 90), chance.randint(2, 9), chance.randint(1, 19), chance.randint(2, 30)
         thing, other = chance.sample(THINGS, 2)
-        text = (f"On day {day}, Natalia packs {a} {thing} into boxes that hold {b} each, in order of size, and puts what is left over aside "
-                f"together with {c} {other} that she was given by a friend. She does the same on the next day with {i} more. What is the last "
-                f"digit of the number of {thing} and {other} that are set aside after both days?")
+        text = (f"On day {day}, Natalia packs {a} {thing} into boxes that hold {b} each, in order of size, and puts what is left over "
+                f"aside together with {c} {other} that she was given by a friend. She does the same on the next day with {i} more. What is "
+                f"the last digit of the number of {thing} and {other} that are set aside after both days?")
         examples.append(sb.Example(f"{name}/{i}", text, str((a % b + c + (a + i) % b) % 10)))
     return examples
 
@@ -36,12 +36,20 @@ def questions(number: int, name: str = "sums") -> list[sb.Example]:
 def task(number: int = QUESTIONS, graph: sb.Graph | None = None) -> sb.Task:
     """So many questions, to train on and to test, read as GSM8K's are, on its graph unless another is given."""
     like, examples = sb.tasks.gsm8k(train=1), questions(number)
-    return sb.Task("sums", examples, examples, graph or like.graph, like.read, overlap=True)
+    return sb.Task("sums", examples, examples, graph or _distinct(like.graph), like.read, overlap=True)
 
 
 def test_set() -> sb.Task:
     """GSM8K with its 1,319 test questions where SEMBACK_DATA_DIR has them; else as many questions of about its length."""
-    return sb.tasks.gsm8k(data="full") if os.environ.get("SEMBACK_DATA_DIR") else task(1319)
+    if not os.environ.get("SEMBACK_DATA_DIR"):
+        return task(1319)
+    real = sb.tasks.gsm8k(data="full")
+    return replace(real, graph=_distinct(real.graph))
+
+
+def _distinct(graph: sb.Graph) -> sb.Graph:
+    """The graph with another instruction for each hint: with the same one their prompts are the same, and semback asks only once."""
+    return graph.with_instructions({"hint_2": "List what is given, and say what is asked."})
 
 
 @contextmanager
@@ -72,6 +80,7 @@ def bounds(task: sb.Task) -> dict[str, float]:
 
 
 async def by_semback(endpoint, work: sb.Task, cache) -> None:
+    """W as a user of semback does it."""
     llm = model(endpoint, cache)
     run = await sb.descend(work, sb.Language(llm, llm), steps=1, errors=2, seed=0)
     assert len(run.steps) == 2 and run.steps[1].scores, run.steps[1].kept
@@ -84,9 +93,10 @@ def timed(endpoint, doing: Callable) -> dict[str, float]:
     asyncio.run(doing())
     end, cpu = time.perf_counter(), time.process_time() - cpu
     phases = endpoint.counters().phases
-    assert [phase[0] for phase in phases] == ["forward", "backward", "update", "forward"], phases
+    assert [phase[:2] for phase in phases if phase[0] != "backward"] == [["forward", 192], ["update", 3], ["forward", 192]], phases
     limits = [start, *(phase[2] for phase in phases[1:]), end]
-    return {**dict(zip(PARTS, map(operator.sub, limits[1:], limits))), "W": end - start, "CPU": cpu, "backward calls": phases[1][1]}
+    parts = dict(zip(PARTS, map(operator.sub, limits[1:], limits)))
+    return {**parts, "W": end - start, "CPU": cpu, "until the first request": phases[0][2] - start, "backward calls": phases[1][1]}
 
 
 # The same work without semback
@@ -98,7 +108,8 @@ async def aiohttp_asking(url: str):
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         async def ask(messages):
-            async with session.post(url + "/chat/completions", data=_body(messages), headers={"content-type": "application/json"}) as response:
+            body = {"model": MODEL, "messages": messages, "temperature": 0, "top_p": 1, "max_tokens": 1024}
+            async with session.post(url + "/chat/completions", json=body) as response:
                 return (await response.json())["choices"][0]["message"]["content"]
         yield ask
 
@@ -116,10 +127,6 @@ async def openai_asking(url: str, transport: str | None = None):
         yield ask
 
 
-def _body(messages) -> bytes:
-    return json.dumps({"model": MODEL, "messages": messages, "temperature": 0, "top_p": 1, "max_tokens": 1024}).encode()
-
-
 async def answered(ask: Callable, examples, instruction: str = "") -> list[str]:
     """The three nodes of the paper's graph on every example, with 64 requests in flight, as a plain loop."""
     free = asyncio.Semaphore(IN_FLIGHT)
@@ -127,7 +134,7 @@ async def answered(ask: Callable, examples, instruction: str = "") -> list[str]:
     async def node(name, question, hints=()):
         shown = "".join(f"\n\n{hint}" for hint in hints)
         async with free:
-            return await ask(_messages(f"{instruction} Work out {name}.", f"The question:\n{question}{shown}"))
+            return await ask(messages(f"{instruction} Work out {name}.", f"The question:\n{question}{shown}"))
 
     async def one(example):
         hints = await asyncio.gather(node("one step", example.question), node("another step", example.question))
@@ -136,15 +143,16 @@ async def answered(ask: Callable, examples, instruction: str = "") -> list[str]:
     return await asyncio.gather(*(one(example) for example in examples))
 
 
-async def by_plain_loop(asking, examples) -> None:
-    async with asking as ask:
+async def by_plain_loop(asking: Callable, url: str, examples) -> None:
+    """W over what `asking(url)` gives."""
+    async with asking(url) as ask:
         answers = await answered(ask, examples)
         blocks = "".join(f'\n<gradient to="hint_{i}">\n...\n</gradient>' for i in (1, 2))
-        gradients = await asyncio.gather(*(ask(_messages("Judge.", f"{answer}{blocks}")) for answer in answers[:2]))
+        gradients = await asyncio.gather(*(ask(messages("Judge.", f"{answer}{blocks}")) for answer in answers[:2]))
         rewrite = "\n".join(gradients) + "\n<instruction>\n...\n</instruction>"
-        new = await asyncio.gather(*(ask(_messages(f"Improve instruction {i}.", rewrite)) for i in range(3)))
+        new = await asyncio.gather(*(ask(messages(f"Improve instruction {i}.", rewrite)) for i in range(3)))
         await answered(ask, examples, new[0])
 
 
-def _messages(system: str, user: str) -> list[dict]:
+def messages(system: str, user: str) -> list[dict]:
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
