@@ -66,9 +66,10 @@ def commit() -> str | None:
 def table(results: dict) -> str:
     """The results as a Markdown table; a series is one line of it."""
     on = results["machine"]
-    lines = [f"Measured on {results['when'][:10]} at {results['commit']} on {on['cores']} cores ({on['cpu']}), Python {on['python']}, "
-             f"openai {on['openai']}; load average {results['load'][0]} before, {results['load'][1]} after. Medians; spread: lowest to highest.",
-             "", "| | | median | spread | times | bound | x bound | target | |", "|---|---|---|---|---|---|---|---|---|"]
+    where = f"{on['cores']} cores ({on['cpu']}), Python {on['python']}, openai {on['openai']}"
+    load = f"load average {results['load'][0]} before, {results['load'][1]} after"
+    lines = [f"Measured on {results['when'][:10]} at {results['commit']} on {where}; {load}. Medians; spread: lowest to highest.", "",
+             "| | | median | spread | times | bound | x bound | target | |", "|---|---|---|---|---|---|---|---|---|"]
     series = {}
     for row in results["measurements"]:
         series.setdefault((row["group"], row["name"]), []).append(row)
@@ -95,7 +96,7 @@ def number(value: float) -> str:
 def main():
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     options.add_argument("--long", action="store_true", help="the long series too")
-    options.add_argument("--only", action="append", help="only this part: work, test-set, replay (needs test-set), graphs, limits, start, …")
+    options.add_argument("--only", action="append", help="only this part: work, test-set, replay (after test-set), graphs, limits, start…")
     options.add_argument("--out", type=Path, default=TESTS.parent / "runs" / "bench", help="where the results go")
     chosen = options.parse_args()
     os.environ.update(SEMBACK_PROGRESS="off")

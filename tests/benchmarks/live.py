@@ -13,8 +13,8 @@ from .measure import Measurement
 from .work import IN_FLIGHT, LATENCY, bound
 
 PEERS = {  # seconds of W, measured before in the same way on a machine of the same kind, each in its best setting: issue 5 of this project
-    "released code as it is": 14.8, "released code, a fresh client per loop": 2.4, "Trace OptoPrime, async": 3.1, "TextGrad, 32 threads": 4.0,
-    "DSPy GEPA, 64 threads": 2.4, "DSPy COPRO": 5.0, "gepa, 64 workers": 4.1, "AdalFlow, 64 workers": 5.8}
+    "released code as it is": 14.8, "released code, a fresh client per loop": 2.4, "Trace OptoPrime, async": 3.1, "DSPy COPRO": 5.0,
+    "TextGrad, 32 threads": 4.0, "DSPy GEPA, 64 threads": 2.4, "gepa, 64 workers": 4.1, "AdalFlow, 64 workers": 5.8}
 LOOPS = {"bare aiohttp, plain loop": work.aiohttp_asking, "openai client, plain loop": work.openai_asking,
          "openai[aiohttp] client, plain loop": lambda url: work.openai_asking(url, "DefaultAioHttpClient")}
 
