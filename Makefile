@@ -1,10 +1,11 @@
 # make reproduce   the paper's experiments with recorded responses: runs/demo/
 # make test        the tests, and the committed notebooks against their saved outputs
+# make bench       how fast it is, beside its bounds and others: runs/bench/ (5 minutes; LONG=1: an hour)
 # make recording, make notebooks, make lock   anew: the recording that ships, the saved outputs, the pinned versions
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test recording notebooks lock clean
+.PHONY: reproduce test bench recording notebooks lock clean
 .DEFAULT_GOAL := reproduce
 
 .venv/ready: requirements.lock pyproject.toml
@@ -21,6 +22,10 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
 	SEMBACK_CACHE_MODE=replay SEMBACK_PROGRESS=off $(BIN)/python -m pytest --nbval --override-ini filterwarnings=default notebooks
+
+# Run it on a machine that does nothing else; SEMBACK_DATA_DIR gives it the real questions of GSM8K.
+bench: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(if $(LONG),--long)
 
 # The recording that ships, anew: what the demo asks of the simulated model. Run it after a change to prompts or simulation.
 recording: .venv/ready

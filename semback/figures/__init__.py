@@ -10,9 +10,10 @@ from pathlib import Path
 from .. import results
 from ..plot import save
 from .experiments import NothingToDraw, bbh_files, learning_curve, learning_curves, liar_ablation, methods
+from .speed import speed
 from .studies import credit, growth
 
-__all__ = ["all_figures", "bbh_files", "credit", "growth", "learning_curve", "learning_curves", "liar_ablation", "methods", "save"]
+__all__ = ["all_figures", "bbh_files", "credit", "growth", "learning_curve", "learning_curves", "liar_ablation", "methods", "save", "speed"]
 
 
 def all_figures(name: str) -> list[Path]:
