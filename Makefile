@@ -1,6 +1,6 @@
 # make reproduce   the paper's experiments with recorded responses: runs/demo/
 # make test        the tests, and the committed notebooks against their saved outputs
-# make bench       how fast it is, beside its bounds and others: runs/bench/ (5 minutes; LONG=1: an hour)
+# make bench       how fast it is, beside its bounds and others: runs/bench/ (5 minutes; LONG=1: half an hour)
 # make recording, make notebooks, make lock   anew: the recording that ships, the saved outputs, the pinned versions
 PYTHON ?= python3
 BIN := .venv/bin

@@ -15,7 +15,7 @@ from pathlib import Path
 from .measure import Measurement, in_process, memory
 
 FLAT = 1.5  # the largest size takes at most so many times as long per call as the quickest of the smaller ones
-SIZES = {"calls": (99, 999, 9_999, 99_999), "entries": (1_000, 10_000, 100_000, 1_000_000)}  # the last only in the long run
+CALLS, ENTRIES = (99, 999, 9_999, 99_999), (1_000, 5_000, 25_000, 100_000, 1_000_000)  # the largest only in the long run
 NODES = {"chain": (3, 30, 300), "layers of 10": (31, 101, 301)}
 WAYS = "add", "get", "export", "import"
 
@@ -24,7 +24,7 @@ def of_calls(rounds: int, long: bool) -> Iterator[Measurement]:
     """Calls on the paper's graph, replayed from a cache, and live by a simulated model inside the process."""
     for kind in ("live", "replay"):
         series = {}
-        for size in SIZES["calls"] if long else SIZES["calls"][:-1]:
+        for size in CALLS if long else CALLS[:3]:
             with tempfile.TemporaryDirectory(prefix="semback-bench-") as folder:
                 if kind == "replay":
                     in_process("growth", "fill", size // 3, folder)
@@ -48,8 +48,8 @@ def of_memory() -> Iterator[Measurement]:
 
 def of_entries(rounds: int, long: bool) -> Iterator[Measurement]:
     """Entries of a cache: added and got one by one, exported, imported."""
-    sizes = SIZES["entries"] if long else SIZES["entries"][:-1]
-    seen = {size: [in_process("growth", "entries", size) for _ in range(rounds if size < 50_000 else 1)] for size in sizes}
+    seen = {size: [in_process("growth", "entries", size) for _ in range(rounds if size < 20_000 else 1)]
+            for size in (ENTRIES if long else ENTRIES[:3])}
     for way in WAYS:
         yield from _series(f"cache: {way}", "entry", {size: [each[way] for each in some] for size, some in seen.items()})
     for size, some in seen.items():
@@ -80,10 +80,10 @@ def live(questions: int) -> dict:
 
     from . import work
 
-    task, before = work.task(questions), memory()
+    task = work.task(questions)
     model = sb.LLM.simulated(task)
     asyncio.run(sb.evaluate(task.graph, task.test[:1], task, sb.Language(model, model)))  # the first imports what there is to import
-    start = time.process_time()
+    before, start = memory(), time.process_time()
     asyncio.run(sb.evaluate(task.graph, task.test, task, sb.Language(model, model)))
     return {"CPU": time.process_time() - start, "MB before": before, "MB": memory()}
 
