@@ -15,7 +15,8 @@ from .work import IN_FLIGHT, LATENCY, bound
 PEERS = {  # seconds of W, measured before in the same way on a machine of the same kind, each in its best setting: issue 5 of this project
     "released code as it is": 14.8, "released code, a fresh client per loop": 2.4, "Trace OptoPrime, async": 3.1, "DSPy COPRO": 5.0,
     "TextGrad, 32 threads": 4.0, "DSPy GEPA, 64 threads": 2.4, "gepa, 64 workers": 4.1, "AdalFlow, 64 workers": 5.8}
-LOOPS = {"bare aiohttp, plain loop": work.aiohttp_asking, "openai client, plain loop": work.openai_asking,
+BARE = "bare aiohttp, plain loop"
+LOOPS = {BARE: work.aiohttp_asking, "openai client, plain loop": work.openai_asking,
          "openai[aiohttp] client, plain loop": lambda url: work.openai_asking(url, "DefaultAioHttpClient")}
 
 
@@ -35,6 +36,8 @@ def the_work(endpoint: Endpoint, rounds: int) -> Iterator[Measurement]:
         yield Measurement("work W", who, "s", [each["W"] for each in times], limit, target=1.5 if who == "semback" else None)
     for who, quoted in PEERS.items():
         yield Measurement("work W", who, "s", [quoted], limit, quoted="issue 5")
+    beside = [mine["W"] / bare["W"] for mine, bare in zip(seen["semback"], seen[BARE])]
+    yield Measurement("work W, of one round", "semback over bare aiohttp", "times", beside)
     for part, limit in limits.items():
         yield Measurement("parts of W", part, "s", [each[part] for each in seen["semback"]], limit)
     first = [each["until the first request"] for each in seen["semback"]]
@@ -46,14 +49,14 @@ def the_work(endpoint: Endpoint, rounds: int) -> Iterator[Measurement]:
 
 def whole_test_set(endpoint: Endpoint, rounds: int, folder) -> Iterator[Measurement]:
     """An evaluation of the size of GSM8K's test set; the last one leaves its responses in the cache `folder`."""
-    task, seen = work.test_set(), {"semback": [], "bare aiohttp, plain loop": []}
+    task, seen = work.test_set(), {"semback": [], BARE: []}
     for number in range(rounds):
         with work.fresh_cache(folder if number == rounds - 1 else None) as cache:
             endpoint.set(latency=LATENCY)
             seen["semback"].append(_evaluated(endpoint, task, cache)[0])
         start = time.perf_counter()
         asyncio.run(_answered(endpoint.url, task.test))
-        seen["bare aiohttp, plain loop"].append(time.perf_counter() - start)
+        seen[BARE].append(time.perf_counter() - start)
     calls = len(task.test) * len(task.graph.nodes)
     for who, seconds in seen.items():
         yield Measurement("whole test set", f"{who}, {calls:,} calls", "s", seconds, bound(calls, 2), 1.2 if who == "semback" else None)
