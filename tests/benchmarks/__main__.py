@@ -13,10 +13,12 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
+
+from semback import figures
 
 from . import growth, live, replay, start
 from .endpoint import Endpoint
@@ -25,7 +27,7 @@ from .measure import TESTS, Measurement
 QUICK, LONG = 3, 5  # times that each thing is measured
 
 
-def measured(long: bool, folder: str) -> dict[str, Iterator[Measurement]]:
+def parts(long: bool, folder: str) -> dict[str, Callable[[Endpoint], Iterable[Measurement]]]:
     """The parts of a run, in the order in which they are done; `folder` is where one leaves a cache to the next."""
     rounds = LONG if long else QUICK
     return {
@@ -96,7 +98,7 @@ def number(value: float) -> str:
 def main():
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     options.add_argument("--long", action="store_true", help="the long series too")
-    options.add_argument("--only", action="append", help="only this part: work, test-set, replay (after test-set), graphs, limits, start…")
+    options.add_argument("--only", action="append", choices=list(parts(True, "")), help="only this part (replay needs test-set before it)")
     options.add_argument("--out", type=Path, default=TESTS.parent / "runs" / "bench", help="where the results go")
     chosen = options.parse_args()
     os.environ.update(SEMBACK_PROGRESS="off")
@@ -104,7 +106,7 @@ def main():
         os.environ.pop(name, None)
     begun, load, rows, failed = time.time(), [round(os.getloadavg()[0], 1)], [], {}
     with tempfile.TemporaryDirectory(prefix="semback-bench-") as folder, Endpoint() as endpoint:
-        for name, part in measured(chosen.long, folder).items():
+        for name, part in parts(chosen.long, folder).items():
             try:
                 for measurement in part(endpoint) if not chosen.only or name in chosen.only else ():
                     rows.append(row := measurement.row())
@@ -119,15 +121,8 @@ def main():
     (chosen.out / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (chosen.out / "table.md").write_text(said := table(results), encoding="utf-8")
     print(said)
-    draw(results, chosen.out)
+    figures.save(*figures.speed(results), chosen.out / "speed")
     sys.exit(bool(failed))
-
-
-def draw(results: dict, folder: Path) -> None:
-    """The figure of the results, beside them."""
-    from semback import figures
-
-    figures.save(*figures.speed(results), folder / "speed")
 
 
 if __name__ == "__main__":
