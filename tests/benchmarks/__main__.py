@@ -1,7 +1,7 @@
 """`make bench`: everything measured in one run, side by side; the results, a table and a figure in runs/bench/.
 
 Medians of three to nine; a table's spread is from the lowest to the highest. A bound is computed from the graph, the number in flight
-and the latency of the endpoint, and no program can beat it. `--long` goes on to 100,000 questions and 1,000,000 entries.
+and the latency of the endpoint, and no program can beat it. `--long` goes on to 100,000 questions and 1,000,000 entries. For Linux.
 """
 
 import argparse
