@@ -56,9 +56,9 @@ def _bounds(figure, rows):
     times = rows[["low", "median", "high"]].div(rows["bound"], axis=0)
     ax.errorbar(times["median"], range(len(rows)), xerr=_spread(times), fmt="o", color=BLUE, elinewidth=0.8, label="measured")
     ax.plot(rows["target"], range(len(rows)), "|", color=VERMILLION, markersize=9, markeredgewidth=1.5, label="target: at most this")
-    ax.set(yticks=range(len(rows)), yticklabels=rows["group"] + ": " + rows["name"], xlim=(0.95, None), ylim=(-0.7, len(rows) - 0.3),
+    ax.set(yticks=range(len(rows)), yticklabels=rows["group"] + ": " + rows["name"], xlim=(0.95, None), ylim=(-0.7, len(rows) + 0.9),
            xlabel="times the bound (of a notebook: times an empty one)")
-    ax.legend(loc="upper right")
+    ax.legend(loc="upper right", ncols=2)
 
 
 def _series(figure, rows):
