@@ -1,6 +1,7 @@
 """An evaluation from recordings: in a new process, as a whole (`python -m benchmarks.replay FOLDER [QUESTIONS]`), and part by part."""
 
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -88,6 +89,7 @@ def parts(folder: str, rounds: int) -> Iterator[Measurement]:
     seen = {name: [] for name in doing}
     for _ in range(rounds + 1):
         for name, work_on in doing.items():
+            gc.freeze()  # what the measuring keeps is not to be searched for garbage
             start = time.process_time()
             work_on()
             seen[name].append(1e6 * (time.process_time() - start) / calls)
