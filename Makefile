@@ -1,11 +1,12 @@
 # make reproduce   the paper's experiments with recorded responses: runs/demo/
 # make test        the tests, and the committed notebooks against their saved outputs
 # make compat      the same against llama.cpp's server, which is built first (some ten minutes)
+# make bench       how fast it is, beside its bounds and others: runs/bench/ (5 minutes; LONG=1: half an hour)
 # make recording, make notebooks, make lock   anew: the recording that ships, the saved outputs, the pinned versions
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test compat recording notebooks lock clean
+.PHONY: reproduce test compat bench recording notebooks lock clean
 .DEFAULT_GOAL := reproduce
 
 .venv/ready: requirements.lock pyproject.toml
@@ -36,6 +37,10 @@ test: .venv/ready
 
 compat: .venv/ready .venv-compat/ready
 	$(BIN)/python -m pytest tests/compat
+
+# Run it on a machine that does nothing else; SEMBACK_DATA_DIR gives it the real questions of GSM8K.
+bench: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(if $(LONG),--long)
 
 # The recording that ships, anew: what the demo asks of the simulated model. Run it after a change to prompts or simulation.
 recording: .venv/ready

@@ -15,10 +15,11 @@ from .costs import costs
 from .experiments import bbh_files, learning_curve, learning_curves, liar_ablation, methods
 from .gradients import backward_pass, gradients
 from .points import NothingToDraw
+from .speed import speed
 from .studies import credit, growth
 
 __all__ = ["all_figures", "backward_pass", "bbh_files", "costs", "credit", "drawn", "gradients", "growth", "learning_curve",
-           "learning_curves", "liar_ablation", "methods", "save"]
+           "learning_curves", "liar_ablation", "methods", "save", "speed"]
 
 
 def all_figures(name: str) -> list[Path]:

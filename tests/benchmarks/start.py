@@ -1,0 +1,74 @@
+"""What a user waits for before anything happens: the import, `semback --help`, and a finished notebook executed again from recordings."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+from .measure import TESTS, Measurement, with_tests_in_path
+
+IMPORT = """
+import time
+start, cpu = time.perf_counter(), time.process_time()
+import semback
+took = time.perf_counter() - start, time.process_time() - cpu
+import json
+from benchmarks.measure import memory
+print(json.dumps([*took, memory()]))
+"""
+NOTEBOOKS = {"empty": None, "only `import semback`": "import semback", "03_gsm8k": ""}  # code of one cell; "" is one of ours
+
+
+def importing(rounds: int = 9) -> Iterator[Measurement]:
+    """New processes, each with what an earlier one has left compiled."""
+    seen = [json.loads(_output(sys.executable, "-c", IMPORT)) for _ in range(rounds + 1)][1:]
+    seconds, cpu, megabytes = zip(*seen)
+    yield Measurement("start", "import semback", "s", seconds, target=0.15)
+    yield Measurement("start", "import semback, CPU", "s", cpu)
+    yield Measurement("start", "import semback: memory of the process", "MB", megabytes, target=40)
+    for name, target, code in (("semback --help, the whole process", 0.3, "from semback.cli import main; main(['--help'])"),
+                               ("an empty process, for comparison", None, "pass")):
+        times = []
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            _output(sys.executable, "-c", code)
+            times.append(time.perf_counter() - start)
+        yield Measurement("start", name, "s", times[1:], target=target)
+
+
+def notebooks(rounds: int) -> Iterator[Measurement]:
+    """Notebooks executed by papermill from the recordings that ship, beside an empty one: most of the time should be the kernel's start."""
+    import nbformat
+    import papermill
+
+    seen = {name: [] for name in NOTEBOOKS}
+    with tempfile.TemporaryDirectory(prefix="semback-bench-") as home, mock.patch.dict(os.environ, with_tests_in_path(
+            SEMBACK_HOME=home, SEMBACK_CACHE_DIR=f"{home}/cache", SEMBACK_CACHE_MODE="replay")):
+        shutil.copytree(TESTS.parent / "cache" / "recordings", f"{home}/cache/recordings")
+        for number in range(rounds + 1):  # the first reads the recordings and compiles
+            for name, code in NOTEBOOKS.items():
+                path = TESTS.parent / "notebooks" / f"{name}.ipynb"
+                if code != "":
+                    cells = [nbformat.v4.new_code_cell(code)] if code else []
+                    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+                    path = Path(home) / f"{len(cells)}.ipynb"
+                    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+                start = time.perf_counter()
+                papermill.execute_notebook(path, f"{home}/out.ipynb", cwd=home, kernel_name="python3",
+                                           progress_bar=False, extra_arguments=["--log-level=CRITICAL"])
+                if number:
+                    seen[name].append(time.perf_counter() - start)
+    empty = Measurement("notebook again", "empty", "s", seen.pop("empty"))
+    yield empty
+    for name, seconds in seen.items():
+        yield Measurement("notebook again", name, "s", seconds, bound=empty.row()["median"], target=2 if name[0].isdigit() else None)
+
+
+def _output(*command) -> str:
+    return subprocess.run(command, env=with_tests_in_path(), stdout=subprocess.PIPE, text=True, check=True).stdout
