@@ -25,7 +25,7 @@ __all__ = [
 
 def __getattr__(name):
     """Modules that are imported when they are first used."""
-    if name in ("batch", "clerk", "comparisons", "credit", "figures", "growth", "jobs", "plan"):
+    if name in ("batch", "clerk", "comparisons", "credit", "figures", "growth", "jobs", "plan", "report"):
         import importlib
 
         return importlib.import_module(f".{name}", __name__)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import click
 
+from .cli_cache import cache
 from .errors import ParameterError, SembackError
 
 
@@ -31,6 +32,9 @@ def main():
 
     Results are in runs/NAME in the checkout: SEMBACK_HOME, or the folder above the current one that has notebooks and cache.
     """
+
+
+main.add_command(cache)
 
 
 def _options(command):
@@ -74,7 +78,7 @@ def _jobs(experiments, data, name, categories, variants, seeds, models, coach, t
 @click.option("--scheduler", metavar="ADDRESS", help="Of a Dask scheduler that runs the notebooks; needs semback[dask].")
 @click.option("--again", is_flag=True, help="Run also what is complete.")
 def run(workers, scheduler, again, **options):
-    """Execute the notebooks of experiments, several at a time, and show the results.
+    """Execute the notebooks of experiments, several at a time, show the results, and write a report of them.
 
     Without a choice: all experiments, and the figures after them. What is complete with the same parameters, notebook and semback is
     skipped. Exit code 1 if a notebook failed; the others run on.
@@ -91,10 +95,15 @@ def run(workers, scheduler, again, **options):
     outcomes = batch.run(jobs, name, workers, scheduler, again)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     folder = results.folder(name)
-    if any((folder / "results").glob("*.json")):
+    some = any((folder / "results").glob("*.json"))
+    if some:
         click.echo(comparisons.summary(results.load(name)))
     click.echo(f"\nexecuted notebooks  {folder / 'notebooks'}\nresults             {folder / 'results'}")
     click.echo(f"figures             {folder / 'figures'}" if (folder / "figures").is_dir() else f"figures: semback figures {name}")
+    if some:
+        from .report import write
+
+        click.echo(f"report              {write(name)}")
     if failed:
         click.echo("".join(f"\nfailed: {outcome.path}\n  {outcome.error}" for outcome in failed), err=True)
         sys.exit(1)
@@ -128,6 +137,15 @@ def figures(name):
         click.echo(path)
 
 
+@main.command()
+@click.argument("name")
+def report(name):
+    """Write the report of a batch anew: one page with its tables, figures, gradients, notebooks and recordings."""
+    from .report import write
+
+    click.echo(write(name))
+
+
 @main.group()
 def data():
     """The full data sets: 27 files of BBH, GSM8K and LIAR, in SEMBACK_DATA_DIR or downloaded."""
@@ -150,100 +168,3 @@ def verify():
     for row in rows:
         click.echo(f"{row['state']:9}{row['path']}")
     sys.exit(any(row["state"] != "ok" for row in rows))
-
-
-@main.group()
-def cache():
-    """Recorded responses: what makes reruns exact."""
-
-
-def _responses():
-    from contextlib import closing
-
-    from .cache import ResponseCache
-
-    return closing(ResponseCache())
-
-
-@cache.command()
-@click.argument("path")
-def export(path):
-    """Write all responses to a recording, PATH.jsonl, PATH.jsonl.gz or PATH.jsonl.zst."""
-    with _responses() as responses:
-        click.echo(f"{responses.export(path):,} responses are in {path}")
-
-
-@cache.command("import")
-@click.argument("path")
-@click.option("--skip", is_flag=True, help="Pass over lines that cannot be trusted, instead of refusing the file.")
-def import_(path, skip):
-    """Read a recording into the cache; responses that are there stay as they are."""
-    with _responses() as responses:
-        new, conflicts, refused = responses.load(path, skip)
-    click.echo(f"{new:,} new responses")
-    for name in conflicts:
-        click.echo(f"kept what was there: {name[:12]} says something else in {path}")
-    for line in refused:
-        click.echo(f"refused {line}")
-
-
-@cache.command("verify")
-@click.argument("path")
-def verify_recording(path):
-    """Check every line of a recording without reading it into the cache; exit code 1 if one cannot be trusted."""
-    from .recording import lines
-
-    good = bad = 0
-    for number, _, entry, wrong in lines(path):
-        good, bad = good + bool(entry), bad + bool(wrong)
-        if wrong:
-            click.echo(f"refused line {number}: {wrong}")
-    click.echo(f"{good:,} responses are as they were recorded, {bad:,} lines are not")
-    sys.exit(bool(bad))
-
-
-@cache.command()
-@click.argument("key")
-def drop(key):
-    """Take the responses whose key begins with KEY out of the cache."""
-    with _responses() as responses:
-        click.echo(f"{responses.drop(key):,} responses taken out")
-
-
-@cache.command()
-@click.argument("request", metavar="REQUEST.json|KEY")
-@click.option("--draw", type=int, default=0, show_default=True, help="Of the request in the file.")
-def explain(request, draw):
-    """Say whether a request is recorded, which other recording is nearest, and what differs.
-
-    REQUEST.json holds the body of a request, or a line of a recording. KEY is the start of a recorded response's key.
-    """
-    from .recording import asked
-
-    with _responses() as responses:
-        body, draw = asked(request, draw) or next(((entry["request"], entry["draw"]) for key, entry, _ in responses.rows()
-                                                   if entry and key.startswith(request)), (None, 0))
-        if not body:
-            raise ParameterError(f"{request} is neither a file nor the start of a recorded response's key")
-        click.echo(responses.explain(body, draw))
-
-
-@cache.command()
-def ls():
-    """List the responses: key, model, draw, and the start of the reply."""
-    with _responses() as responses:
-        for key, entry, wrong in responses.rows():
-            click.echo(f"{key[:12]}  altered: {wrong}" if wrong else
-                       f"{key[:12]}  {entry['request']['model']}  {entry['draw']}  {' '.join(entry['reply']['text'].split())[:80]}")
-
-
-@cache.command()
-def stats():
-    """Count the responses and their tokens, by model."""
-    from collections import Counter
-
-    with _responses() as responses:
-        counts = Counter(entry["request"]["model"] if entry else "altered: see `semback cache ls`" for _, entry, _ in responses.rows())
-        for model, count in sorted(counts.items()):
-            click.echo(f"{count:9,}  {model}")
-        click.echo(f"{len(responses):9,}  in {responses.folder}, mode {responses.mode}")

@@ -63,6 +63,11 @@ def alteration(name: str, entry) -> str | None:
     return None
 
 
+def line(name: str, entry: dict) -> bytes:
+    """The line of a recording that holds an entry."""
+    return (canonical({"key": name, **entry}) + "\n").encode()
+
+
 def lines(path: str | os.PathLike) -> Iterator[tuple[int, str, dict | None, str | None]]:
     """(line number, key, entry, None) of every line of a recording; of a line that cannot be trusted (number, "", None, why).
 
@@ -89,7 +94,7 @@ def write(path: str | os.PathLike, entries: Iterable[tuple[str, dict]]) -> int:
     try:
         with _open(part, "wb") as file:
             for name, entry in entries:
-                file.write((canonical({"key": name, **entry}) + "\n").encode())
+                file.write(line(name, entry))
                 count += 1
         part.replace(path)
     except OSError as error:

@@ -1,5 +1,6 @@
 """The semback command."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def test_help_loads_nothing_heavy():
 
 
 def test_every_command_explains_itself(semback):
-    commands = [[], ["run"], ["plan"], ["table"], ["figures"], ["data"], ["data", "fetch"], ["data", "verify"],
+    commands = [[], ["run"], ["plan"], ["table"], ["figures"], ["report"], ["data"], ["data", "fetch"], ["data", "verify"],
                 ["cache"], ["cache", "export"], ["cache", "import"], ["cache", "ls"], ["cache", "stats"]]
     for command in commands:
         assert semback(*command, "--help").exit_code == 0
@@ -60,11 +61,18 @@ def test_a_run_executes_notebooks_and_prints_the_table_and_where_to_look(semback
     done = semback("run", "liar", "--variant", "full", "--train", 6, "--steps", 1, "--name", "mine")
     assert done.exit_code == 0, done.stderr
     assert "LIAR" in done.stdout and str(checkout / "runs/mine/results") in done.stdout
+    assert (page := checkout / "runs/mine/index.html").is_file() and f"report              {page}\n" in done.stdout
     assert (checkout / "runs/mine/notebooks/liar-full-seed0-simulated.ipynb").is_file()
     (record,) = results.load("mine")
     assert record["settings"]["steps"] == 1 and record["train"][0]["questions"] == 6
     shown = semback("table", "mine")
     assert shown.exit_code == 0 and shown.stdout.strip() in done.stdout
+    written = page.read_bytes()
+    page.unlink()
+    assert semback("report", "mine").stdout == f"{page}\n" and page.read_bytes() == written
+    recording = checkout / "mine.jsonl"
+    assert semback("cache", "export", "--run", "mine", recording).exit_code == 0
+    assert hashlib.sha256(recording.read_bytes()).hexdigest() in written.decode()
 
 
 def test_a_failed_notebook_makes_the_exit_code_1(semback, checkout, ran):
@@ -114,24 +122,41 @@ def test_what_is_not_there_is_one_line_and_exit_code_1(semback, checkout):
     assert done.exit_code == 1 and done.stderr.startswith("semback: there are no results in") and done.stderr.count("\n") == 1
 
 
+def test_a_recording_of_a_run_is_that_run_s_and_whole(semback, cache, own_home):
+    path = own_home / "out.jsonl"
+    assert semback("cache", "export", "--run", "mine", path).exit_code == 1 and not path.exists()
+    keys = record_two(cache)
+    (own_home / "runs" / "mine" / "responses").mkdir(parents=True)
+    (own_home / "runs" / "mine" / "responses" / "one.txt").write_text(f"{keys[0]}\n")
+    assert semback("cache", "export", "--run", "mine", path).stdout == f"1 responses are in {path}\n"
+    (own_home / "runs" / "mine" / "responses" / "two.txt").write_text(f"{'0' * 64}\n")
+    done = semback("cache", "export", "--run", "mine", path)
+    assert done.exit_code == 1 and "1 of the 2 responses of runs/mine are not in the cache" in done.stderr
+
+
 def test_data_that_is_missing_makes_verify_fail(semback, own_home, monkeypatch):
     monkeypatch.setenv("SEMBACK_DATA_DIR", str(own_home))
     done = semback("data", "verify")
     assert done.exit_code == 1 and "missing  gsm8k/test.jsonl" in done.stdout and len(done.stdout.splitlines()) == 32
 
 
-def test_a_recording_goes_out_and_comes_in(semback, cache, own_home, monkeypatch):
+def record_two(cache) -> list[str]:
     from semback.recording import key
 
-    request = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}
+    requests = [{"model": "m", "messages": [{"role": "user", "content": why}]} for why in ("Why?", "Why not?")]
     reply = {"text": "So\nit is.", "finish_reason": "stop", "model": "m", "usage": {}}
-    cache.add(key(request), {"request": request, "draw": 0, "reply": reply, "source": {}})
-    path = own_home / "out" / "mine.jsonl.gz"
-    assert semback("cache", "export", path).stdout == f"1 responses are in {path}\n"
-    assert semback("cache", "ls").stdout == f"{key(request)[:12]}  m  0  So it is.\n"
+    for request in requests:
+        cache.add(key(request), {"request": request, "draw": 0, "reply": reply, "source": {}})
+    return [key(request) for request in requests]
+
+
+def test_a_recording_goes_out_and_comes_in(semback, cache, own_home, monkeypatch):
+    keys, path = record_two(cache), own_home / "out" / "mine.jsonl.gz"
+    assert semback("cache", "export", path).stdout == f"2 responses are in {path}\n"
+    assert semback("cache", "ls").stdout == "".join(f"{key[:12]}  m  0  So it is.\n" for key in sorted(keys))
     monkeypatch.setenv("SEMBACK_HOME", str(own_home / "other"))
-    assert semback("cache", "import", path).stdout == "1 new responses\n"
+    assert semback("cache", "import", path).stdout == "2 new responses\n"
     assert semback("cache", "import", path).stdout == "0 new responses\n"
-    assert semback("cache", "stats").stdout.splitlines()[0].split() == ["1", "m"]
+    assert semback("cache", "stats").stdout.splitlines()[0].split() == ["2", "m"]
     failed = semback("cache", "import", own_home / "absent.jsonl")
     assert failed.exit_code == 1 and "cannot be read" in failed.stderr

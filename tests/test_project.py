@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = ("errors home graph propagate recording table claims cache tally progress budget pace advice endpoint llm language tasks "
          "intervals diff run descend ablations simulate clerk credit results comparisons plot figures drawing markup show jobs plan "
-         "growth batch report cli").split()
+         "growth batch report cli_cache cli").split()
 
 
 def dependencies():
