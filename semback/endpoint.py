@@ -32,6 +32,7 @@ class Endpoint:
         self.model, self.base_url, self._api_key = model, base_url or os.environ.get("OPENAI_BASE_URL") or None, api_key
         self._retries, self._timeout, self._budget, self._transport, self._pace = retries, timeout, budget, transport, pace
         self._loops: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+        self.sent: weakref.WeakSet = weakref.WeakSet()  # the tasks whose request is on its way, or answered: somebody may have to pay
 
     async def ask(self, request: dict) -> dict:
         """What came back for the body of a request: {"reply", "source"}, as an entry of the cache holds them.
@@ -107,7 +108,7 @@ class Endpoint:
         if url and not _is_web_address(url):
             raise self._error("cannot be asked: base_url is no web address like http://localhost:8000/v1; a user name and a password "
                               "cannot be in it.")
-        http = _patient(pace, self._budget, self._retries, self._timeout, self._transport)
+        http = _patient(pace, self._budget, self._retries, self._timeout, self._transport, self.sent)
         return openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=self._retries, timeout=self._timeout, http_client=http)
 
     def _key(self) -> str:
@@ -160,7 +161,7 @@ def _text(said) -> str:
     return str(said).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport):
+def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport, sent: weakref.WeakSet):
     """The openai client's own HTTP client on aiohttp, which is the quicker one.
 
     It is made to keep pace and budget, and to see three faults that the client's retries would miss or repeat in vain.
@@ -175,8 +176,11 @@ def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport
                 budget.start()
             else:
                 slot = await pace.enter(_tokens(len(request.content)))
+            sent.add(task := asyncio.current_task())
+            paid = False
             try:
                 response = await self._send(request, slot, options)
+                paid = response.is_success
                 slot.answered = response.status_code not in (429, 503)
                 if not slot.answered:
                     wait = response.headers.get("retry-after", "")
@@ -187,6 +191,8 @@ def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport
                         response.headers["x-should-retry"] = "false"
             finally:
                 pace.leave(slot)
+                if not paid:  # it may be tried again, unless nobody wants it any more
+                    sent.discard(task)
             return response
 
         async def _send(self, request, slot, options):

@@ -98,6 +98,7 @@ class LLM:
         self._endpoint = Endpoint(model, base_url, api_key, retries, timeout, budget, transport, pace)
         self._names: dict[tuple, str] = {}
         self._under_way: WeakKeyDictionary = WeakKeyDictionary()  # {event loop: {key: the task that asks}}
+        self._callers: WeakKeyDictionary = WeakKeyDictionary()  # {such a task: how many wait for it}
 
     def __repr__(self):
         return f"LLM({self.model!r})"
@@ -143,13 +144,20 @@ class LLM:
             return _reply(name, await self._endpoint.ask(request), recorded=False)
         under_way = self._under_way.setdefault(asyncio.get_running_loop(), {})
         if not (shared := name in under_way):
-            under_way[name] = call = asyncio.create_task(self._ask_and_keep(name, request, draw))
-            call.add_done_callback(lambda call: (under_way.pop(name), call.cancelled() or call.exception()))
+            under_way[name] = asyncio.create_task(self._ask_and_keep(name, request, draw))
+            under_way[name].add_done_callback(lambda call: (_forget(under_way, name, call), call.cancelled() or call.exception()))
+        call = under_way[name]
+        self._callers[call] = self._callers.get(call, 0) + 1
         try:
-            entry, recorded = await asyncio.shield(under_way[name])  # a caller that is cancelled leaves the call to the others
+            entry, recorded = await asyncio.shield(call)  # a caller that is cancelled leaves the call to the others
         except ModelError:
             await asyncio.wait([*under_way.values(), asyncio.create_task(asyncio.sleep(0))])
             raise
+        finally:
+            self._callers[call] -= 1
+            if not self._callers[call] and call not in self._endpoint.sent:  # nobody wants it any more, and it is not paid for
+                call.cancel()
+                _forget(under_way, name, call)
         return _reply(name, entry, recorded, shared)
 
     def _name(self, request: dict, draw: int) -> str:
@@ -191,6 +199,11 @@ class LLM:
             largest = ", ".join(f"{label} {size:,}" for label, size in sorted(parts, key=lambda part: -part[1])[:8])
             raise ModelError(f"this prompt has {sum(sizes):,} bytes, and the window of {self.model} is {most:,} tokens: it was not sent. "
                              f"Its largest parts, in bytes: {largest}. Shorten one of them, or take a model with a larger window.")
+
+
+def _forget(under_way: dict, name: str, call) -> None:
+    if under_way.get(name) is call:  # and not the next one that asks for the same
+        del under_way[name]
 
 
 def _reply(name: str, entry: dict, recorded: bool, shared: bool = False) -> Reply:

@@ -1,0 +1,118 @@
+"""Stopping long work: it ends at once, asks for nothing more, loses nothing that came, and goes on from there."""
+
+import asyncio
+import time
+
+import httpx2
+import pytest
+from jupyter_client import KernelManager
+
+from semback import LLM
+
+SETUP = """
+import asyncio, json
+import httpx2
+import semback as sb
+
+task = sb.tasks.liar(train=6)  # five nodes of its graph ask at one time, so that many calls wait for their turn
+student, sent = sb.simulate.Student(task, "simulated"), []
+
+async def slow(request):
+    sent.append(request)
+    if len(sent) == 10:
+        print("ten are sent")
+    await asyncio.sleep(0.2)
+    said = student.reply(json.loads(request.content)["messages"])
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
+    return httpx2.Response(200, json={"id": "x", "object": "chat.completion", "created": 0, "model": "simulated", "choices": [choice]})
+
+cache = sb.ResponseCache()
+llm = sb.LLM("simulated", cache, transport=httpx2.MockTransport(slow), in_flight=4)
+lang = sb.Language(llm, llm)
+"""
+DESCEND = """
+try:
+    run = await sb.descend(task, lang, steps=1)
+finally:
+    at_the_end = len(sent)
+"""
+
+
+class Kernel:
+    """A kernel as JupyterLab has it: cells are executed, and interrupted."""
+
+    def __init__(self, folder):
+        self.manager = KernelManager(transport="ipc", connection_file=str(folder / "kernel.json"))
+        self.manager.start_kernel()
+        self.client = self.manager.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def run(self, code, interrupt_after=None) -> tuple[str, str, float]:
+        """(what the cell printed, its error, seconds from the interrupt to its end). It is interrupted when it has printed that text."""
+        request, printed, error, interrupted = self.client.execute(code), "", "", 0.0
+        while True:
+            message = self.client.get_iopub_msg(timeout=60)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "stream":
+                printed += content["text"]
+                if interrupt_after and interrupt_after in printed and not interrupted:
+                    interrupted = time.monotonic()
+                    self.manager.interrupt_kernel()
+            if kind == "error":
+                error = content["ename"]
+            if kind == "status" and content["execution_state"] == "idle":
+                return printed.strip(), error, time.monotonic() - interrupted if interrupted else 0.0
+
+    def end(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def kernel(tmp_path, own_home):
+    started = Kernel(tmp_path)
+    yield started
+    started.end()
+
+
+def test_an_interrupted_cell_stops_at_once_asks_for_nothing_more_and_goes_on_where_it_was(kernel):
+    assert kernel.run(SETUP) == ("", "", 0)
+    _, error, seconds = kernel.run(DESCEND, interrupt_after="ten are sent")
+    assert error in ("CancelledError", "KeyboardInterrupt") and seconds < 2  # ipykernel cancels a cell that awaits
+    counts, error, _ = kernel.run("await asyncio.sleep(1); print(at_the_end, len(sent), len(cache))")
+    stopped, *later = counts.split()
+    assert error == "" and later == [stopped, stopped]  # what was under way came, and is kept
+    _, error, _ = kernel.run(DESCEND)
+    counts, *_ = kernel.run("print(len(sent) - len(run.tally.keys), sum(row['recorded'] for row in run.tally.rows()))")
+    assert error == "" and counts == f"0 {stopped}"
+    left, *_ = kernel.run("print(*[each for each in asyncio.all_tasks() if 'semback' in repr(each)])")
+    assert left == ""
+
+
+def test_a_call_that_waits_for_its_turn_ends_with_its_last_caller(script, cache):
+    async def run():
+        sent, gate, said = asyncio.Event(), asyncio.Event(), script("Four.")
+
+        async def late(request):
+            reply = said.handle(request)
+            sent.set()
+            await gate.wait()
+            return reply
+
+        llm = LLM("scripted", cache, in_flight=1, transport=httpx2.MockTransport(late))
+        calls = [asyncio.create_task(llm.chat([{"role": "user", "content": "a"}]))]
+        await sent.wait()
+        calls += [asyncio.create_task(llm.chat([{"role": "user", "content": what}])) for what in "bcc"]
+        await asyncio.sleep(0.01)
+        for call in calls[:3]:
+            call.cancel()
+        gate.set()
+        assert (await calls[3]).text == "Four."
+        assert [body["messages"][0]["content"] for body in said.asked] == ["a", "c"] and len(cache) == 2  # nobody waits for b any more
+        assert not (await llm.chat([{"role": "user", "content": "b"}])).recorded
+        assert (await llm.chat([{"role": "user", "content": "a"}])).recorded
+
+    asyncio.run(run())
