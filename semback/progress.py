@@ -27,14 +27,15 @@ class Progress:
         self._before = self._calls()
         self._started = time.monotonic()
         self._next = self._started + PATIENCE
-        self._show = _shower()
+        self._show, self._shown = _shower(), False
 
     def step(self, right: bool) -> None:
         """One more example is done."""
         self.done, self.right = self.done + 1, self.right + right
-        if self._show and (now := time.monotonic()) >= self._next:
-            self._show(self._line(now), last=self.done == self.total)
-            self._next = now + EVERY if self.done < self.total - 1 else now  # the last line is always shown where one was
+        now, last = time.monotonic(), self.done == self.total
+        if self._show and (now >= self._next or last and self._shown):  # the last line always comes where one was
+            self._show(self._line(now), last)
+            self._next, self._shown = now + EVERY, True
 
     def _line(self, now: float) -> str:
         live, recorded, dollars = (after - before for after, before in zip(self._calls(), self._before))

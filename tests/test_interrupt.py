@@ -88,7 +88,7 @@ def test_an_interrupted_cell_stops_at_once_asks_for_nothing_more_and_goes_on_whe
     _, error, _ = kernel.run(DESCEND)
     counts, *_ = kernel.run("print(len(sent) - len(run.tally.keys), sum(row['recorded'] for row in run.tally.rows()))")
     assert error == "" and counts == f"0 {stopped}"
-    left, *_ = kernel.run("print(*[each for each in asyncio.all_tasks() if 'semback' in repr(each)])")
+    left, *_ = kernel.run("print(*[each for each in asyncio.all_tasks() if 'llm.py' in repr(each)])")
     assert left == ""
 
 

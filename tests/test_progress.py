@@ -45,6 +45,13 @@ def test_a_terminal_shows_examples_accuracy_calls_money_and_time_left_on_one_lin
     assert all(len(line.rstrip("\n")) == 119 for line in (*lines, last))
 
 
+def test_the_last_line_says_that_all_is_done_however_soon_it_follows(screen, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 60)
+    work(screen)
+    first, last = screen.getvalue().split("\r")[1:]
+    assert first.startswith("step 1 of 4: 1 of 3 examples") and last.startswith("step 1 of 4: 3 of 3 examples, 66.7% right;")
+
+
 def test_quick_work_shows_nothing(screen, monkeypatch):
     monkeypatch.setattr(progress, "PATIENCE", 60)
     work(screen)
