@@ -91,5 +91,6 @@ class Task:
 from .bbh import ALGORITHMIC, NLP, bbh  # noqa: E402
 from .gsm8k import gsm8k  # noqa: E402
 from .liar import liar  # noqa: E402
+from .own import examples  # noqa: E402
 
-__all__ = ["ALGORITHMIC", "Example", "NLP", "Task", "bbh", "expected_answer", "gsm8k", "liar", "same_text", "whole_reply"]
+__all__ = ["ALGORITHMIC", "Example", "NLP", "Task", "bbh", "examples", "expected_answer", "gsm8k", "liar", "same_text", "whole_reply"]
