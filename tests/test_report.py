@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from test_results import changed, record_of
 
-from semback import DataError, Node, Run, report, results
+from semback import DataError, Node, Run, comparisons, report, results
 from semback.results import folder
 
 EVIL = """<script>alert(1)</script>"><img src=https://x.example/a onerror='alert(1)'>{{ 7*7 }}"""
@@ -54,6 +54,7 @@ def test_a_report_holds_numbers_figures_parameters_gradients_and_versions(record
     notebook("trial", "liar-sums-full-seed0-simulated", "the_code = 2", parameters={"steps": 2, "name": "trial", "train": 12})
     text = (page := Elements(report.html("trial"))).text
     table = results.table([record]).iloc[0]
+    assert comparisons.table([record])["words"].iloc[0] in text
     assert f"{table['after']:.1%}" in text and f"{table['low']:.1%} – {table['high']:.1%}" in text and "LIAR" in text
     figures = [attrs for tag, attrs in page.found if tag == "img" and attrs["src"].startswith("data:image/png;base64,iVBOR")]
     assert len(figures) >= 2 and all(each["alt"] for each in figures)
