@@ -91,7 +91,7 @@ class Endpoint:
             del self._loops[closed]
         if loop not in self._loops:
             self._loops[loop], gone = _Held(self._new_client(pace := Pace(*self._pace.values())), pace), asyncio.Event()
-            asyncio.create_task(_living(self._loops[loop].client, gone))  # kept by `gone`, which it waits for
+            asyncio.create_task(_living(self._loops[loop].client, gone), name="semback's connections")  # kept by `gone`, which it waits for
             weakref.finalize(self._loops[loop], _tell, loop, gone)
         return self._loops[loop].client, self._loops[loop].pace
 

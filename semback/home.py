@@ -14,3 +14,15 @@ def home() -> Path:
         return Path(folder).resolve()
     here = Path.cwd()
     return next((f for f in (here, *here.parents) if (f / "notebooks").is_dir() and (f / "cache").is_dir()), here)
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a text file, its folders too; it appears whole or not at all. Returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path

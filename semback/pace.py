@@ -15,7 +15,7 @@ from dataclasses import dataclass
 FIRST, UNASKED, SPACING = 4, 64, 0.001  # requests that go out at once, and before any answer; seconds between the first ones
 PATIENCE = 16  # rounds after a refusal until one more is tried; halved each time that this goes well
 WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds without sending where everything is refused: at first, then doubled; the openai client's own
-SLOW, KEPT = 2.0, 0.75  # how many times slower than the fastest a round is, to leave this share of the number in flight
+SLOW, KEPT = 3.0, 0.75  # how many times slower than the fastest a round is, to leave this share of the number in flight
 
 
 @dataclass

@@ -8,11 +8,12 @@ Accuracies are shares from 0 to 1; intervals are 95 %. Results of different mode
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from .ablations import METHODS
 from .errors import DataError
-from .home import home
+from .home import home, write
 from .intervals import complete, mean_over_files, pooled, wilson
 from .run import Run, Scores
 from .tally import SIMULATED
@@ -21,6 +22,7 @@ from .tasks import Task
 SETTING = ["model", "coach", "data"]  # what two results must share to stand in one row, or one plot
 RUN = ["experiment", "task", "variant", "seed", *SETTING]  # what tells a run from all others
 NAMES = {"bbh": "BBH", "gsm8k": "GSM8K", "liar": "LIAR"}  # how tables and figures call the experiments, in their order
+CALLS = ("recorded", "live", "repeated", "cut", "refused", "unreadable")  # of a run; repeated: asked before by the same one
 GROUPS = {"nlp": "BBH NLP", "algorithmic": "BBH algorithmic"}
 
 
@@ -41,8 +43,8 @@ def folder(name: str) -> Path:
 
 
 def save(name: str, experiment: str, variant: str, data: str, task: Task, run: Run, before: Scores, after: Scores, group: str = "") -> Path:
-    """Write the record of a run to `runs/<name>/results/`, beside it the Run itself to `history/` and the keys of the responses that
-    both rest on to `responses/`, one a line.
+    """Write the record of a run to `runs/<name>/results/`, beside it the Run itself and its calls to `history/`, and the keys of the
+    responses that they rest on to `responses/`, one a line.
 
     Parameters
     ----------
@@ -67,18 +69,19 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
     }
     identity = run_id(experiment, task.name, variant, run.settings["seed"], run.model, run.coach)
     run.save(folder(name) / "history" / f"{identity}.json")
-    keys = sorted({key for tally in (run.tally, before.tally, after.tally) for key in tally.keys})
-    _write(folder(name) / "responses" / f"{identity}.txt", "".join(f"{key}\n" for key in keys))
-    return _write(folder(name) / "results" / f"{identity}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    tallies = run.tally, before.tally, after.tally
+    made = {kind: sum(getattr(count, kind) for tally in tallies for count in tally.counts.values()) for kind in CALLS[:-1]}
+    made["unreadable"] = sum(len(tally.failures) for tally in tallies)
+    write(folder(name) / "history" / f"{identity}.calls.json", json.dumps(made) + "\n")
+    keys = sorted({key for tally in tallies for key in tally.keys})
+    write(folder(name) / "responses" / f"{identity}.txt", "".join(f"{key}\n" for key in keys))
+    return write(folder(name) / "results" / f"{identity}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
-def _write(path: Path, text: str) -> Path:
-    """The file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)
-    return path
+def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
+    """How many calls some runs of a batch made, by what became of them (`CALLS`), when they ran last."""
+    counts = [json.loads((folder(name) / "history" / f"{run}.calls.json").read_text(encoding="utf-8")) for run in runs]
+    return {kind: sum(count[kind] for count in counts) for kind in CALLS}
 
 
 def training(run: Run) -> list[dict]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from .diff import Diff, texts_diff
 from .errors import DataError, GraphError
 from .graph import Graph
+from .home import write
 from .intervals import wilson
 from .propagate import Trace
 from .tally import Tally
@@ -115,9 +116,7 @@ class Run:
 
     def save(self, path) -> None:
         """Write the run to a JSON file."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+        write(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path) -> "Run":

@@ -62,7 +62,7 @@ class Tally:
 
     counts: dict[tuple[str, str], Count] = field(default_factory=dict)
     failures: list[dict] = field(default_factory=list)
-    _seen: set[str] = field(default_factory=set, repr=False)
+    _seen: set[bytes] = field(default_factory=set, repr=False)  # the keys, which take half the room so
 
     def add(self, phase: str, model: str, reply):
         count = self.counts.setdefault((phase, model), Count())
@@ -70,10 +70,10 @@ class Tally:
         count.answered_by[reply.model] = count.answered_by.get(reply.model, 0) + 1
         count.cut += reply.finish_reason == "length"
         count.refused += reply.finish_reason in ("refusal", "content_filter")
-        if reply.key in self._seen and (reply.recorded or reply.shared):
+        if (key := bytes.fromhex(reply.key)) in self._seen and (reply.recorded or reply.shared):
             count.repeated += 1
             return
-        self._seen.add(reply.key)
+        self._seen.add(key)
         tokens = reply.usage.get("prompt_tokens") or 0, reply.usage.get("completion_tokens") or 0
         count.prompt_tokens += tokens[0]
         count.completion_tokens += tokens[1]
@@ -87,7 +87,7 @@ class Tally:
     @property
     def keys(self) -> list[str]:
         """The keys of all responses that were used, sorted."""
-        return sorted(self._seen)
+        return sorted(key.hex() for key in self._seen)
 
     def rows(self) -> list[dict]:
         """One plain record for each phase and model, with the price in dollars of all its tokens and of the live ones."""

@@ -33,7 +33,7 @@ def work(screen, total=3):
     with redirect_stderr(screen):
         bar = Progress("step 1 of 4", total, tally)
         for number in range(total):
-            tally.add("forward", "gpt-4o-mini-2024-07-18", Reply("", "stop", {"prompt_tokens": 10**6}, "m", number == 0, str(number)))
+            tally.add("forward", "gpt-4o-mini-2024-07-18", Reply("", "stop", {"prompt_tokens": 10**6}, "m", number == 0, f"{number:064x}"))
             bar.step(number > 0)
 
 
