@@ -98,7 +98,9 @@ def run(workers, scheduler, again, **options):
     some = any((folder / "results").glob("*.json"))
     if some:
         click.echo(comparisons.summary(results.load(name)))
-    click.echo(f"\nexecuted notebooks  {folder / 'notebooks'}\nresults             {folder / 'results'}")
+    calls = results.calls(name, [outcome.job.id for outcome in outcomes if outcome.state == "ok" and outcome.job.experiment])
+    click.echo(f"\ncalls               {', '.join(f'{count:,} {kind}' for kind, count in calls.items())}")
+    click.echo(f"executed notebooks  {folder / 'notebooks'}\nresults             {folder / 'results'}")
     click.echo(f"figures             {folder / 'figures'}" if (folder / "figures").is_dir() else f"figures: semback figures {name}")
     if some:
         from .report import write

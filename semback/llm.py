@@ -151,7 +151,8 @@ class LLM:
         try:
             entry, recorded = await asyncio.shield(call)  # a caller that is cancelled leaves the call to the others
         except ModelError:
-            await asyncio.wait([*under_way.values(), asyncio.create_task(asyncio.sleep(0))])
+            if sent := [each for each in under_way.values() if each in self._endpoint.sent]:  # somebody pays for them: they are kept
+                await asyncio.wait(sent)
             raise
         finally:
             self._callers[call] -= 1

@@ -29,7 +29,8 @@ class Plot(NamedTuple):
     runs: tuple[str, ...] = ()
 
     def __repr__(self):
-        return f"Plot of {len(self.data)} rows of data"
+        rows = self.data.to_string(index=False, max_rows=12, max_colwidth=30, float_format="{:.4g}".format)
+        return f"Plot of {len(self.data)} rows of data\n{rows}"
 
     def _repr_png_(self):
         image, (width, height) = BytesIO(), self.figure.get_size_inches()

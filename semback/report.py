@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from . import comparisons, figures, recording, results
+from . import comparisons, figures, home, recording, results
 from .cache import ResponseCache
 from .run import Run
 
@@ -36,12 +36,7 @@ def write(name: str) -> Path:
 
     Errors: DataError where there are no results, or one is not a record; CacheError where a response was altered.
     """
-    path = results.folder(name) / "index.html"
-    page = html(name)
-    part = path.with_suffix(".part")
-    part.write_text(page, encoding="utf-8", newline="\n")
-    part.replace(path)
-    return path
+    return home.write(results.folder(name) / "index.html", html(name))
 
 
 def html(name: str) -> str:

@@ -14,7 +14,7 @@ LETTER, LINE, LINES = 0.047, 0.1, 4  # of texts in size 6: inches a letter, inch
 
 
 def gradients(name: str) -> Plot:
-    """A graph with its gradients, of a run in the batch `runs/<name>`: solid arrows carry values, dashed ones gradients, both abridged.
+    """A graph with its gradients, for one example of a step that was accepted: solid arrows carry values, dashed ones gradients, abridged.
 
     Of the batch's runs it is one of the full method if there is one, of a real model before a simulated one, with the largest graph.
     """
