@@ -1,4 +1,4 @@
-"""Where a checkout's own folders are, whatever folder a notebook or a command was started in."""
+"""Where a checkout's own folders are, whatever folder a notebook or a command was started in; and how files are written there."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def home() -> Path:
     return next((f for f in (here, *here.parents) if (f / "notebooks").is_dir() and (f / "cache").is_dir()), here)
 
 
-def write(path: Path, text: str) -> Path:
+def put(path: Path, text: str) -> Path:
     """Write a text file, its folders too; it appears whole or not at all. Returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")

@@ -15,8 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from . import comparisons, figures, home, recording, results
+from . import comparisons, figures, recording, results
 from .cache import ResponseCache
+from .home import put
 from .run import Run
 
 LIBRARIES = ("diskcache", "jinja2", "matplotlib", "nbconvert", "numpy", "openai", "pandas", "papermill", "scipy")
@@ -36,7 +37,7 @@ def write(name: str) -> Path:
 
     Errors: DataError where there are no results, or one is not a record; CacheError where a response was altered.
     """
-    return home.write(results.folder(name) / "index.html", html(name))
+    return put(results.folder(name) / "index.html", html(name))
 
 
 def html(name: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .ablations import METHODS
 from .errors import DataError
-from .home import home, write
+from .home import home, put
 from .intervals import complete, mean_over_files, pooled, wilson
 from .run import Run, Scores
 from .tally import SIMULATED
@@ -72,10 +72,10 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
     tallies = run.tally, before.tally, after.tally
     made = {kind: sum(getattr(count, kind) for tally in tallies for count in tally.counts.values()) for kind in CALLS[:-1]}
     made["unreadable"] = sum(len(tally.failures) for tally in tallies)
-    write(folder(name) / "history" / f"{identity}.calls.json", json.dumps(made) + "\n")
+    put(folder(name) / "history" / f"{identity}.calls.json", json.dumps(made) + "\n")
     keys = sorted({key for tally in tallies for key in tally.keys})
-    write(folder(name) / "responses" / f"{identity}.txt", "".join(f"{key}\n" for key in keys))
-    return write(folder(name) / "results" / f"{identity}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    put(folder(name) / "responses" / f"{identity}.txt", "".join(f"{key}\n" for key in keys))
+    return put(folder(name) / "results" / f"{identity}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def calls(name: str, runs: Iterable[str]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from .diff import Diff, texts_diff
 from .errors import DataError, GraphError
 from .graph import Graph
-from .home import write
+from .home import put
 from .intervals import wilson
 from .propagate import Trace
 from .tally import Tally
@@ -116,7 +116,7 @@ class Run:
 
     def save(self, path) -> None:
         """Write the run to a JSON file."""
-        write(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
+        put(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path) -> "Run":

@@ -102,4 +102,4 @@ class Tally:
     def from_rows(cls, counts: list[dict], failures: list[dict]) -> "Tally":
         """The tally that `rows` described."""
         names = Count.__dataclass_fields__
-        return cls({(row["phase"], row["model"]): Count(**{name: row[name] for name in names}) for row in counts}, failures)
+        return cls({(row["phase"], row["model"]): Count(**{name: row[name] for name in names if name in row}) for row in counts}, failures)
