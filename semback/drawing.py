@@ -85,7 +85,7 @@ def run_drawing(run: Run) -> Drawing:
                  f'{_rejected(left + 83, 168)}<text x="{left + 93}" y="172">rejected</text>'
                  f'<text x="{left + 158}" y="172">by step, on training</text></g>')
     if simulated(run):
-        parts.insert(0, f'<text x="{(left + right) / 2:.1f}" y="86" text-anchor="middle" font-size="36" fill="#e4e4e4">simulated</text>')
+        parts.insert(0, f'<text x="{width / 2:.1f}" y="86" text-anchor="middle" font-size="36" fill="#e4e4e4">simulated</text>')
     return _drawing(width, 182, parts, {})
 
 

@@ -190,9 +190,10 @@ class LLM:
 
     def _fits(self, messages: list[dict]) -> None:
         """ModelError where a prompt is surely longer than the model's window; it tells the size of each part."""
-        most = self.window or window(self.model)
+        if not (most := self.window or window(self.model)):
+            return
         sizes = [len(str(message.get("content")).encode()) for message in messages]
-        if most and sum(sizes) > most * LETTERS:
+        if sum(sizes) > most * LETTERS:
             parts = [(f"the {message.get('role')} message", size) for message, size in zip(messages, sizes)]
             for message in messages:
                 parts += [(label, len(text.encode())) for _, label, text in

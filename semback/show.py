@@ -17,6 +17,7 @@ from .tally import SIMULATED
 from .tasks import Task
 
 _SIMULATED = "simulated: these numbers say nothing about real models"
+COSTS = ("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", "answered by")
 _MARKS = {"-": ('<del style="background:#d55e0033">', "</del>"), "+": ('<ins style="background:#009e7333">', "</ins>")}
 
 
@@ -137,7 +138,8 @@ def _told(step):
 def run_text(run: Run) -> str:
     """The steps, what they cost, which replies could not be read, and why the run ended."""
     return "\n".join([_headline(run), *(f"  {n}: {_went(step, n)}" for n, step in enumerate(run.steps)),
-                      *(f"  {phase}, {model}: {calls} calls ({repeats} of them repeats), {asked} + {replied} tokens, {cost}{others}"
+                      *(f"  {phase}, {model}: {calls} calls ({repeats} of them repeats), {asked} + {replied} tokens, {cost}"
+                        + (f", answered by {others}" if others else "")
                         for phase, model, calls, repeats, asked, replied, cost, others in _costs(run)),
                       *(f"  {count} not readable: {phase} of {node}: {problem}" for (phase, node, problem), count in _failures(run)),
                       *([f"  {_SIMULATED}"] if simulated(run) else [])])
@@ -146,10 +148,12 @@ def run_text(run: Run) -> str:
 def run_html(run: Run) -> str:
     """The same, as a curve and tables, with the replies that could not be read."""
     steps = [(n, _went(step, n), ", ".join(step.examples)) for n, step in enumerate(run.steps)]
+    costs = _costs(run)
+    columns = len(COSTS) - (not any(row[-1] for row in costs))  # who answered is told where it is not who was asked
     unread = sorted(((f["phase"], f["node"], f["problem"], f["reply"]) for f in run.tally.failures), key=str)
     return (f"<p>{escape(_headline(run))}</p>" + image(run_drawing(run), "accuracy by step")
             + table(("step", "training examples", "from"), steps, "steps")
-            + table(("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", ""), _costs(run), "costs")
+            + table(COSTS[:columns], [row[:columns] for row in costs], "costs")
             + table(("phase", "node", "problem", "reply"), unread, "replies that could not be read", few=0)
             + (f"<p>{_SIMULATED}</p>" if simulated(run) else ""))
 
@@ -177,8 +181,7 @@ def _costs(run):
 
 
 def _others(row):
-    names = sorted(name for name in row["answered_by"] if name != row["model"])
-    return f", answered by {', '.join(names)}" if names else ""
+    return ", ".join(sorted(name for name in row["answered_by"] if name != row["model"]))
 
 
 def _failures(run):
