@@ -142,6 +142,12 @@ class LLM:
         self._fits(messages)
         if not recording:
             return _reply(name, await self._endpoint.ask(request), recorded=False)
+        entry, recorded, shared = await self._asked_once(name, request, draw)
+        return _reply(name, entry, recorded, shared)
+
+    async def _asked_once(self, name: str, request: dict, draw: int) -> tuple[dict, bool, bool]:
+        """What one call brings for all who ask the same at one time: the entry, whether it was recorded meanwhile, and whether the call
+        was under way before. A caller that is cancelled leaves the call to the others; with the last one it ends, if it was not sent."""
         under_way = self._under_way.setdefault(asyncio.get_running_loop(), {})
         if not (shared := name in under_way):
             under_way[name] = asyncio.create_task(self._ask_and_keep(name, request, draw))
@@ -149,17 +155,16 @@ class LLM:
         call = under_way[name]
         self._callers[call] = self._callers.get(call, 0) + 1
         try:
-            entry, recorded = await asyncio.shield(call)  # a caller that is cancelled leaves the call to the others
+            return *await asyncio.shield(call), shared
         except ModelError:
             if sent := [each for each in under_way.values() if each in self._endpoint.sent]:  # somebody pays for them: they are kept
                 await asyncio.wait(sent)
             raise
         finally:
             self._callers[call] -= 1
-            if not self._callers[call] and call not in self._endpoint.sent:  # nobody wants it any more, and it is not paid for
+            if not self._callers[call] and call not in self._endpoint.sent:
                 call.cancel()
                 _forget(under_way, name, call)
-        return _reply(name, entry, recorded, shared)
 
     def _name(self, request: dict, draw: int) -> str:
         """The key of a request, which is worked out once for equal texts."""

@@ -17,11 +17,12 @@ from pathlib import Path
 from .errors import CacheError
 
 _LONGEST = 2**26  # characters of a line; what is longer is read in pieces, none of which is a response: memory stays bounded
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical(data) -> str:
-    """JSON text in which equal data is equal text."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """JSON text in which equal data is equal text. ValueError where it is not JSON, as NaN is not."""
+    return _CANONICAL.encode(data)
 
 
 def key(request: dict, draw: int = 0) -> str:
@@ -58,7 +59,7 @@ def alteration(name: str, entry) -> str | None:
         canonical(entry).encode()
         if name != key(entry["request"], entry["draw"]):
             return f"its key {str(name)[:12]}… is not that of its request, so one of them was altered"
-    except (RecursionError, UnicodeEncodeError):
+    except (RecursionError, ValueError):
         return "it holds what is not text"
     return None
 
