@@ -226,10 +226,10 @@ def _sizes(task):
 
 
 def _answers(task):
-    """(answer, times in training, times in test), the most frequent first, where the answers are few."""
+    """(answer, times in training, times in test), the most frequent first, where the answers are few and come again."""
     train, test = (Counter(example.answer for example in part) for part in (task.train, task.test))
     both = train + test
-    return [(answer, train[answer], test[answer]) for answer, _ in both.most_common()] if len(both) <= FEW else []
+    return [(answer, train[answer], test[answer]) for answer, _ in both.most_common()] if len(both) <= min(FEW, both.total() / 2) else []
 
 
 def _plain(html):
