@@ -159,7 +159,7 @@ class Language:
         return _rendered(self.prompts and str(self.prompts), template, {**data, "feedback": self.feedback})
 
 
-@lru_cache(4096)
+@lru_cache(512)
 def _forward_rendered(instruction: str, form: str, question: str, inputs: tuple[tuple[str, str | None], ...]) -> list[dict]:
     """The messages of `forward`, made once for all nodes that ask the same."""
     return _rendered(None, "forward", {"node": Node("any", instruction, form=form), "question": question, "inputs": dict(inputs)})

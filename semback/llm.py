@@ -20,7 +20,7 @@ from .recording import canonical, key
 from .tally import window
 
 LETTERS = 5  # of a prompt for each token, in bytes: real text has fewer, so what is refused by this measure is surely too long
-REMEMBERED = 4096  # keys of requests that were asked, so that the same prompt is hashed once
+REMEMBERED = 512  # keys of requests that were asked, so that what nodes ask alike is hashed once
 
 
 @dataclass(frozen=True)

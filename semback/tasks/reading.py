@@ -9,12 +9,13 @@ answer missed is asked for again, a wrong one taken for right stays in the resul
 import re
 
 MARK = re.compile(  # the words that announce an answer; `junk` looks like it and is not
-    r"""(?P<junk>\b(?:if|whether|suppose|assume|assuming|each|every|any|possible|what)\s+(?:(?:that|is|the|is\ the)\s+)?(?:\w+\s+)?answer\b)
+    r"""(?:^|\b(?=[iwsaepcrbf])|(?=\#))  # where one can start; the rest alone is slow
+    (?: (?P<junk>\b(?:if|whether|suppose|assume|assuming|each|every|any|possible|what)\s+(?:(?:that|is|the|is\ the)\s+)?(?:\w+\s+)?answer\b)
     | \b(?:answer|(?:correct|right|best|final)\ (?:option|choice|response|result|value|total))\b(?!\ (?:choices|options))
       (?:\ (?!is\b|was\b|not\b)[\w'’]+){0,6}? ["'”]?\ *
       (?: (?P<says>\b(?:is|was|(?:would|should|will|must)\ be|equals)\b|=)\s*:?\s* | :\s* )
     | ^\W*(?:the\ )?(?:final\ |correct\ )?answer\ *(?:\n\s*|[-–—]\ +(?!\d)|(?=\())
-    | \#\#\#\#(?!\ *\d+[.)]\ +\w)\ * | ^A:\s*""", re.IGNORECASE | re.MULTILINE | re.VERBOSE)
+    | \#\#\#\#(?!\ *\d+[.)]\ +\w)\ * | ^A:\s*)""", re.IGNORECASE | re.MULTILINE | re.VERBOSE)
 WORDS = ("answer", "option", "choice", "response", "result", "value", "total", "####", "a:")  # every announcement holds one of them
 FILLER = re.compile(r"(?:\W|\b(?:option|choice|answer|letter|about|approximately|exactly|a|total|of|the|simply|just|definitely|clearly|"
                     r"therefore|thus|so|hence|x)\b)*", re.IGNORECASE)
@@ -60,7 +61,7 @@ def _announcements(text: str) -> list[re.Match]:
     folded = text.casefold()
     if not (places := [place for word in WORDS if (place := folded.find(word)) >= 0]):
         return []
-    start = text.rfind("\n", 0, max(0, min(places) - 200)) + 1 if len(folded) == len(text) else 0
+    start = text.rfind("\n", 0, max(0, min(places) - 100)) + 1 if len(folded) == len(text) else 0
     return [mark for mark in MARK.finditer(text, start) if not mark["junk"]]
 
 
