@@ -14,11 +14,13 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
 from semback import figures
+from semback.errors import DataError
 
 from . import growth, live, replay, start
 from .endpoint import Endpoint
@@ -121,7 +123,8 @@ def main():
     (chosen.out / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (chosen.out / "table.md").write_text(said := table(results), encoding="utf-8")
     print(said)
-    figures.save(*figures.speed(results), chosen.out / "speed")
+    with suppress(DataError):  # some parts alone have nothing to draw
+        figures.save(*figures.speed(results), chosen.out / "speed")
     sys.exit(bool(failed))
 
 
