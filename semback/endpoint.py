@@ -171,11 +171,12 @@ def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport
 
     class Patient(openai.DefaultAioHttpClient):
         async def send(self, request, **options):
-            if first := request.headers.get("x-stainless-retry-count") == "0":
+            again = int(request.headers.get("x-stainless-retry-count", 0))
+            if again:
+                slot = await pace.enter(_tokens(len(request.content)))
+            else:
                 slot = _slot.get()
                 budget.start()
-            else:
-                slot = await pace.enter(_tokens(len(request.content)))
             sent.add(task := asyncio.current_task())
             paid = False
             try:
@@ -185,8 +186,8 @@ def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport
                 if not slot.answered:
                     wait = response.headers.get("retry-after", "")
                     slot.refused = float(wait) if re.fullmatch(r"\d{1,2}(\.\d+)?|1[01]\d|120", wait) else 0.0
-                    if first and not wait:
-                        response.headers["retry-after-ms"] = "1"  # the pace waits; from the second time on, the client does as well
+                    if not wait and (soon := min(pace.seconds, 0.5) * 2**again if again else 0.001):
+                        response.headers["retry-after-ms"] = f"{1000 * soon:.0f}"  # the pace waits, so the client need not wait as long
                     if pace.waves >= retries or "insufficient_quota" in response.text:
                         response.headers["x-should-retry"] = "false"
             finally:

@@ -5,14 +5,13 @@ Newcombe's. With several, the seeds are a sample too: both are drawn again. `poo
 `results.frame`, of one variant and stage, and name the kind of interval they return.
 """
 
-from statistics import NormalDist
-
 DRAWS = 4_999
+Z = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
 def wilson(correct: int, questions: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share, the questions being a sample of all such questions (Wilson, JASA 1927)."""
-    z2 = NormalDist().inv_cdf(0.975) ** 2 / questions  # in closed form, since scipy takes half a second to import
+    z2 = Z**2 / questions  # in closed form, since scipy takes half a second to import
     share = correct / questions
     middle, reach = (share + z2 / 2) / (1 + z2), (z2 * (share * (1 - share) + z2 / 4)) ** 0.5 / (1 + z2)
     return middle - reach if correct else 0.0, middle + reach if correct < questions else 1.0

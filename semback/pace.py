@@ -1,11 +1,11 @@
 """How many requests are in flight, and how many go out a minute: found out from the endpoint, which seldom says what it takes.
 
-The number in flight grows by one each millisecond, to 64 and then two more for each answer, until a request is refused (429 or 503)
-or the most that is wanted is reached.
-A refusal sets it to what the endpoint has shown it takes, and nobody sends before one of those requests is answered, or the wait is
-over that the endpoint asks for. From then on it grows by one now and then. A round of answers that is much slower than the fastest
-round takes a quarter away, and is given it back if that did not help. This is TCP's additive increase and multiplicative decrease
-(Jacobson, SIGCOMM 1988), made exact for endpoints that limit the number in flight.
+The number in flight grows by one each millisecond, to 64 and then by a quarter each round, until a request is refused (429 or 503)
+or the most that is wanted is reached. (A round is as many answers as may be in flight.) A refusal sets it to what the endpoint has
+shown it takes, and nobody sends before one of those requests is answered, or the wait is over that the endpoint asks for. From then
+on it grows by one now and then. A round that is much slower than the fastest one takes a quarter away, and is given it back if that
+did not help. This is TCP's additive increase and multiplicative decrease (Jacobson, SIGCOMM 1988), made exact for endpoints that
+limit the number in flight.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 
 FIRST, UNASKED, SPACING = 4, 64, 0.001  # requests that go out at once, and before any answer; seconds between the first ones
+MORE = 0.25  # then, for each answer: a quarter more each round
 PATIENCE = 16  # rounds after a refusal until one more is tried; halved each time that this goes well
 WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds without sending where everything is refused: at first, then doubled; the openai client's own
 SLOW, KEPT = 3.0, 0.75  # how many times slower than the fastest a round is, to leave this share of the number in flight
@@ -50,6 +51,7 @@ class Pace:
         self._timer = None
         self._opening, self._allowed = True, min(UNASKED, most)  # whether it was never too much yet; how far it may grow by now
         self._pause, self._asked_for = 0.0, 0.0  # until when nobody sends, and until when because the endpoint asked for it
+        self.seconds = 0.0  # that the last answer took
         self._changed, self.waves = 0.0, 0  # when the limit fell last; how often everything was refused, with no answer between
         self._answers, self._seconds, self._rounds, self._patience = 0, 0.0, 0, 1
         self._fastest, self._cut = None, None  # mean seconds of the fastest round; (limit, mean seconds) before slowness took some
@@ -90,13 +92,13 @@ class Pace:
                 self.busy += 1
                 place.set_result(None)
         if self._waiting and not self._timer:
-            growing = self._opening and self.limit < self._allowed
+            growing = self._opening and self.limit < int(self._allowed)
             if at := self._pause if now < self._pause else now + SPACING if growing else None:
                 self._timer = asyncio.get_running_loop().call_at(at, self._look_again)
 
     def _look_again(self) -> None:
         self._timer = None
-        if self._opening and self.limit < self._allowed:
+        if self._opening and self.limit < int(self._allowed):
             self.limit += 1
         self._admit()
 
@@ -109,7 +111,8 @@ class Pace:
         elif slot.late and slot.sent >= self._changed:
             self._fall(max(1, self.limit // 2), now)
         elif slot.answered:
-            self.waves, self._pause, self._allowed = 0, self._asked_for, min(self.most, self._allowed + 2)
+            self.seconds = now - slot.sent
+            self.waves, self._pause, self._allowed = 0, self._asked_for, min(self.most, self._allowed + MORE)
             if self.busy + 1 >= self.limit and slot.sent >= self._changed:  # it was in flight with as many others as may be
                 self._answers, self._seconds = self._answers + 1, self._seconds + now - slot.sent
                 if self._answers >= self.limit:
