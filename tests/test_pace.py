@@ -16,10 +16,10 @@ class Clock(asyncio.SelectorEventLoop):
 
     def __init__(self):
         super().__init__(selectors.SelectSelector())
-        self.now, select = 0.0, self._selector.select
+        self.now, self.virtual, select = 0.0, True, self._selector.select
 
         def skip(timeout):
-            ready = select(0)
+            ready = select(0 if self.virtual else timeout)
             self.now += 1e-9 + (timeout if timeout and not ready else 0)  # no clock ever stands still
             return ready
 
@@ -69,7 +69,10 @@ class Endpoint:
             return asyncio.get_running_loop().time(), [replies[number] for number in range(calls)]
 
         with asyncio.Runner(loop_factory=Clock) as runner:
-            return runner.run(all_of_them())
+            try:
+                return runner.run(all_of_them())
+            finally:
+                runner.get_loop().virtual = False  # at its end a loop waits for threads
 
 
 @pytest.mark.parametrize("calls, cap, refusal", [
