@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from .graph import Graph
 from .run import Run
-from .tally import SIMULATED
 
 INK, GREY, BLUE, PALE, VERMILLION = "#444", "#888", "#0072b2", "#dbe9f6", "#d55e00"
 HIGH, ROOM, LANE, LABEL = 28, 40, 16, 150  # pixels: a node's height, its height with room, a lane's, the widest label
@@ -84,14 +83,9 @@ def run_drawing(run: Run) -> Drawing:
     parts.append(f'<g fill="{INK}">{_accepted(left + 3, 168)}<text x="{left + 12}" y="172">accepted</text>'
                  f'{_rejected(left + 83, 168)}<text x="{left + 93}" y="172">rejected</text>'
                  f'<text x="{left + 158}" y="172">by step, on training</text></g>')
-    if simulated(run):
+    if run.simulated:
         parts.insert(0, f'<text x="{width / 2:.1f}" y="86" text-anchor="middle" font-size="36" fill="#e4e4e4">simulated</text>')
     return _drawing(width, 182, parts, {})
-
-
-def simulated(run: Run) -> bool:
-    """Whether one of the run's models is simulated."""
-    return any(model.startswith(SIMULATED) for model in (run.model, run.coach))
 
 
 def _accepted(x, y):
@@ -112,12 +106,9 @@ def _drawing(width, height, parts, boxes):
 
 def _columns(graph: Graph) -> dict[str, int]:
     """Each node's column: right of all its inputs; a node without inputs stands as near to its first user as can be."""
-    column: dict[str, int] = {}
-    for name in graph.order:
-        column[name] = 1 + max((column[source] for source in graph[name].inputs), default=-1)
-    near = {name: min(column[user] for user in graph.successors(name)) - 1
+    near = {name: min(graph.depth[user] for user in graph.successors(name)) - 1
             for name in graph.order if not graph[name].inputs and graph.successors(name)}
-    return column | near
+    return graph.depth | near
 
 
 def _lanes(graph: Graph, column: dict[str, int]):

@@ -90,7 +90,7 @@ class Endpoint:
         for closed in [each for each in self._loops if each.is_closed()]:
             del self._loops[closed]
         if loop not in self._loops:
-            self._loops[loop], gone = _Held(self._new_client(pace := Pace(*self._pace.values())), pace), asyncio.Event()
+            self._loops[loop], gone = _Held(self._new_client(pace := Pace(**self._pace)), pace), asyncio.Event()
             asyncio.create_task(_living(self._loops[loop].client, gone), name="semback's connections")  # kept by `gone`, which it waits for
             weakref.finalize(self._loops[loop], _tell, loop, gone)
         return self._loops[loop].client, self._loops[loop].pace
@@ -217,7 +217,7 @@ def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport
 
     return Patient(transport=transport, verify=_certificates(), max_redirects=3,
                    timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)),
-                   limits=httpx2.Limits(max_connections=pace.most, max_keepalive_connections=pace.most))
+                   limits=httpx2.Limits(max_connections=pace.in_flight, max_keepalive_connections=pace.in_flight))
 
 
 @cache

@@ -114,6 +114,14 @@ class Graph:
                 users[name].append(user)
         return {name: tuple(each) for name, each in users.items()}
 
+    @cached_property
+    def depth(self) -> dict[str, int]:
+        """{name: edges of the longest path that leads to it}; 0 for a node without inputs."""
+        depth: dict[str, int] = {}
+        for name in self.order:
+            depth[name] = 1 + max((depth[source] for source in self[name].inputs), default=-1)
+        return depth
+
     def successors(self, name: str) -> tuple[str, ...]:
         """The nodes that take the value of `name` as input, in topological order."""
         return self._successors[name]

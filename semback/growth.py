@@ -52,10 +52,7 @@ def expected(graph: Graph, neighbourhood: bool = True) -> list[dict]:
     stand in the prompts of the phase together, and at most in one of them."""
     judging, edges = [node for node in graph.nodes if node.inputs], sum(len(node.inputs) for node in graph.nodes)
     widest = max(len(node.inputs) for node in graph.nodes)
-    longest: dict[str, int] = {}
-    for name in graph.order:
-        longest[name] = 1 + max((longest[source] for source in graph[name].inputs), default=0)
-    path, trained = longest[graph.answer], [node for node in graph.nodes if node.trainable]
+    path, trained = 1 + graph.depth[graph.answer], [node for node in graph.nodes if node.trainable]
     calls = len(judging) if neighbourhood else edges
     shown = sum(len(node.inputs) + 1 for node in trained), max((len(node.inputs) + 1 for node in trained), default=0)
     return [

@@ -201,11 +201,15 @@ class LLM:
         if sum(sizes) > most * LETTERS:
             parts = [(f"the {message.get('role')} message", size) for message, size in zip(messages, sizes)]
             for message in messages:
-                parts += [(label, len(text.encode())) for _, label, text in
-                          re.findall(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", str(message.get("content")), re.DOTALL | re.MULTILINE)]
+                parts += [(label, len(text.encode())) for label, text in fenced(str(message.get("content")))]
             largest = ", ".join(f"{label} {size:,}" for label, size in sorted(parts, key=lambda part: -part[1])[:8])
             raise ModelError(f"this prompt has {sum(sizes):,} bytes, and the window of {self.model} is {most:,} tokens: it was not sent. "
                              f"Its largest parts, in bytes: {largest}. Shorten one of them, or take a model with a larger window.")
+
+
+def fenced(prompt: str) -> list[tuple[str, str]]:
+    """The (label, text) of each fenced block of a prompt, as `language.fence` writes them."""
+    return [(label, text) for _, label, text in re.findall(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", prompt, re.DOTALL | re.MULTILINE)]
 
 
 def _forget(under_way: dict, name: str, call) -> None:

@@ -37,19 +37,19 @@ class Pace:
 
     Parameters
     ----------
-    most: requests in flight at one time, at most.
+    in_flight: requests at one time, at most.
     requests_per_minute, tokens_per_minute: more limits; None is none. Requests never exceed theirs in any 60 seconds. The tokens of
         replies are known only when these have come: the requests after them wait for it.
     """
 
-    def __init__(self, most: int, requests_per_minute: float | None = None, tokens_per_minute: float | None = None):
-        self.most, self.limit, self.busy = most, min(FIRST, most), 0
+    def __init__(self, in_flight: int, requests_per_minute: float | None = None, tokens_per_minute: float | None = None):
+        self.in_flight, self.limit, self.busy = in_flight, min(FIRST, in_flight), 0
         self._requests = requests_per_minute and _Bucket(requests_per_minute)
         self._tokens = tokens_per_minute and _Bucket(tokens_per_minute)
         self._owed = 0.0  # tokens of replies that nobody has waited for
         self._waiting: deque[asyncio.Future] = deque()
         self._timer = None
-        self._opening, self._allowed = True, min(UNASKED, most)  # whether it was never too much yet; how far it may grow by now
+        self._opening, self._allowed = True, min(UNASKED, in_flight)  # whether it was never too much yet; how far it may grow by now
         self._pause, self._asked_for = 0.0, 0.0  # until when nobody sends, and until when because the endpoint asked for it
         self.seconds = 0.0  # that the last answer took
         self._changed, self.waves = 0.0, 0  # when the limit fell last; how often everything was refused, with no answer between
@@ -112,7 +112,7 @@ class Pace:
             self._fall(max(1, self.limit // 2), now)
         elif slot.answered:
             self.seconds = now - slot.sent
-            self.waves, self._pause, self._allowed = 0, self._asked_for, min(self.most, self._allowed + MORE)
+            self.waves, self._pause, self._allowed = 0, self._asked_for, min(self.in_flight, self._allowed + MORE)
             if self.busy + 1 >= self.limit and slot.sent >= self._changed:  # it was in flight with as many others as may be
                 self._answers, self._seconds = self._answers + 1, self._seconds + now - slot.sent
                 if self._answers >= self.limit:
@@ -148,7 +148,7 @@ class Pace:
             self._fall(max(1, int(self.limit * KEPT)), _now())
         else:
             self._fastest = min(self._fastest or mean, mean)
-            if self.limit < self.most and self._rounds >= self._patience:
+            if self.limit < self.in_flight and self._rounds >= self._patience:
                 self.limit, self._rounds, self._patience = self.limit + 1, 0, max(1, self._patience // 2)
 
 

@@ -16,7 +16,6 @@ from .errors import DataError
 from .home import home, put
 from .intervals import complete, mean_over_files, pooled, wilson
 from .run import Run, Scores
-from .tally import SIMULATED
 from .tasks import Task
 
 SETTING = ["model", "coach", "data"]  # what two results must share to stand in one row, or one plot
@@ -56,7 +55,7 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
     """
     record = {
         "experiment": experiment, "task": task.name, "group": group, "variant": variant, "data": data, "seed": run.settings["seed"],
-        "model": run.model, "coach": run.coach, "simulated": any(m.startswith(SIMULATED) for m in (run.model, run.coach)),
+        "model": run.model, "coach": run.coach, "simulated": run.simulated,
         "settings": run.settings, "stopped": run.stopped,
         "train": training(run),
         "test": {stage: {"questions": len(scores.rows), "correct": scores.correct, "unreadable": scores.unreadable,

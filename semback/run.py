@@ -10,7 +10,7 @@ from .graph import Graph
 from .home import put
 from .intervals import wilson
 from .propagate import Trace
-from .tally import Tally
+from .tally import SIMULATED, Tally
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,11 @@ class Run:
     def graph(self) -> Graph:
         """The graph that was accepted last."""
         return next(step.candidate for step in reversed(self.steps) if step.accepted)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether one of its models is simulated."""
+        return any(model.startswith(SIMULATED) for model in (self.model, self.coach))
 
     def to_frame(self):
         """One row a step, as a DataFrame: step, correct, questions, accuracy (of the candidate, on training examples), accepted, kept."""

@@ -8,7 +8,7 @@ from collections import Counter
 from html import escape
 
 from .diff import Diff, marked
-from .drawing import run_drawing, simulated
+from .drawing import run_drawing
 from .graph import Graph
 from .markup import FEW, LONG, entries, fold, image, readable_graph, said, table
 from .propagate import Gradients, Trace
@@ -142,7 +142,7 @@ def run_text(run: Run) -> str:
                         + (f", answered by {others}" if others else "")
                         for phase, model, calls, repeats, asked, replied, cost, others in _costs(run)),
                       *(f"  {count} not readable: {phase} of {node}: {problem}" for (phase, node, problem), count in _failures(run)),
-                      *([f"  {_SIMULATED}"] if simulated(run) else [])])
+                      *([f"  {_SIMULATED}"] if run.simulated else [])])
 
 
 def run_html(run: Run) -> str:
@@ -155,7 +155,7 @@ def run_html(run: Run) -> str:
             + table(("step", "training examples", "from"), steps, "steps")
             + table(COSTS[:columns], [row[:columns] for row in costs], "costs")
             + table(("phase", "node", "problem", "reply"), unread, "replies that could not be read", few=0)
-            + (f"<p>{_SIMULATED}</p>" if simulated(run) else ""))
+            + (f"<p>{_SIMULATED}</p>" if run.simulated else ""))
 
 
 def _headline(run):

@@ -25,7 +25,7 @@ from collections.abc import Callable
 
 from .cache import ResponseCache
 from .errors import ParameterError
-from .llm import LLM
+from .llm import LLM, fenced
 from .tally import SIMULATED
 from .tasks import Task
 
@@ -120,8 +120,7 @@ def prompt_parts(messages: list[dict]) -> tuple[str, list[tuple[str, str]], str]
     """What a prompt consists of: the system message, the (label, text) of each fenced block, and the user message without those."""
     system = "\n".join(m["content"] for m in messages if m["role"] == "system")
     prompt = next(m["content"] for m in messages if m["role"] == "user")
-    fences = [(label, text) for _, label, text in re.findall(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", prompt, re.DOTALL | re.MULTILINE)]
-    return system, fences, re.sub(r"^(`{3,}).*?\n\1$", "", prompt, flags=re.DOTALL | re.MULTILINE)
+    return system, fenced(prompt), re.sub(r"^(`{3,}).*?\n\1$", "", prompt, flags=re.DOTALL | re.MULTILINE)
 
 
 def dice(*parts) -> float:

@@ -6,7 +6,6 @@ from .. import results
 from ..intervals import limits, redrawn
 from ..plot import BLUE, COLUMN, GREEN, GREY, PAGE, VERMILLION, Plot, canvas, finished
 from ..run import Run
-from ..tally import SIMULATED
 from .points import NothingToDraw, choose, down_the_side, files_text, frame_of, score, setting_text, spread, start_and_variants
 
 SERIES = {  # of `methods`: (variant, where from): name, marker, colour
@@ -45,9 +44,8 @@ def learning_curves(records, variant: str = "full") -> Plot:
 
 def learning_curve(run: Run) -> Plot:
     """Accuracy on the training examples, step by step, of one Run: the graph's as a line, candidates as markers."""
-    simulated = any(model.startswith(SIMULATED) for model in (run.model, run.coach))
     record = {"experiment": run.task.partition("/")[0], "task": run.task, "group": "", "variant": "", "data": "",
-              "seed": run.settings["seed"], "model": run.model, "coach": run.coach, "simulated": simulated, "instructions": {},
+              "seed": run.settings["seed"], "model": run.model, "coach": run.coach, "simulated": run.simulated, "instructions": {},
               "train": results.training(run)}
     return _curves(results.steps([record]))._replace(runs=())
 

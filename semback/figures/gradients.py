@@ -6,7 +6,6 @@ from .. import results
 from ..errors import DataError
 from ..plot import BLUE, GREY, PAGE, VERMILLION, Plot, across, canvas
 from ..run import Run
-from ..tally import SIMULATED
 from .points import NothingToDraw, frame_of
 
 FAN, SCORE, EDGE, GAP, CARD, NARROW = 0.5, 0.55, 0.06, 0.14, 1.35, 0.8  # inches: where arrows fan out, the score, margins, cards
@@ -51,14 +50,13 @@ def backward_pass(run: Run, step: int | None = None, example: str | None = None)
     answer = next((score.answer for score in before.scores.rows if score.id == example), None)
     graph, here = before.candidate, run.steps[step]
     messages = [("the score", graph.answer, here.gradients[example].get(graph.answer)), *map(tuple, here.messages[example])]
-    simulated = any(model.startswith(SIMULATED) for model in (run.model, run.coach))
     data = frame_of([{"task": run.task, "model": run.model, "coach": run.coach, "step": step, "example": example, "from": source,
-                      "to": target, "gradient": said, "simulated": simulated} for source, target, said in messages])
+                      "to": target, "gradient": said, "simulated": run.simulated} for source, target, said in messages])
     outcome = "accepted" if here.accepted else "rejected"
     models = f"{run.model}{f', coach {run.coach}' if run.coach != run.model else ''}"
     title = f"{run.task}, {models}: example {example} in step {step}, whose new instructions were {outcome}"
     figure = _drawing(graph, messages, answer, title)
-    across(figure, [simulated])
+    across(figure, [run.simulated])
     return Plot(figure, data)
 
 
@@ -68,10 +66,7 @@ def _drawing(graph, messages, answer, title):
     A node stands right of its inputs and has a lane of its own: its card, then above the arrow that leads back to it what it was told.
     Right of all lanes of a column the arrows fan out to the nodes that they belong to.
     """
-    column: dict[str, int] = {}
-    for node in graph.order:
-        column[node] = 1 + max((column[source] for source in graph[node].inputs), default=-1)
-    last = max(column.values())
+    column, last = graph.depth, max(graph.depth.values())
     wide = max(NARROW, min(CARD, (PAGE - 2 * EDGE - SCORE - last * FAN) / (2.3 * last + 2)))
     room = {node: wide * (1.3 if place < last else 1) for node, place in column.items()}  # for what the node was told
     asked = {node: _lines(graph[node].instruction, wide - 0.1) for node in graph.order}
