@@ -1,7 +1,7 @@
 """One call to an OpenAI-compatible endpoint: paced, within the budget, patient, and plain where it fails.
 
-The openai client sends, and tries again. It is shown the faults that it would miss (`_patient`), its replies are read strictly, and
-what it raises in the end becomes one `ModelError` with what to do about it.
+The openai client sends, and tries again; it sends through `connections`. Its replies are read strictly, and what it raises in the end
+becomes one `ModelError` with what to do about it.
 """
 
 import asyncio
@@ -10,18 +10,14 @@ import re
 import time
 import weakref
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
 from urllib.parse import urlsplit
 
 from .advice import explain
 from .budget import Budget
 from .errors import ModelError
-from .pace import Pace, Slot
+from .pace import Pace
 from .tally import SIMULATED
-
-_slot: ContextVar[Slot] = ContextVar("slot")  # of the call that is being made
 
 
 class Endpoint:
@@ -34,35 +30,34 @@ class Endpoint:
         self._loops: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
         self.sent: weakref.WeakSet = weakref.WeakSet()  # the tasks whose request is on its way, or answered: somebody may have to pay
 
-    async def ask(self, request: dict) -> dict:
-        """What came back for the body of a request: {"reply", "source"}, as an entry of the cache holds them.
+    async def ask(self, request: dict, body: str) -> dict:
+        """What came back for a request: {"reply", "source"}, as an entry of the cache holds them. body: its JSON text, which is sent.
 
         Errors: ModelError, BudgetExceeded.
         """
         import httpx2
         import openai
 
-        client, pace = self._client()
-        slot = await pace.enter(_tokens(sum(len(str(message.get("content"))) for message in request["messages"])))
-        _slot.set(slot)  # before the request is built, so that of many at once the first is on its way while others are built
+        from .connections import slot, tokens
+
+        held = self._held()
+        place = await held.pace.enter(tokens(len(body)))
+        slot.set(place)  # before the request is built, so that of many at once the first is on its way while others are built
         try:
-            response = await client.post("/chat/completions", cast_to=httpx2.Response, body=request)  # not one byte is changed in between
+            response = await held.client.post(held.address, cast_to=httpx2.Response, content=body.encode())
         except openai.OpenAIError as error:
             raise self._failed(error) from None  # one error: what there is to know of its causes is in its words
         finally:
-            pace.leave(slot)
+            held.pace.leave(place)
         reply = self._read(request, response)
         self._budget.end(self.model, reply["usage"])
-        source = {"host": urlsplit(str(client.base_url)).hostname, "openai": openai.__version__,
-                  "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        return {"reply": reply, "source": source if not self._transport else {"host": SIMULATED}}
+        if self._transport:
+            return {"reply": reply, "source": {"host": SIMULATED}}
+        return {"reply": reply, "source": {**held.source, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}}
 
     def _read(self, request: dict, response) -> dict:
         """The reply in a response; ModelError where it is none."""
-        try:
-            body = response.json()
-        except (ValueError, RecursionError):
-            body = response.text
+        body = response.extensions["body"] if "body" in response.extensions else response.read().decode(errors="replace")
         choices = body.get("choices") if isinstance(body, dict) else None
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         message, problem = choice.get("message"), choice.get("error")
@@ -80,23 +75,26 @@ class Endpoint:
         }
         return reply | ({"refusal": _text(message["refusal"])} if message.get("refusal") else {})
 
-    def _client(self):
+    def _held(self) -> "_Held":
         """The openai client of the running event loop, and its pace: one client cannot serve two.
 
         It lives in a task of its own, which ends when nobody holds this endpoint any more, and which asyncio cancels when the loop ends:
         then the connections close too. So neither a script with `asyncio.run` nor a notebook has anything to close.
         """
         loop = asyncio.get_running_loop()
-        for closed in [each for each in self._loops if each.is_closed()]:
-            del self._loops[closed]
-        if loop not in self._loops:
-            self._loops[loop], gone = _Held(self._new_client(pace := Pace(**self._pace)), pace), asyncio.Event()
-            asyncio.create_task(_living(self._loops[loop].client, gone), name="semback's connections")  # kept by `gone`, which it waits for
-            weakref.finalize(self._loops[loop], _tell, loop, gone)
-        return self._loops[loop].client, self._loops[loop].pace
+        if not (held := self._loops.get(loop)):
+            for closed in [each for each in self._loops if each.is_closed()]:
+                del self._loops[closed]
+            held, gone = self._new_client(Pace(**self._pace)), asyncio.Event()
+            asyncio.create_task(_living(held.client, gone), name="semback's connections")  # kept by `gone`, which it waits for
+            weakref.finalize(held, _tell, loop, gone)
+            self._loops[loop] = held
+        return held
 
-    def _new_client(self, pace: Pace):
+    def _new_client(self, pace: Pace) -> "_Held":
         import openai
+
+        from .connections import Connections
 
         api_key = self._key() or ("unused" if self.base_url or self._transport else None)
         if not api_key:
@@ -108,8 +106,10 @@ class Endpoint:
         if url and not _is_web_address(url):
             raise self._error("cannot be asked: base_url is no web address like http://localhost:8000/v1; a user name and a password "
                               "cannot be in it.")
-        http = _patient(pace, self._budget, self._retries, self._timeout, self._transport, self.sent)
-        return openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=self._retries, timeout=self._timeout, http_client=http)
+        http = Connections(pace, self._budget, self._retries, self._timeout, self._transport, self.sent)
+        client = openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=self._retries, timeout=self._timeout, http_client=http)
+        source = {"host": urlsplit(str(client.base_url)).hostname, "openai": openai.__version__}
+        return _Held(client, pace, f"{client.base_url}chat/completions", source)
 
     def _key(self) -> str:
         return (self._api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
@@ -132,10 +132,12 @@ class Endpoint:
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """The client of one event loop and its pace, as long as somebody holds them."""
+    """The client of one event loop, its pace, the address that it asks and what recordings say of it, as long as somebody holds them."""
 
     client: object
     pace: Pace
+    address: str
+    source: dict
 
 
 async def _living(client, gone: asyncio.Event):
@@ -159,75 +161,3 @@ def _is_web_address(url: str) -> bool:
 def _text(said) -> str:
     """What came as text, without halves of characters, which no file could hold."""
     return str(said).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _patient(pace: Pace, budget: Budget, retries: int, timeout: float, transport, sent: weakref.WeakSet):
-    """The openai client's own HTTP client on aiohttp, which is the quicker one.
-
-    It is made to keep pace and budget, and to see three faults that the client's retries would miss or repeat in vain.
-    """
-    import httpx2
-    import openai
-
-    class Patient(openai.DefaultAioHttpClient):
-        async def send(self, request, **options):
-            again = int(request.headers.get("x-stainless-retry-count", 0))
-            if again:
-                slot = await pace.enter(_tokens(len(request.content)))
-            else:
-                slot = _slot.get()
-                budget.start()
-            sent.add(task := asyncio.current_task())
-            paid = False
-            try:
-                response = await self._send(request, slot, options)
-                paid = response.is_success
-                slot.answered = response.status_code not in (429, 503)
-                if not slot.answered:
-                    wait = response.headers.get("retry-after", "")
-                    slot.refused = float(wait) if re.fullmatch(r"\d{1,2}(\.\d+)?|1[01]\d|120", wait) else 0.0
-                    if not wait and (soon := min(pace.seconds, 0.5) * 2**again if again else 0.001):
-                        response.headers["retry-after-ms"] = f"{1000 * soon:.0f}"  # the pace waits, so the client need not wait as long
-                    if pace.waves >= retries or "insufficient_quota" in response.text:
-                        response.headers["x-should-retry"] = "false"
-            finally:
-                pace.leave(slot)
-                if not paid:  # it may be tried again, unless nobody wants it any more
-                    sent.discard(task)
-            return response
-
-        async def _send(self, request, slot, options):
-            try:
-                async with asyncio.timeout(timeout):  # its own limit is for each read: a body that drips outlives it
-                    response = await super().send(request, **options)
-            except TimeoutError:
-                slot.late = True
-                raise httpx2.ReadTimeout(f"no whole reply in {timeout:g} s") from None
-            except httpx2.TooManyRedirects:  # not one of those that are tried again
-                raise openai.OpenAIError("the address redirects in circles") from None
-            if response.is_success and "json" in response.headers.get("content-type", ""):
-                try:
-                    usage = response.json().get("usage")
-                    slot.used = float(usage["total_tokens"])
-                except (AttributeError, KeyError, TypeError, OverflowError):
-                    pass  # no usage
-                except (ValueError, RecursionError) as error:  # a cut or garbled body: try again, as after a lost connection
-                    raise httpx2.RemoteProtocolError(f"a reply in broken JSON ({error})") from None
-            return response
-
-    return Patient(transport=transport, verify=_certificates(), max_redirects=3,
-                   timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)),
-                   limits=httpx2.Limits(max_connections=pace.in_flight, max_keepalive_connections=pace.in_flight))
-
-
-@cache
-def _certificates():
-    """What https connections are checked with: read once, since that takes longer than the rest of a client."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
-
-
-def _tokens(letters: int) -> float:
-    """About how many tokens a prompt has."""
-    return letters / 4

@@ -16,7 +16,7 @@ from .budget import Budget
 from .cache import ResponseCache
 from .endpoint import Endpoint
 from .errors import ModelError, ParameterError
-from .recording import canonical, key
+from .recording import canonical, named
 from .tally import window
 
 LETTERS = 5  # of a prompt for each token, in bytes: real text has fewer, so what is refused by this measure is surely too long
@@ -96,7 +96,7 @@ class LLM:
         budget = budget or Budget()
         budget.admits(model)
         self._endpoint = Endpoint(model, base_url, api_key, retries, timeout, budget, transport, pace)
-        self._names: dict[tuple, str] = {}
+        self._names: dict[tuple, tuple[str, str]] = {}
         self._under_way: WeakKeyDictionary = WeakKeyDictionary()  # {event loop: {key: the task that asks}}
         self._callers: WeakKeyDictionary = WeakKeyDictionary()  # {such a task: how many wait for it}
 
@@ -131,7 +131,7 @@ class LLM:
         """
         request = {"model": self.model, "messages": messages, **self.params}
         try:
-            name = self._name(request, draw)
+            name, body = self._named(request, draw)
         except (TypeError, ValueError, AttributeError, RecursionError) as error:  # half of a surrogate pair, for one, which is no character
             raise ParameterError(f"the messages to {self.model} cannot be sent as JSON text: {error}") from None
         recording = self.cache is not None and self.cache.mode != "off"
@@ -141,16 +141,16 @@ class LLM:
             raise self.cache.miss(request, draw)
         self._fits(messages)
         if not recording:
-            return _reply(name, await self._endpoint.ask(request), recorded=False)
-        entry, recorded, shared = await self._asked_once(name, request, draw)
+            return _reply(name, await self._endpoint.ask(request, body), recorded=False)
+        entry, recorded, shared = await self._asked_once(name, request, draw, body)
         return _reply(name, entry, recorded, shared)
 
-    async def _asked_once(self, name: str, request: dict, draw: int) -> tuple[dict, bool, bool]:
+    async def _asked_once(self, name: str, request: dict, draw: int, body: str) -> tuple[dict, bool, bool]:
         """What one call brings for all who ask the same at one time: the entry, whether it was recorded meanwhile, and whether the call
         was under way before. A caller that is cancelled leaves the call to the others; with the last one it ends, if it was not sent."""
         under_way = self._under_way.setdefault(asyncio.get_running_loop(), {})
         if not (shared := name in under_way):
-            under_way[name] = asyncio.create_task(self._ask_and_keep(name, request, draw))
+            under_way[name] = asyncio.create_task(self._ask_and_keep(name, request, draw, body))
             under_way[name].add_done_callback(lambda call: (_forget(under_way, name, call), call.cancelled() or call.exception()))
         call = under_way[name]
         self._callers[call] = self._callers.get(call, 0) + 1
@@ -166,29 +166,29 @@ class LLM:
                 call.cancel()
                 _forget(under_way, name, call)
 
-    def _name(self, request: dict, draw: int) -> str:
-        """The key of a request, which is worked out once for equal texts."""
+    def _named(self, request: dict, draw: int) -> tuple[str, str]:
+        """The key of a request and the JSON text that is sent, which are worked out once for equal texts."""
         said = tuple([tuple(message.items()) for message in request["messages"]])
         if not all([type(value) is str for message in said for _, value in message]):
-            return key(request, draw)
-        if (name := self._names.get(found := (draw, said))) is None:
+            return named(request, draw)
+        if (found := self._names.get(asked := (draw, said))) is None:
             if len(self._names) >= REMEMBERED:
                 self._names.clear()
-            name = self._names[found] = key(request, draw)
-        return name
+            found = self._names[asked] = named(request, draw)
+        return found
 
     def _recorded(self, name: str, request: dict) -> dict | None:
         """The entry that needs no call; in mode refresh, only what this very run has asked for anew."""
         return self.cache.get(name, request) if self.cache.mode != "refresh" or name in self.cache.refreshed else None
 
-    async def _ask_and_keep(self, name: str, request: dict, draw: int) -> tuple[dict, bool]:
+    async def _ask_and_keep(self, name: str, request: dict, draw: int, body: str) -> tuple[dict, bool]:
         """The entry that counts, and whether somebody else had it recorded while this one waited."""
         while not self.cache.claim(name):
             await asyncio.sleep(0.05)
         try:
             if entry := self._recorded(name, request):
                 return entry, True
-            came = await self._endpoint.ask(request)
+            came = await self._endpoint.ask(request, body)
             return self.cache.add(name, {"request": request, "draw": draw, **came}), False
         finally:
             self.cache.release(name)

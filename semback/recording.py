@@ -32,7 +32,13 @@ def key(request: dict, draw: int = 0) -> str:
     that repeated samples of one request are different entries. Out: the API key, which decides who pays and not what
     is said; and the host, so that a recording made through a proxy or a second account still serves.
     """
-    return hashlib.sha256(canonical(["semback-1", request, draw]).encode()).hexdigest()
+    return named(request, draw)[0]
+
+
+def named(request: dict, draw: int = 0) -> tuple[str, str]:
+    """The key of a request, and its JSON text, which the key is a hash of."""
+    body = canonical(request)
+    return hashlib.sha256(f'["semback-1",{body},{draw:d}]'.encode()).hexdigest(), body
 
 
 def problem(entry) -> str | None:

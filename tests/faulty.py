@@ -139,6 +139,10 @@ async def drip(request):
         await asyncio.sleep(0.02)
 
 
+async def moved(request):
+    return web.Response(status=307, headers={"location": "/v2/elsewhere"})
+
+
 async def round_in_circles(request):
     return web.Response(status=307, headers={"location": str(request.url)})
 

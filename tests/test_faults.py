@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import gc
+import gzip
 import json
 import re
 import threading
 import time
 import traceback
 import warnings
+import zlib
 from dataclasses import replace
 
 import faulty
@@ -96,6 +98,43 @@ def test_more_connections_than_the_server_allows_end_in_replies(cache):
             return await asyncio.gather(*(llm.chat(MESSAGES, draw) for draw in range(40)))
 
         assert {reply.text for reply in asyncio.run(story())} == {"Four."} and len(cache) == 40
+
+
+@pytest.mark.parametrize("pack, name", [(gzip.compress, "gzip"), (zlib.compress, "deflate")])
+def test_a_packed_reply_is_unpacked(pack, name):
+    packed = raw(pack(json.dumps(faulty.GOOD).encode()), content_encoding=name)
+    with Endpoint(packed) as server:
+        assert chat(model(server, retries=0)).text == "Four."
+
+
+def test_a_redirect_is_followed_with_the_whole_request():
+    with Endpoint(faulty.moved, good) as server:
+        assert chat(model(server, retries=0)).text == "Four."
+        assert len(server.asked) == 2 and server.asked[0] == server.asked[1] and server.asked[1]["messages"] == MESSAGES
+
+
+@pytest.mark.parametrize("passed_over", [False, True])
+def test_a_proxy_of_the_environment_is_gone_through_unless_the_host_is_to_be_reached_without(passed_over, monkeypatch):
+    with Endpoint(good) as proxy, Endpoint(says(*MESSAGE, "content", value="From the host.")) as server:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1" if passed_over else "")
+        assert chat(model(server, retries=0)).text == ("From the host." if passed_over else "Four.")
+        assert (len(server.asked), len(proxy.asked)) == ((1, 0) if passed_over else (0, 1))
+
+
+def test_the_request_is_what_the_openai_client_sends():
+    heard = []
+
+    async def listening(request):
+        heard.append(request)
+        return await good(request)
+
+    with Endpoint(listening) as server:
+        chat(model(server))
+        assert server.asked == [{"model": "m", "messages": MESSAGES, "temperature": 0, "top_p": 1, "max_tokens": 1024}]
+    request, = heard
+    assert request.path == "/v1/chat/completions" and request.content_type == "application/json"
+    assert request.headers["authorization"] == f"Bearer {KEY}" and request.headers["user-agent"].startswith("AsyncOpenAI/Python")
 
 
 # What does not
