@@ -189,7 +189,7 @@ class LLM:
             if entry := self._recorded(name, request):
                 return entry, True
             came = await self._endpoint.ask(request, body)
-            return self.cache.add(name, {"request": request, "draw": draw, **came}), False
+            return await self.cache.keep(name, {"request": request, "draw": draw, **came}), False
         finally:
             self.cache.release(name)
 

@@ -249,3 +249,20 @@ def test_a_planted_key_never_runs_and_the_other_entries_still_work(opened, tmp_p
     with pytest.raises(CacheError):
         list(opened().entries())
     assert not (tmp_path / "it ran").exists()
+
+
+def test_what_tasks_keep_together_is_what_add_keeps_and_one_that_cannot_be_kept_takes_nothing_from_the_others(opened):
+    together, cache = opened(), opened()
+    before = cache.add(*entry("First.", 2))
+    broken = entry("None.", 3)[0], {**entry("None.", 3)[1], "source": {"time": float("nan")}}
+
+    async def keep():
+        gone = asyncio.create_task(together.keep(*entry("Gone.", 4)))
+        calls = [together.keep(*entry("One.", 1)), together.keep(*entry("Second.", 2)), together.keep(*broken)]
+        first = asyncio.create_task(asyncio.sleep(0))
+        first.add_done_callback(lambda _: gone.cancel())  # while its entry waits to be written
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    one, two, three = asyncio.run(keep())
+    assert one == entry("One.", 1)[1] and two == before and isinstance(three, ValueError)
+    assert cache.get(entry("", 4)[0])["reply"]["text"] == "Gone." and len(cache) == 3

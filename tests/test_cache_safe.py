@@ -200,6 +200,25 @@ print(i, kept, len(cache), cache.get(entry()[0])["reply"]["text"])
     assert 1 < int(failed) == int(kept) == int(after) - 1 and text == "Small."
 
 
+def test_of_entries_that_are_written_together_each_that_fits_on_the_disk_is_kept_and_the_others_have_their_error(tmp_path):
+    code = """
+import asyncio
+cache = ResponseCache(sys.argv[1])
+cache.add(*entry("Small."))
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+sizes = [5000, 99_000, 4000, 99_000, 3000]
+async def keep_all():
+    return await asyncio.gather(*(cache.keep(*entry("Large. " * size, i)) for i, size in enumerate(sizes, 1)), return_exceptions=True)
+done = asyncio.run(keep_all())
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(*[type(each).__name__ for each in done])
+print(*[i for i in range(6) if cache.get(entry("", i)[0])])
+print(all(isinstance(each, dict) for each in asyncio.run(keep_all())), len(cache))
+"""
+    said, there, after = output(child(code, tmp_path / "cache")).splitlines()
+    assert said == "dict CacheError dict CacheError dict" and there == "0 1 3 5" and after == "True 6"
+
+
 def test_a_table_that_stays_locked_is_a_cache_error_for_writers_and_none_for_readers(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "PATIENCE", 0.05)
     with closing(ResponseCache(tmp_path)) as cache, database(cache) as db:
