@@ -5,12 +5,10 @@ lie in the cache's folder are read when it is opened, so that a fresh clone can 
 """
 
 import asyncio
-import errno
 import hashlib
 import os
 import shutil
 import sqlite3
-import tempfile
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator
@@ -27,11 +25,6 @@ MODES = ("auto", "replay", "refresh", "off")
 _ENTRIES = "FROM Cache WHERE raw IS NOT 1 OR key IS NULL OR key NOT IN ('format', 'recordings')"  # every other key is a hash
 _NAMES = """SELECT CASE WHEN raw = 1 AND typeof(key) = 'text' AND length(CAST(key AS BLOB)) = 64 AND key NOT GLOB '*[^0-9a-f]*'
     THEN key ELSE 'row:' || rowid END, rowid """ + _ENTRIES
-_ADVICE = {"BUSY": "Another process keeps it locked: wait for it or end it, then run again.",
-           "FULL|IOERR|ENOSPC|EDQUOT|EFBIG": "The disk is full, or failing: make room, then run again.",
-           "CORRUPT|NOTADB": "Its file cache.db is damaged: move it away; the recordings beside it are read again.",
-           "ENOTSUP|EOPNOTSUPP": "Set SEMBACK_CACHE_DIR to a local folder, or SEMBACK_CACHE_ON_NETWORK=1 if one computer alone uses it.",
-           "": "Give yourself the right to write there, or set SEMBACK_CACHE_DIR to another folder."}  # by SQLite's or the system's name
 
 
 class Loaded(NamedTuple):
@@ -75,7 +68,8 @@ class ResponseCache:
             except (sqlite3.Error, OSError) as error:
                 if self.mode != "replay" or getattr(error, "sqlite_errorname", "")[:15] not in ("", "SQLITE_READONLY", "SQLITE_CANTOPEN"):
                     raise
-                self._disk = table.opened(self._copied())
+                self._disk = table.opened(copy := table.copied(self.folder / "responses"))
+                weakref.finalize(self, shutil.rmtree, copy, ignore_errors=True)
                 warnings.warn(f"{self.folder} cannot be written ({error}); replaying from a temporary copy", stacklevel=2)
             weakref.finalize(self, self._disk.close)  # a connection that is only forgotten is a warning from Python 3.13 on
             self._read_recordings()
@@ -100,10 +94,8 @@ class ResponseCache:
         return kept
 
     async def keep(self, key: str, entry: dict) -> dict:
-        """`add`, for tasks: what those of one event loop keep in one turn of it is written together, which takes half as long.
-
-        A caller goes on when its entry is written. One that is cancelled meanwhile loses nothing: its entry is written all the same.
-        """
+        """`add`, for tasks: what those of one event loop keep in one turn of it is written together, which takes half as long. A caller
+        goes on when its entry is written; that of one who is cancelled meanwhile is written all the same."""
         loop = asyncio.get_running_loop()
         if not (waiting := self._waiting.setdefault(loop, [])):
             loop.call_soon(self._write, waiting)
@@ -239,15 +231,6 @@ class ResponseCache:
         if known | found != known:
             self._disk.set("recordings", known | found)
 
-    def _copied(self) -> Path:
-        """A temporary folder with what is recorded in this one; it goes when the cache does."""
-        copy = Path(tempfile.mkdtemp(prefix="semback-"))
-        weakref.finalize(self, shutil.rmtree, copy, ignore_errors=True)
-        for path in (self.folder / "responses").glob("cache.db*"):
-            if path.suffix != ".db-shm":
-                shutil.copyfile(path, copy / path.name)
-        return copy
-
     @contextmanager
     def _told(self, doing: str):
         """What the disk refuses, told for people."""
@@ -259,11 +242,7 @@ class ResponseCache:
     def _failed(self, doing: str, error: Exception) -> CacheError:
         if self._disk:
             self._disk.close()  # an unfinished transaction ends with it
-        while isinstance(error.__context__, sqlite3.Error):  # diskcache hides what SQLite said
-            error = error.__context__
-        name = getattr(error, "sqlite_errorname", "_").split("_")[1] or errno.errorcode.get(getattr(error, "errno", 0), "?")
-        what = next(advice for names, advice in _ADVICE.items() if not names or name in names.split("|"))
-        return CacheError(f"the cache in {self.folder} could not be {doing}: {error}. {what} What was recorded before is kept.")
+        return table.refused(self.folder, doing, error)
 
     def _altered(self, name: str, wrong: str) -> CacheError:
         return CacheError(f"entry {name[:12]} in {self.folder} was altered: {wrong}. `semback cache drop {name[:12]}` takes it out")

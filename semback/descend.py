@@ -5,6 +5,7 @@ There is no checkpoint: given task, settings and seed a run asks the same reques
 the answers come, so an interrupted run goes on from the response cache when it is started again.
 """
 
+import asyncio
 import random
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
@@ -44,9 +45,11 @@ async def evaluate(graph: Graph, examples: Iterable[Example], task: Task, lang: 
 async def _evaluate(graph, examples, task, lang, traces=False, what="evaluating") -> Scores:
     rows: dict[str, Score] = {}
     kept: dict[str, Trace] = {}
-    waiting, progress = iter(examples), Progress(what, len(examples), lang.tally)
+    waiting, progress, turn = iter(examples), Progress(what, len(examples), lang.tally), asyncio.Lock()
 
     async def work():
+        async with turn:  # one after the other, so that the first request is on its way before the last prompt is made
+            await asyncio.sleep(0)
         for example in waiting:
             trace = await forward(graph, example, lang)
             answer = None if trace.answer is None else task.read(trace.answer)

@@ -44,7 +44,7 @@ class Endpoint:
         place = await held.pace.enter(tokens(len(body)))
         slot.set(place)  # before the request is built, so that of many at once the first is on its way while others are built
         try:
-            response = await held.client.post(held.address, cast_to=httpx2.Response, content=body.encode())
+            response = await held.client.post(held.address, cast_to=httpx2.Response, content=body.encode(), options=held.options)
         except openai.OpenAIError as error:
             raise self._failed(error) from None  # one error: what there is to know of its causes is in its words
         finally:
@@ -109,7 +109,8 @@ class Endpoint:
         http = Connections(pace, self._budget, self._retries, self._timeout, self._transport, self.sent)
         client = openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=self._retries, timeout=self._timeout, http_client=http)
         source = {"host": urlsplit(str(client.base_url)).hostname, "openai": openai.__version__}
-        return _Held(client, pace, f"{client.base_url}chat/completions", source)
+        options = {"headers": {}, "params": {}, "max_retries": self._retries, "timeout": self._timeout, "security": {"bearer_auth": True}}
+        return _Held(client, pace, f"{client.base_url}chat/completions", options, source)
 
     def _key(self) -> str:
         return (self._api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
@@ -132,11 +133,15 @@ class Endpoint:
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """The client of one event loop, its pace, the address that it asks and what recordings say of it, as long as somebody holds them."""
+    """What asks in one event loop, as long as somebody holds it.
+
+    address: of chat completions. options: the client's defaults for a request, which it would copy each time. source: for recordings.
+    """
 
     client: object
     pace: Pace
     address: str
+    options: dict
     source: dict
 
 

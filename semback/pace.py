@@ -48,7 +48,7 @@ class Pace:
         self._tokens = tokens_per_minute and _Bucket(tokens_per_minute)
         self._owed = 0.0  # tokens of replies that nobody has waited for
         self._waiting: deque[asyncio.Future] = deque()
-        self._timer = None
+        self._timer, self._given = None, False  # whether somebody got a place in this turn of the event loop
         self._opening, self._allowed = True, min(UNASKED, in_flight)  # whether it was never too much yet; how far it may grow by now
         self._pause, self._asked_for = 0.0, 0.0  # until when nobody sends, and until when because the endpoint asked for it
         self.seconds = 0.0  # that the last answer took
@@ -85,16 +85,25 @@ class Pace:
             raise
 
     def _admit(self) -> None:
-        """Give places to those who wait, as long as there are some; else look again when there may be."""
+        """Give a place to one who waits, if there is one; else look again when there may be.
+
+        The next one gets his in the next turn of the event loop: a request is written at the end of its turn, and should be on its way
+        while others are built.
+        """
         now = _now()
-        while self._waiting and self.busy < self.limit and now >= self._pause:
+        while self._waiting and not self._given and self.busy < self.limit and now >= self._pause:
             if not (place := self._waiting.popleft()).done():
-                self.busy += 1
+                self.busy, self._given = self.busy + 1, True
                 place.set_result(None)
+                asyncio.get_running_loop().call_soon(self._next_turn)
         if self._waiting and not self._timer:
             growing = self._opening and self.limit < int(self._allowed)
             if at := self._pause if now < self._pause else now + SPACING if growing else None:
                 self._timer = asyncio.get_running_loop().call_at(at, self._look_again)
+
+    def _next_turn(self) -> None:
+        self._given = False
+        self._admit()
 
     def _look_again(self) -> None:
         self._timer = None

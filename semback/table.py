@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import shutil
 import sqlite3
+import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -18,6 +20,12 @@ _NETWORK = {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "fuse.sshfs", "sshfs
 _SETTINGS = dict(  # all that diskcache knows, so that nothing in the table and no other version of diskcache decides
     eviction_policy="none", cull_limit=0, size_limit=2**30, statistics=0, tag_index=0, disk_min_file_size=2**62, disk_pickle_protocol=5,
     sqlite_auto_vacuum=1, sqlite_cache_size=2**13, sqlite_journal_mode="wal", sqlite_mmap_size=2**26, sqlite_synchronous=1)
+
+_ADVICE = {"BUSY": "Another process keeps it locked: wait for it or end it, then run again.",
+           "FULL|IOERR|ENOSPC|EDQUOT|EFBIG": "The disk is full, or failing: make room, then run again.",
+           "CORRUPT|NOTADB": "Its file cache.db is damaged: move it away; the recordings beside it are read again.",
+           "ENOTSUP|EOPNOTSUPP": "Set SEMBACK_CACHE_DIR to a local folder, or SEMBACK_CACHE_ON_NETWORK=1 if one computer alone uses it.",
+           "": "Give yourself the right to write there, or set SEMBACK_CACHE_DIR to another folder."}  # by SQLite's or the system's name
 
 
 def opened(folder: Path):
@@ -60,6 +68,24 @@ def opened(folder: Path):
     made = diskcache.Cache(str(folder), timeout=PATIENCE, disk=TextDisk, **_SETTINGS)
     made.add("format", _FORMAT)
     return made
+
+
+def copied(folder: Path) -> Path:
+    """A temporary folder with a copy of the table in this one, where that cannot be written."""
+    copy = Path(tempfile.mkdtemp(prefix="semback-"))
+    for path in folder.glob("cache.db*"):
+        if path.suffix != ".db-shm":
+            shutil.copyfile(path, copy / path.name)
+    return copy
+
+
+def refused(folder: Path, doing: str, error: Exception) -> CacheError:
+    """What the disk or SQLite said when a cache in this folder could not be opened, read or written, told for people."""
+    while isinstance(error.__context__, sqlite3.Error):  # diskcache hides what SQLite said
+        error = error.__context__
+    name = getattr(error, "sqlite_errorname", "_").split("_")[1] or errno.errorcode.get(getattr(error, "errno", 0), "?")
+    what = next(advice for names, advice in _ADVICE.items() if not names or name in names.split("|"))
+    return CacheError(f"the cache in {folder} could not be {doing}: {error}. {what} What was recorded before is kept.")
 
 
 def _file_system(folder: Path) -> str:

@@ -188,7 +188,7 @@ def test_the_tally_adds_up_and_every_request_that_was_made_is_live(task, cache, 
 def student(task):
     """A script of the simulated student, who cannot be read now and then."""
     reply = Student(task, "simulated").reply
-    return Script(lambda body: f"Hm, {luck}." if (luck := dice(body["messages"])) < 0.1 else reply(body["messages"]))
+    return Script(lambda body: f"Hm, {luck}." if (luck := dice(json.dumps(body, sort_keys=True))) < 0.2 else reply(body["messages"]))
 
 
 def test_order_of_arrival_and_concurrency_change_no_byte_of_a_run(task, tmp_path):
