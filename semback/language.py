@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from .errors import ModelError, ParameterError
@@ -162,7 +163,8 @@ class Language:
 @lru_cache(512)
 def _forward_rendered(instruction: str, form: str, question: str, inputs: tuple[tuple[str, str | None], ...]) -> list[dict]:
     """The messages of `forward`, made once for all nodes that ask the same."""
-    return _rendered(None, "forward", {"node": Node("any", instruction, form=form), "question": question, "inputs": dict(inputs)})
+    node = SimpleNamespace(instruction=instruction, form=form)
+    return _rendered(None, "forward", {"node": node, "question": question, "inputs": dict(inputs)})
 
 
 def _rendered(folder: str | None, template: str, data: dict) -> list[dict]:

@@ -135,18 +135,18 @@ class LLM:
         except (TypeError, ValueError, AttributeError, RecursionError) as error:  # half of a surrogate pair, for one, which is no character
             raise ParameterError(f"the messages to {self.model} cannot be sent as JSON text: {error}") from None
         recording = self.cache is not None and self.cache.mode != "off"
-        if recording and (entry := self._recorded(name, request)):
-            return _reply(name, entry, recorded=True)
+        if recording and (said := self._recorded(name, body, draw)):
+            return _reply(name, said, recorded=True)
         if recording and self.cache.mode == "replay":
             raise self.cache.miss(request, draw)
         self._fits(messages)
         if not recording:
-            return _reply(name, await self._endpoint.ask(request, body), recorded=False)
-        entry, recorded, shared = await self._asked_once(name, request, draw, body)
-        return _reply(name, entry, recorded, shared)
+            return _reply(name, (await self._endpoint.ask(request, body))["reply"], recorded=False)
+        said, recorded, shared = await self._asked_once(name, request, draw, body)
+        return _reply(name, said, recorded, shared)
 
     async def _asked_once(self, name: str, request: dict, draw: int, body: str) -> tuple[dict, bool, bool]:
-        """What one call brings for all who ask the same at one time: the entry, whether it was recorded meanwhile, and whether the call
+        """What one call brings for all who ask the same at one time: the reply, whether it was recorded meanwhile, and whether the call
         was under way before. A caller that is cancelled leaves the call to the others; with the last one it ends, if it was not sent."""
         under_way = self._under_way.setdefault(asyncio.get_running_loop(), {})
         if not (shared := name in under_way):
@@ -177,19 +177,19 @@ class LLM:
             found = self._names[asked] = named(request, draw)
         return found
 
-    def _recorded(self, name: str, request: dict) -> dict | None:
-        """The entry that needs no call; in mode refresh, only what this very run has asked for anew."""
-        return self.cache.get(name, request) if self.cache.mode != "refresh" or name in self.cache.refreshed else None
+    def _recorded(self, name: str, body: str, draw: int) -> dict | None:
+        """The reply that needs no call; in mode refresh, only what this very run has asked for anew."""
+        return self.cache.reply(name, body, draw) if self.cache.mode != "refresh" or name in self.cache.refreshed else None
 
     async def _ask_and_keep(self, name: str, request: dict, draw: int, body: str) -> tuple[dict, bool]:
-        """The entry that counts, and whether somebody else had it recorded while this one waited."""
+        """The reply that counts, and whether somebody else had it recorded while this one waited."""
         while not self.cache.claim(name):
             await asyncio.sleep(0.05)
         try:
-            if entry := self._recorded(name, request):
-                return entry, True
+            if said := self._recorded(name, body, draw):
+                return said, True
             came = await self._endpoint.ask(request, body)
-            return await self.cache.keep(name, {"request": request, "draw": draw, **came}), False
+            return (await self.cache.keep(name, {"request": request, "draw": draw, **came}))["reply"], False
         finally:
             self.cache.release(name)
 
@@ -217,6 +217,5 @@ def _forget(under_way: dict, name: str, call) -> None:
         del under_way[name]
 
 
-def _reply(name: str, entry: dict, recorded: bool, shared: bool = False) -> Reply:
-    said = entry["reply"]
+def _reply(name: str, said: dict, recorded: bool, shared: bool = False) -> Reply:
     return Reply(said["text"], said["finish_reason"], said["usage"], said["model"], recorded, name, said.get("fingerprint"), shared)

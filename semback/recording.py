@@ -11,13 +11,14 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .errors import CacheError
 
 _LONGEST = 2**26  # characters of a line; what is longer is read in pieces, none of which is a response: memory stays bounded
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_DECODER = json.JSONDecoder()
 
 
 def canonical(data) -> str:
@@ -50,10 +51,26 @@ def problem(entry) -> str | None:
         return "its request is not one"
     if not isinstance(request.get("messages"), list) or not all([isinstance(message, dict) for message in request["messages"]]):
         return "its messages are not a list of them"
+    return _reply_problem(reply)
+
+
+def _reply_problem(reply) -> str | None:
     if not isinstance(reply, dict) or not all([isinstance(reply.get(name), str) for name in ("text", "finish_reason", "model")]):
         return "its reply is not one"
-    if not isinstance(reply.get("usage"), dict) or not all(type(count) is int for count in reply["usage"].values()):
+    if not isinstance(reply.get("usage"), dict) or not all([type(count) is int for count in reply["usage"].values()]):
         return "its token counts are not numbers"
+    return None
+
+
+def reply_in(text, body: str, draw: int) -> dict | None:
+    """The reply in the JSON text of the entry for a request (`body` is the request's), or None where the text is not, as `canonical`
+    writes it, that of such an entry."""
+    start = f'{{"draw":{draw:d},"reply":'
+    with suppress(ValueError, RecursionError):
+        if isinstance(text, str) and text.startswith(start):
+            reply, end = _DECODER.raw_decode(text, len(start))
+            if text.startswith(f',"request":{body},"source":{{', end) and not _reply_problem(reply):
+                return reply
     return None
 
 
@@ -135,6 +152,15 @@ def asked(path: str, draw: int = 0) -> tuple[dict, int] | None:
     if wrong := problem({name: value for name, value in entry.items() if name != "key"}):
         raise CacheError(f"{path}: {wrong}")
     return entry["request"], entry["draw"]
+
+
+def explained(request: dict, draw: int, entry: dict | None, others: Iterable[tuple[str, dict]], where) -> str:
+    """Whether a request is recorded (it has an entry), which of the other (key, entry) is nearest, and what differs."""
+    text = (f"{key(request, draw)[:12]}… is recorded: a reply of {entry['reply']['model']}, {canonical(entry['source'])}." if entry else
+            f"no response is recorded for this request to {request['model']!r} (draw {draw}) in {where}.")
+    if not (found := nearest(request, others)):
+        return text if entry else f"no response is recorded in {where} at all"
+    return "\n".join([text, f"The nearest is {found[0][:12]}…", *difference(request, draw, found[1])])
 
 
 def difference(request: dict, draw: int, entry: dict) -> list[str]:

@@ -16,7 +16,7 @@ MARK = re.compile(  # the words that announce an answer; `junk` looks like it an
       (?: (?P<says>\b(?:is|was|(?:would|should|will|must)\ be|equals)\b|=)\s*:?\s* | :\s* )
     | ^\W*(?:the\ )?(?:final\ |correct\ )?answer\ *(?:\n\s*|[-–—]\ +(?!\d)|(?=\())
     | \#\#\#\#(?!\ *\d+[.)]\ +\w)\ * | ^A:\s*)""", re.IGNORECASE | re.MULTILINE | re.VERBOSE)
-WORDS = ("answer", "option", "choice", "response", "result", "value", "total", "####", "a:")  # every announcement holds one of them
+ANSWERS = "option", "choice", "response", "result", "value", "total"  # these announce one with such a word before them
 FILLER = re.compile(r"(?:\W|\b(?:option|choice|answer|letter|about|approximately|exactly|a|total|of|the|simply|just|definitely|clearly|"
                     r"therefore|thus|so|hence|x)\b)*", re.IGNORECASE)
 NEGATED = re.compile(r"(?:\b(?:not|never|neither|nor|cannot|unlike)|n['’]t|rather than|instead of)\s+"
@@ -57,11 +57,17 @@ def _read(reply: str, state, close) -> str | None:
 
 
 def _announcements(text: str) -> list[re.Match]:
-    """The matches of MARK that are not junk. The pattern is slow, so it starts a little before the first word that it needs."""
+    """The matches of MARK that are not junk. The pattern is slow, so it starts shortly before the first word that it needs."""
     folded = text.casefold()
-    if not (places := [place for word in WORDS if (place := folded.find(word)) >= 0]):
+    places = [folded.find(word) for word in ("answer", "####")] + [0 if folded.startswith("a:") else folded.find("\na:")]
+    for word in ANSWERS:
+        place = folded.find(word)
+        while place >= 0 and not folded.endswith(("correct ", "right ", "best ", "final "), 0, place):
+            place = folded.find(word, place + 1)
+        places.append(place)
+    if max(places) < 0:
         return []
-    start = text.rfind("\n", 0, max(0, min(places) - 100)) + 1 if len(folded) == len(text) else 0
+    start = max(0, min(place for place in places if place >= 0) - 100) if len(folded) == len(text) else 0
     return [mark for mark in MARK.finditer(text, start) if not mark["junk"]]
 
 
