@@ -106,7 +106,8 @@ class Endpoint:
         if url and not _is_web_address(url):
             raise self._error("cannot be asked: base_url is no web address like http://localhost:8000/v1; a user name and a password "
                               "cannot be in it.")
-        http = Connections(pace, self._budget, self._retries, self._timeout, self._transport, self.sent)
+        transport = self._transport() if callable(self._transport) else self._transport
+        http = Connections(pace, self._budget, self._retries, self._timeout, transport, self.sent)
         client = openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=self._retries, timeout=self._timeout, http_client=http)
         source = {"host": urlsplit(str(client.base_url)).hostname, "openai": openai.__version__}
         options = {"headers": {}, "params": {}, "max_retries": self._retries, "timeout": self._timeout, "security": {"bearer_auth": True}}

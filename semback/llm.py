@@ -20,6 +20,7 @@ from .recording import canonical, named
 from .tally import window
 
 LETTERS = 5  # of a prompt for each token, in bytes: real text has fewer, so what is refused by this measure is surely too long
+SMALLEST = 4096  # tokens of the smallest window that is looked up
 REMEMBERED = 512  # keys of requests that were asked, so that what nodes ask alike is hashed once
 
 
@@ -70,7 +71,7 @@ class LLM:
     retries: how often the client tries again after 408, 409, 429, 5xx, time-outs and lost connections.
     timeout: seconds for one try, the whole reply included.
     budget: what may be spent, shared by all models that are given the same one; without it, there is no limit.
-    transport: an httpx2 transport in place of the network, for models inside this process.
+    transport: an httpx2 transport in place of the network, for models inside this process; or a function that makes it, when it is used.
 
     Nothing is to be closed: connections close with the event loop (the end of `asyncio.run`), or when nobody holds the model.
     """
@@ -195,10 +196,9 @@ class LLM:
 
     def _fits(self, messages: list[dict]) -> None:
         """ModelError where a prompt is surely longer than the model's window; it tells the size of each part."""
-        if not (most := self.window or window(self.model)):
-            return
         sizes = [len(str(message.get("content")).encode()) for message in messages]
-        if sum(sizes) > most * LETTERS:
+        most = self.window or sum(sizes) > SMALLEST * LETTERS and window(self.model)  # else it need not be known, and genai-prices not read
+        if most and sum(sizes) > most * LETTERS:
             parts = [(f"the {message.get('role')} message", size) for message, size in zip(messages, sizes)]
             for message in messages:
                 parts += [(label, len(text.encode())) for label, text in fenced(str(message.get("content")))]

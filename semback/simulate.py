@@ -96,24 +96,27 @@ def scripted(name: str, says: Callable, cache: ResponseCache | None = None, **se
 
     Its tokens are four characters each, of the messages as JSON and of the reply.
     """
-    import httpx2
-
     if not name.startswith(SIMULATED):
         raise ParameterError(f"a simulated model's name begins with {SIMULATED!r}, so that nobody takes it for a real one; not {name!r}")
 
-    async def handle(request):
-        messages = json.loads(request.content)["messages"]
-        said = await says(messages, request.headers.get("x-stainless-retry-count", "0"))
-        if said is None:
-            return httpx2.Response(500, json={"error": {"message": "simulated failure"}})
-        sizes = len(json.dumps(messages)), len(said)
-        return httpx2.Response(200, json={
-            "id": "simulated", "object": "chat.completion", "created": 0, "model": name,
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}],
-            "usage": {"prompt_tokens": sizes[0] // 4, "completion_tokens": sizes[1] // 4, "total_tokens": sum(sizes) // 4},
-        })
+    def transport():  # made at the first call that is not recorded, since httpx2 takes time to import
+        import httpx2
 
-    return LLM(name, cache, transport=httpx2.MockTransport(handle), **settings)
+        async def handle(request):
+            messages = json.loads(request.content)["messages"]
+            said = await says(messages, request.headers.get("x-stainless-retry-count", "0"))
+            if said is None:
+                return httpx2.Response(500, json={"error": {"message": "simulated failure"}})
+            sizes = len(json.dumps(messages)), len(said)
+            return httpx2.Response(200, json={
+                "id": "simulated", "object": "chat.completion", "created": 0, "model": name,
+                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}],
+                "usage": {"prompt_tokens": sizes[0] // 4, "completion_tokens": sizes[1] // 4, "total_tokens": sum(sizes) // 4},
+            })
+
+        return httpx2.MockTransport(handle)
+
+    return LLM(name, cache, transport=transport, **settings)
 
 
 def prompt_parts(messages: list[dict]) -> tuple[str, list[tuple[str, str]], str]:
