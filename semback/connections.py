@@ -38,7 +38,7 @@ class Connections(openai.DefaultAioHttpClient):
     """
 
     def __init__(self, pace: Pace, budget: Budget, retries: int, timeout: float, transport, sent: weakref.WeakSet):
-        super().__init__(transport=transport, verify=_certificates(), max_redirects=REDIRECTS,
+        super().__init__(transport=transport, verify=certificates(), max_redirects=REDIRECTS,
                          timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)),
                          limits=httpx2.Limits(max_connections=pace.in_flight, max_keepalive_connections=pace.in_flight))
         self.pace, self.budget, self.retries, self.seconds, self.sent = pace, budget, retries, timeout, sent
@@ -91,7 +91,7 @@ class Connections(openai.DefaultAioHttpClient):
             raise openai.OpenAIError("the address redirects in circles") from None
         if response.is_success and "json" in response.headers.get("content-type", ""):
             try:
-                response.extensions["body"] = body = json.loads(response.read())
+                response.extensions["body"] = body = json.loads(response.extensions.get("content") or response.read())
                 place.used = float(body["usage"]["total_tokens"])
             except (KeyError, TypeError, OverflowError):
                 pass  # no usage
@@ -101,7 +101,7 @@ class Connections(openai.DefaultAioHttpClient):
 
     async def _straight(self, request):
         if not self.session:
-            connector = aiohttp.TCPConnector(limit=self.pace.in_flight, keepalive_timeout=FRESH, ssl=_certificates())
+            connector = aiohttp.TCPConnector(limit=self.pace.in_flight, keepalive_timeout=FRESH, ssl=certificates())
             wait = aiohttp.ClientTimeout(total=None, sock_connect=min(self.seconds, 20))
             self.session = aiohttp.ClientSession(connector=connector, timeout=wait, cookie_jar=aiohttp.DummyCookieJar())
         headers = [(name.decode(), value.decode()) for name, value in request.headers.raw]
@@ -115,7 +115,8 @@ class Connections(openai.DefaultAioHttpClient):
         except (aiohttp.ClientError, OSError) as error:
             raise httpx2.NetworkError(str(error)) from error
         told = [(name, value) for name, value in came.raw_headers if name.lower() != b"content-encoding"]  # aiohttp has undone it
-        return httpx2.Response(came.status, headers=told, stream=httpx2.ByteStream(content), request=request)
+        body = {"stream": httpx2.ByteStream(content), "extensions": {"content": content}}  # which reading the stream takes time to find
+        return httpx2.Response(came.status, headers=told, request=request, **body)
 
     def _refused(self, response, place: Slot, again: int) -> None:
         """Tell the pace how long to wait, and the openai client not to wait as long where the pace does, or not to try again."""
@@ -128,7 +129,7 @@ class Connections(openai.DefaultAioHttpClient):
 
 
 @cache
-def _certificates():
+def certificates():
     """What https connections are checked with: read once, since that takes longer than the rest of a client."""
     return httpx2.create_ssl_context()
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -20,11 +21,12 @@ class Endpoint:
 
     One answer for each request, the last for good. An answer is a function of the aiohttp request; those below make them.
     `asked` holds the body of every request and `times` when it came, `open` the number of connections that are open,
-    `url` the address for `LLM`.
+    `url` the address for `LLM`. With the path of a certificate, which holds its key too, it speaks https.
     """
 
-    def __init__(self, *answers, connections=None):
-        self.answers, self.connections, self.asked, self.times, self._ready = list(answers), connections, [], [], threading.Event()
+    def __init__(self, *answers, connections=None, certificate=None):
+        self.certificate, self.answers, self.connections = certificate, list(answers), connections
+        self.asked, self.times, self._ready = [], [], threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     async def _serve(self):
@@ -33,9 +35,12 @@ class Endpoint:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        context = self.certificate and ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        if context:
+            context.load_cert_chain(self.certificate)
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context).start()
         self.host = f"127.0.0.1:{self._runner.addresses[0][1]}"
-        self.url = f"http://{self.host}/v1"
+        self.url = f"{'https' if context else 'http'}://{self.host}/v1"
         self._ready.set()
         await self._stop.wait()
         await self._runner.cleanup()

@@ -6,6 +6,8 @@ import gc
 import gzip
 import json
 import re
+import shutil
+import subprocess
 import threading
 import time
 import traceback
@@ -18,7 +20,7 @@ import openai
 import pytest
 from faulty import Endpoint, delay, error, good, raw, says
 
-from semback import LLM, Language, ModelError, evaluate
+from semback import LLM, Language, ModelError, connections, evaluate
 from semback.tally import Tally
 
 MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]
@@ -120,6 +122,23 @@ def test_a_proxy_of_the_environment_is_gone_through_unless_the_host_is_to_be_rea
         monkeypatch.setenv("NO_PROXY", "127.0.0.1" if passed_over else "")
         assert chat(model(server, retries=0)).text == ("From the host." if passed_over else "Four.")
         assert (len(server.asked), len(proxy.asked)) == ((1, 0) if passed_over else (0, 1))
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes the certificate, is not installed")
+def test_an_https_address_is_asked_if_its_certificate_is_trusted(tmp_path, monkeypatch):
+    path = tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout"
+    subprocess.run([*command.split(), path, "-out", tmp_path / "public.pem"], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + (tmp_path / "public.pem").read_bytes())
+    try:
+        with Endpoint(good, certificate=path) as server:
+            connections.certificates.cache_clear()
+            assert "certificate verify failed" in said(model(server)) and not server.asked
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "public.pem"))
+            connections.certificates.cache_clear()
+            assert chat(model(server)).text == "Four."
+    finally:
+        connections.certificates.cache_clear()
 
 
 def test_the_request_is_what_the_openai_client_sends():
