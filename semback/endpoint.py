@@ -166,4 +166,5 @@ def _is_web_address(url: str) -> bool:
 
 def _text(said) -> str:
     """What came as text, without halves of characters, which no file could hold."""
-    return str(said).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    said = str(said)
+    return said if said.isascii() else said.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
