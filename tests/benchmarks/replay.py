@@ -62,8 +62,8 @@ def parts(folder: str, rounds: int) -> Iterator[Measurement]:
     from . import work
 
     task, cache = work.test_set(), sb.ResponseCache(folder, mode="replay")
-    entries = {name: entry for name, entry, _ in cache.rows()}
-    requests = [(entry["request"], entry["draw"]) for entry in entries.values()]
+    requests = [(entry["request"], entry["draw"]) for _, entry, _ in cache.rows()]
+    asked = [(*recording.named(*request), request[1]) for request in requests]
     calls, answers = len(task.test) * len(task.graph.nodes), []
 
     class Silent(sb.LLM):
@@ -82,8 +82,8 @@ def parts(folder: str, rounds: int) -> Iterator[Measurement]:
             answer is not None and task.correct(answer, example)
 
     doing = {"all": lambda: asyncio.run(evaluate(sb.LLM(work.MODEL, cache))),
-             "look-up": lambda: [cache.get(name) for name in entries],
-             "hashing": lambda: [recording.key(*request) for request in requests],
+             "look-up": lambda: [cache.reply(*each) for each in asked],
+             "hashing": lambda: [recording.named(*request) for request in requests],
              "reading and scoring": read,
              "rendering, scheduling, reading: no key, no look-up": lambda: asyncio.run(evaluate(Silent(work.MODEL)))}
     seen = {name: [] for name in doing}
