@@ -53,8 +53,8 @@ notebooks: .venv/ready
 	cp runs/demo/figures/methods.png notebooks/methods.png
 
 lock:
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
-	for each in tests/litellm tests/compat/llama; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $$each.in --output-file $$each.lock || exit 1; done
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-strip-extras --all-extras pyproject.toml --output-file requirements.lock
+	for each in tests/litellm tests/compat/llama; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-strip-extras $$each.in --output-file $$each.lock || exit 1; done
 
 clean:
 	rm -rf .venv .venv-litellm .venv-compat runs build dist *.egg-info

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from . import recording, table
 from .claims import Claims
-from .errors import CacheError, CacheMiss, ParameterError
+from .errors import CacheBusy, CacheError, CacheMiss, ParameterError
 from .home import home
 from .turn import Turn
 
@@ -108,7 +108,7 @@ class ResponseCache:
 
     async def keep(self, key: str, entry: dict) -> dict:
         """`add`, for tasks: what those of one event loop keep in one turn of it is one transaction, which takes half as long."""
-        return await self._turn.done((key, entry), self._add_all)
+        return await self._turn.done((key, entry), self._add_all, final=CacheBusy)
 
     def claim(self, key: str) -> bool:
         """Whether the caller may ask for the response with this key: False while another caller or process is asking for it."""

@@ -21,6 +21,10 @@ class CacheError(SembackError):
     """A recording or a cache entry that cannot be trusted or stored."""
 
 
+class CacheBusy(CacheError):
+    """Another process keeps the cache locked."""
+
+
 class CacheMiss(CacheError):
     """Replay was asked for, and this request is in no recording."""
 

@@ -9,7 +9,7 @@ import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 
-from .errors import CacheError
+from .errors import CacheBusy, CacheError
 from .recording import canonical
 
 _FORMAT = 1  # of the table; a later semback that writes what this one cannot read writes another number
@@ -85,7 +85,8 @@ def refused(folder: Path, doing: str, error: Exception) -> CacheError:
         error = error.__context__
     name = getattr(error, "sqlite_errorname", "_").split("_")[1] or errno.errorcode.get(getattr(error, "errno", 0), "?")
     what = next(advice for names, advice in _ADVICE.items() if not names or name in names.split("|"))
-    return CacheError(f"the cache in {folder} could not be {doing}: {error}. {what} What was recorded before is kept.")
+    kind = CacheBusy if name == "BUSY" else CacheError
+    return kind(f"the cache in {folder} could not be {doing}: {error}. {what} What was recorded before is kept.")
 
 
 def _file_system(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """The cache is safe and loses nothing: rights, planted rows and settings, full disks, locks, kills, network folders."""
 
+import asyncio
 import json
 import os
 import pickle
@@ -219,6 +220,10 @@ print(all(isinstance(each, dict) for each in asyncio.run(keep_all())), len(cache
     assert said == "dict CacheError dict CacheError dict" and there == "0 1 3 5" and after == "True 6"
 
 
+async def all_kept(cache, draws):
+    return await asyncio.gather(*(cache.keep(*entry("Kept.", draw)) for draw in draws), return_exceptions=True)
+
+
 def test_a_table_that_stays_locked_is_a_cache_error_for_writers_and_none_for_readers(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "PATIENCE", 0.05)
     with closing(ResponseCache(tmp_path)) as cache, database(cache) as db:
@@ -228,7 +233,10 @@ def test_a_table_that_stays_locked_is_a_cache_error_for_writers_and_none_for_rea
             with pytest.raises(CacheError, match="locked.*Another process"):
                 attempt()
         assert cache.get(entry()[0]) == entry()[1]
+        errors = asyncio.run(all_kept(cache, range(1, 9)))  # one error, since waiting for the table once is enough
+        assert isinstance(errors[0], CacheError) and len({id(error) for error in errors}) == 1
         db.execute("ROLLBACK")
+        assert asyncio.run(all_kept(cache, range(2, 9))) == [entry("Kept.", i)[1] for i in range(2, 9)]
         assert cache.add(*entry("Two.", 1)) == entry("Two.", 1)[1]
 
 
