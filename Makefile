@@ -9,10 +9,11 @@ BIN := .venv/bin
 .PHONY: reproduce test compat bench recording notebooks lock clean
 .DEFAULT_GOAL := reproduce
 
+# The locks are complete: pip is to resolve nothing (it would stop at an extra, as of pydantic[email], of which there is a newer release).
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "semback needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
@@ -27,12 +28,12 @@ test: .venv/ready
 # Servers that tests talk to, each in an environment of its own; tests/test_litellm.py is skipped without the first.
 .venv-litellm/ready: tests/litellm.lock
 	$(PYTHON) -m venv .venv-litellm
-	.venv-litellm/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement $<
+	.venv-litellm/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --requirement $<
 	@touch $@
 
 .venv-compat/ready: tests/compat/llama.lock
 	$(PYTHON) -m venv .venv-compat
-	.venv-compat/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	.venv-compat/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $<
 	@touch $@
 
 compat: .venv/ready .venv-compat/ready
@@ -53,8 +54,8 @@ notebooks: .venv/ready
 	cp runs/demo/figures/methods.png notebooks/methods.png
 
 lock:
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-strip-extras --all-extras pyproject.toml --output-file requirements.lock
-	for each in tests/litellm tests/compat/llama; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-strip-extras $$each.in --output-file $$each.lock || exit 1; done
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
+	for each in tests/litellm tests/compat/llama; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $$each.in --output-file $$each.lock || exit 1; done
 
 clean:
 	rm -rf .venv .venv-litellm .venv-compat runs build dist *.egg-info
