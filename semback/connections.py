@@ -38,9 +38,9 @@ class Connections(openai.DefaultAioHttpClient):
     """
 
     def __init__(self, pace: Pace, budget: Budget, retries: int, timeout: float, transport, sent: weakref.WeakSet):
-        super().__init__(transport=transport, verify=certificates(), max_redirects=REDIRECTS,
-                         timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)),
-                         limits=httpx2.Limits(max_connections=pace.in_flight, max_keepalive_connections=pace.in_flight))
+        limits = {"max_connections": pace.in_flight, "max_keepalive_connections": pace.in_flight, "keepalive_expiry": FRESH}
+        super().__init__(transport=transport, verify=certificates(), max_redirects=REDIRECTS, limits=httpx2.Limits(**limits),
+                         timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)))
         self.pace, self.budget, self.retries, self.seconds, self.sent = pace, budget, retries, timeout, sent
         self.straight = not transport and not {"http", "https", "all"} & set(getproxies())  # to aiohttp; the layers know of proxies
         self.session, self.address = None, ("", None)
@@ -87,7 +87,7 @@ class Connections(openai.DefaultAioHttpClient):
         except TimeoutError:
             place.late = True
             raise httpx2.ReadTimeout(f"no whole reply in {self.seconds:g} s") from None
-        except (httpx2.TooManyRedirects, aiohttp.TooManyRedirects):  # not one of those that are tried again
+        except httpx2.TooManyRedirects:  # not one of those that are tried again
             raise openai.OpenAIError("the address redirects in circles") from None
         if response.is_success and "json" in response.headers.get("content-type", ""):
             try:
@@ -102,14 +102,14 @@ class Connections(openai.DefaultAioHttpClient):
     async def _straight(self, request):
         if not self.session:
             connector = aiohttp.TCPConnector(limit=self.pace.in_flight, keepalive_timeout=FRESH, ssl=certificates())
-            wait = aiohttp.ClientTimeout(total=None, sock_connect=min(self.seconds, 20))
+            wait = aiohttp.ClientTimeout(total=None, sock_connect=self.timeout.connect)
             self.session = aiohttp.ClientSession(connector=connector, timeout=wait, cookie_jar=aiohttp.DummyCookieJar())
         headers = [(name.decode(), value.decode()) for name, value in request.headers.raw]
         try:
             async with self.session.post(self.address[0], data=request.read(), headers=headers, max_redirects=REDIRECTS + 1) as came:
                 content = await came.read()
-        except aiohttp.TooManyRedirects:
-            raise
+        except aiohttp.TooManyRedirects as error:
+            raise httpx2.TooManyRedirects(str(error)) from error
         except aiohttp.ServerTimeoutError as error:
             raise httpx2.ConnectTimeout(str(error)) from error
         except (aiohttp.ClientError, OSError) as error:
