@@ -39,10 +39,11 @@ class Connections(openai.DefaultAioHttpClient):
 
     def __init__(self, pace: Pace, budget: Budget, retries: int, timeout: float, transport, sent: weakref.WeakSet):
         limits = {"max_connections": pace.in_flight, "max_keepalive_connections": pace.in_flight, "keepalive_expiry": FRESH}
-        super().__init__(transport=transport, verify=certificates(), max_redirects=REDIRECTS, limits=httpx2.Limits(**limits),
-                         timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)))
+        proxied = not transport and {"http", "https", "all"} & set(getproxies())
+        super().__init__(transport=transport, verify=certificates() if proxied else False, max_redirects=REDIRECTS,
+                         limits=httpx2.Limits(**limits), timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)))
         self.pace, self.budget, self.retries, self.seconds, self.sent = pace, budget, retries, timeout, sent
-        self.straight = not transport and not {"http", "https", "all"} & set(getproxies())  # to aiohttp; the layers know of proxies
+        self.straight = not transport and not proxied  # to aiohttp, with the certificates that it needs; the layers know of proxies
         self.session, self.address = None, ("", None)
 
     def build_request(self, method, url, *, content=None, **others):
@@ -101,7 +102,8 @@ class Connections(openai.DefaultAioHttpClient):
 
     async def _straight(self, request):
         if not self.session:
-            connector = aiohttp.TCPConnector(limit=self.pace.in_flight, keepalive_timeout=FRESH, ssl=certificates())
+            ssl = certificates() if self.address[0].startswith("https") else True  # where http leads to https: aiohttp's own
+            connector = aiohttp.TCPConnector(limit=self.pace.in_flight, keepalive_timeout=FRESH, ssl=ssl)
             wait = aiohttp.ClientTimeout(total=None, sock_connect=self.timeout.connect)
             self.session = aiohttp.ClientSession(connector=connector, timeout=wait, cookie_jar=aiohttp.DummyCookieJar())
         headers = [(name.decode(), value.decode()) for name, value in request.headers.raw]

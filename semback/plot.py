@@ -99,7 +99,7 @@ def finished(figure, data, panels, columns: int, percent: bool = True) -> Plot:
 
 def across(figure, simulated) -> None:
     """Write "simulated" across those of the figure's axes for which it is true, as large as they are."""
-    figure.draw_without_rendering()  # lays it out
+    figure.get_layout_engine().execute(figure)
     for ax in (ax for ax, each in zip(figure.axes, simulated) if each):
         width, height = ax.get_window_extent().size * 72 / figure.dpi
         diagonal = math.hypot(width, height)  # the word, 5 times as long as its letters are high, fits the panel along it
