@@ -1,7 +1,8 @@
 # make reproduce   the paper's experiments with recorded responses: runs/demo/
 # make test        the tests, and the committed notebooks against their saved outputs
 # make compat      the same against llama.cpp's server, which is built first (some ten minutes)
-# make bench       how fast it is, beside its bounds and others: runs/bench/ (5 minutes; LONG=1: half an hour)
+# make bench       how fast it is, beside its bounds and others: runs/bench/ (5 minutes; LONG=1: half an hour;
+#                  PEERS=1: other libraries beside it, in an environment of their own)
 # make recording, make notebooks, make lock   anew: the recording that ships, the saved outputs, the pinned versions
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,9 +40,14 @@ test: .venv/ready
 compat: .venv/ready .venv-compat/ready
 	$(BIN)/python -m pytest tests/compat
 
+.venv-peers/ready: tests/benchmarks/peers/requirements.lock
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --requirement $<
+	@touch $@
+
 # Run it on a machine that does nothing else; SEMBACK_DATA_DIR gives it the real questions of GSM8K.
-bench: .venv/ready
-	PYTHONPATH=tests $(BIN)/python -m benchmarks $(if $(LONG),--long)
+bench: .venv/ready $(if $(PEERS),.venv-peers/ready)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(if $(LONG),--long) $(if $(PEERS),--peers)
 
 # The recording that ships, anew: what the demo asks of the simulated model. Run it after a change to prompts or simulation.
 recording: .venv/ready
@@ -53,9 +59,10 @@ notebooks: .venv/ready
 	SEMBACK_CACHE_MODE=replay SEMBACK_PROGRESS=off $(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	cp runs/demo/figures/methods.png notebooks/methods.png
 
+# Left out of the locks: what trace-opt asks for and never imports, 700 MB.
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
-	for each in tests/litellm tests/compat/llama; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $$each.in --output-file $$each.lock || exit 1; done
+	for each in tests/litellm tests/compat/llama tests/benchmarks/peers/requirements; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-package xgboost --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 $$each.in --output-file $$each.lock || exit 1; done
 
 clean:
-	rm -rf .venv .venv-litellm .venv-compat runs build dist *.egg-info
+	rm -rf .venv .venv-litellm .venv-compat .venv-peers runs build dist *.egg-info

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import sys
 import time
+from pathlib import Path
 
 import aiohttp
 import pytest
 from benchmarks import __main__ as bench
-from benchmarks import live, work
+from benchmarks import beside, live, work
 from benchmarks.endpoint import Endpoint, reply
 from benchmarks.measure import Measurement
+from benchmarks.peers.replies import formed
 
 import semback as sb
 
@@ -51,6 +54,35 @@ def test_a_reply_depends_on_the_messages_alone_and_holds_what_is_asked_for():
     assert reply(asked)[0] == "backward" and reply(asked)[1].count("</gradient>") == 2
     kind, said = reply(work.messages("Solve.", "One and one?"))
     assert kind == "forward" and sb.tasks.gsm8k(train=1).read(said) in "0123456789"
+
+
+@pytest.mark.parametrize("asked, phase, said", [
+    ("Send it so: <IMPROVED_VARIABLE>{the improved variable}</IMPROVED_VARIABLE>", "update", "<IMPROVED_VARIABLE>7</IMPROVED_VARIABLE>"),
+    ("Why?\n\nProvide the new instructions within ``` blocks.", "update", "```\n7\n```"),
+    ("\n#Variables\n(str) a=x\n(str) b=y\n\n#Constraints\n\n#Inputs\n(str) c=z", "update",
+     '{"reasoning": "7", "suggestion": {"a": "7", "b": "7"}}'),
+    ("One?\n\nRespond with the corresponding output fields, starting with the field `[[ ## hint ## ]]`, and then `[[ ## completed ## ]]`.",
+     "forward", "[[ ## hint ## ]]\n7\n\n[[ ## completed ## ]]\n"),
+    ("Respond with a JSON object in the following order of fields: `new_instruction`.", "update", '{"new_instruction": "7"}')])
+def test_a_peer_gets_the_reply_in_the_form_that_it_asks_for(asked, phase, said):
+    assert formed(asked, "7") == (phase, said) and formed("What is 3 + 4?", "7") is None
+
+
+def test_a_peer_that_fails_is_told_after_the_rows_of_the_others(endpoint, monkeypatch, results):
+    monkeypatch.setattr(work, "LATENCY", 0)
+    rows = []
+    with pytest.raises(beside.PeerFailed) as failed:  # semback's interpreter has none of the peers
+        rows.extend(beside.by_peers(endpoint, 1, Path(sys.executable)))
+    assert {row.name for row in rows} == {"semback"}
+    told = bench.table({**results, "failed": {"peers": str(failed.value)}})
+    assert all(f"{who}: ModuleNotFoundError" in told for who in beside.PROGRAMS)
+
+
+def test_a_peer_that_does_less_than_w_has_failed(endpoint, monkeypatch, tmp_path):
+    (tmp_path / "program.py").write_text("""print('{"requests": {"evaluate": 192, "step": 3, "evaluate again": 128}}')""")
+    monkeypatch.setattr(beside, "FOLDER", tmp_path)
+    with pytest.raises(beside.PeerFailed, match="128 requests in evaluate again"):
+        beside.by_peer(endpoint, "by_somebody", Path(sys.executable))
 
 
 def test_w_asks_each_node_of_each_question_once_and_each_wrong_answer_once(endpoint, monkeypatch):

@@ -1,7 +1,8 @@
 """`make bench`: everything measured in one run, side by side; the results, a table and a figure in runs/bench/.
 
 Medians of three to nine; a table's spread is from the lowest to the highest. A bound is computed from the graph, the number in flight
-and the latency of the endpoint, and no program can beat it. `--long` goes on to 100,000 questions and 1,000,000 entries. For Linux.
+and the latency of the endpoint, and no program can beat it. `--long` goes on to 100,000 questions and 1,000,000 entries; `--peers`
+runs other libraries too. For Linux.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 from semback import figures
 from semback.errors import DataError
 
-from . import growth, live, replay, start
+from . import beside, growth, live, replay, start
 from .endpoint import Endpoint
 from .measure import TESTS, Measurement
 
@@ -41,6 +42,7 @@ def parts(long: bool, folder: str) -> dict[str, Callable[[Endpoint], Iterable[Me
         "start": lambda _: chain(start.importing(), start.notebooks(rounds)),
         "growth": lambda _: chain(growth.of_calls(rounds, long), growth.of_entries(rounds, long), growth.of_nodes(rounds)),
         **({"memory": lambda _: growth.of_memory()} if long else {}),
+        "peers": lambda endpoint: beside.by_peers(endpoint, rounds),
     }
 
 
@@ -101,6 +103,7 @@ def main():
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     options.add_argument("--long", action="store_true", help="the long series too")
     options.add_argument("--only", action="append", choices=list(parts(True, "")), help="only this part (replay needs test-set before it)")
+    options.add_argument("--peers", action="store_true", help="the part peers too: other libraries, from .venv-peers")
     options.add_argument("--out", type=Path, default=TESTS.parent / "runs" / "bench", help="where the results go")
     chosen = options.parse_args()
     os.environ.update(SEMBACK_PROGRESS="off")
@@ -109,8 +112,9 @@ def main():
     begun, load, rows, failed = time.time(), [round(os.getloadavg()[0], 1)], [], {}
     with tempfile.TemporaryDirectory(prefix="semback-bench-") as folder, Endpoint() as endpoint:
         for name, part in parts(chosen.long, folder).items():
+            wanted = name in chosen.only if chosen.only else name != "peers" or chosen.peers
             try:
-                for measurement in part(endpoint) if not chosen.only or name in chosen.only else ():
+                for measurement in part(endpoint) if wanted else ():
                     rows.append(row := measurement.row())
                     said = f"{row['group']}: {row['name']}: {number(row['median'])} {row['unit']}"
                     print(f"{time.time() - begun:4.0f} s  {said}", file=sys.stderr)

@@ -16,6 +16,8 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .peers.replies import formed
+
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 ASKED = re.compile(r'^<(gradient|instruction|critique)(?: to="(.*)")?>\n\.\.\.$', re.MULTILINE)
 PHASES = {"gradient": "backward", "instruction": "update", "critique": "update"}
@@ -49,11 +51,13 @@ class Counters:
 
 
 def reply(messages: list[dict]) -> tuple[str, str]:
-    """(phase, text): the blocks that the last message asks for, or else a working that ends in an answer, a digit."""
+    """(phase, text): the blocks that the last message asks for, or else a working that ends in an answer, a digit, in a peer's form
+    where it asks for one."""
     mark = zlib.crc32("\0".join(message["content"] for message in messages).encode())
     asked = ASKED.findall(messages[-1]["content"])
     if not asked:
-        return "forward", f"Working {mark:08x}. {WORDS}\n\nAnswer: {mark % 10}"
+        said = f"Working {mark:08x}. {WORDS}\n\nAnswer: {mark % 10}"
+        return formed(messages[-1]["content"], said) or ("forward", said)
     blocks = []
     for tag, to in asked:
         said = f'It should say {mark % 97} things more plainly, {to or "this step"}, and give the reason {mark:08x}.'

@@ -1,0 +1,76 @@
+"""The work W by other libraries, each in a process of the peers' interpreter, in turn with semback's and against the same endpoint.
+
+`make bench PEERS=1` makes that interpreter, `.venv-peers`, from peers/requirements.lock.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from . import work
+from .endpoint import Endpoint
+from .measure import TESTS, Measurement, with_tests_in_path
+
+PYTHON = TESTS.parent / ".venv-peers" / "bin" / "python"
+FOLDER = Path(__file__).parent / "peers"
+PROGRAMS = {"TextGrad, 64 threads": "by_textgrad", "DSPy GEPA, 64 threads": "by_dspy"}
+CALLS = 192  # of an evaluation: three nodes, 64 questions
+IMPORT = "import time; start = time.perf_counter(); import semback; print(time.perf_counter() - start)"
+
+
+class PeerFailed(Exception):
+    """A peer's program failed, or did less than the work W."""
+
+
+def by_peers(endpoint: Endpoint, rounds: int, python: Path = PYTHON) -> Iterator[Measurement]:
+    """W by each in turn, and again: seconds, requests and import. Those that failed are told by an error after the others' rows."""
+    task, seen, failed = work.task(), {}, {}
+    _by_semback(endpoint, task)  # warms up, as a peer's first question does
+    for _ in range(rounds):
+        seen.setdefault("semback", []).append(_by_semback(endpoint, task))
+        for who, name in PROGRAMS.items():
+            try:
+                seen.setdefault(who, []).append(by_peer(endpoint, name, python))
+            except PeerFailed as error:
+                failed[who] = str(error)
+    limit = sum(work.bounds(task).values())
+    whole = {who: times for who, times in seen.items() if len(times) == rounds}
+    for who, times in whole.items():
+        yield Measurement("work W, beside peers", who, "s", [each["W"] for each in times], limit)
+    for what, unit in (("requests", "requests"), ("import", "s")):
+        for who, times in whole.items():
+            yield Measurement(f"work W, beside peers: {what}", who, unit, [each[what] for each in times])
+    if failed:
+        raise PeerFailed("; ".join(f"{who}: {why}" for who, why in failed.items()))
+
+
+def _by_semback(endpoint, task) -> dict:
+    with work.fresh_cache() as cache:
+        seconds = work.timed(endpoint, partial(work.by_semback, endpoint, task, cache))
+    done = subprocess.run([sys.executable, "-c", IMPORT], env=with_tests_in_path(), stdout=subprocess.PIPE, text=True, check=True)
+    return {**seconds, "requests": endpoint.counters().requests, "import": float(done.stdout)}
+
+
+def by_peer(endpoint: Endpoint, name: str, python: Path) -> dict:
+    """What a peer's program says of its W, and how many requests it took; with an empty home, so that no cache helps it."""
+    asked = json.dumps([{"question": each.question, "answer": each.answer} for each in work.questions(work.QUESTIONS + 1)])
+    endpoint.set(latency=work.LATENCY)
+    with tempfile.TemporaryDirectory(prefix="semback-bench-") as home:
+        settings = {"HOME": home, "XDG_CACHE_HOME": home, "OPENAI_API_KEY": "none", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        try:
+            done = subprocess.run([python, FOLDER / "program.py", name, endpoint.url], cwd=home, env={**os.environ, **settings},
+                                  input=asked, capture_output=True, text=True, check=True, timeout=120)
+        except subprocess.CalledProcessError as error:
+            raise PeerFailed((error.stderr.strip().splitlines() or ["no word of why"])[-1]) from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise PeerFailed(f"{type(error).__name__}: {error}") from error
+    told = json.loads(done.stdout.splitlines()[-1])
+    for part in ("evaluate", "evaluate again"):
+        if told["requests"][part] < CALLS:
+            raise PeerFailed(f"{told['requests'][part]} requests in {part}, and W takes {CALLS}")
+    return {**told, "requests": sum(told["requests"].values())}

@@ -1,0 +1,24 @@
+"""What the endpoint says to a peer: the plain reply, in the form that the peer's message asks for and its parser can read."""
+
+import json
+import re
+
+FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
+KEY = re.compile(r"`(\w+)`")
+VARIABLE = re.compile(r"^\(str\) (\w+)=", re.MULTILINE)
+
+
+def formed(asked: str, text: str) -> tuple[str, str] | None:
+    """(phase, reply) if `asked`, the last message, asks for one of the peers' forms; None if it does not."""
+    if "<IMPROVED_VARIABLE>" in asked:  # TextGrad
+        return "update", f"<IMPROVED_VARIABLE>{text}</IMPROVED_VARIABLE>"
+    if asked.endswith("within ``` blocks."):  # gepa
+        return "update", f"```\n{text}\n```"
+    if "\n#Variables\n" in asked:  # Trace
+        variables = VARIABLE.findall(asked.partition("\n#Variables\n")[2].partition("\n#Constraints\n")[0])
+        return "update", json.dumps({"reasoning": text, "suggestion": dict.fromkeys(variables, text)})
+    if fields := FIELD.findall(asked.partition("Respond with the corresponding output fields")[2]):  # DSPy
+        return "forward", "\n\n".join(f"[[ ## {field} ## ]]\n{text if field != 'completed' else ''}" for field in fields)
+    if keys := KEY.findall(asked.partition("Respond with a JSON object in the following order of fields")[2]):  # DSPy's optimiser
+        return "update", json.dumps(dict.fromkeys(keys, text))
+    return None
