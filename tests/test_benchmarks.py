@@ -58,6 +58,8 @@ def test_a_reply_depends_on_the_messages_alone_and_holds_what_is_asked_for():
 
 @pytest.mark.parametrize("asked, phase, said", [
     ("Send it so: <IMPROVED_VARIABLE>{the improved variable}</IMPROVED_VARIABLE>", "update", "<IMPROVED_VARIABLE>7</IMPROVED_VARIABLE>"),
+    ("<proposed_variable>The proposed variable content</proposed_variable>", "update",
+     "<response><reasoning>7</reasoning><proposed_variable>7</proposed_variable></response>"),
     ("Why?\n\nProvide the new instructions within ``` blocks.", "update", "```\n7\n```"),
     ("\n#Variables\n(str) a=x\n(str) b=y\n\n#Constraints\n\n#Inputs\n(str) c=z", "update",
      '{"reasoning": "7", "suggestion": {"a": "7", "b": "7"}}'),

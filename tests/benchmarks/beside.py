@@ -18,7 +18,8 @@ from .measure import TESTS, Measurement, with_tests_in_path
 
 PYTHON = TESTS.parent / ".venv-peers" / "bin" / "python"
 FOLDER = Path(__file__).parent / "peers"
-PROGRAMS = {"TextGrad, 64 threads": "by_textgrad", "DSPy GEPA, 64 threads": "by_dspy"}
+PROGRAMS = {"TextGrad, 32 threads": "by_textgrad", "DSPy GEPA, 64 threads": "by_dspy", "Trace OptoPrime, async": "by_trace",
+            "gepa, 32 threads": "by_gepa", "AdalFlow, 64 workers": "by_adalflow"}
 CALLS = 192  # of an evaluation: three nodes, 64 questions
 IMPORT = "import time; start = time.perf_counter(); import semback; print(time.perf_counter() - start)"
 
@@ -28,7 +29,7 @@ class PeerFailed(Exception):
 
 
 def by_peers(endpoint: Endpoint, rounds: int, python: Path = PYTHON) -> Iterator[Measurement]:
-    """W by each in turn, and again: seconds, requests and import. Those that failed are told by an error after the others' rows."""
+    """W by each in turn, and again: seconds, also of its parts, requests and import. Those that failed are told by an error after the others' rows."""
     task, seen, failed = work.task(), {}, {}
     _by_semback(endpoint, task)  # warms up, as a peer's first question does
     for _ in range(rounds):
@@ -38,13 +39,13 @@ def by_peers(endpoint: Endpoint, rounds: int, python: Path = PYTHON) -> Iterator
                 seen.setdefault(who, []).append(by_peer(endpoint, name, python))
             except PeerFailed as error:
                 failed[who] = str(error)
-    limit = sum(work.bounds(task).values())
+    limits = work.bounds(task)
     whole = {who: times for who, times in seen.items() if len(times) == rounds}
-    for who, times in whole.items():
-        yield Measurement("work W, beside peers", who, "s", [each["W"] for each in times], limit)
-    for what, unit in (("requests", "requests"), ("import", "s")):
+    for what, unit, limit in (("W", "s", sum(limits.values())), ("evaluate", "s", limits["evaluate"]), ("step", "s", None),
+                              ("requests", "requests", None), ("import", "s", None)):
+        group = "work W, beside peers" + (f": {what}" if what != "W" else "")
         for who, times in whole.items():
-            yield Measurement(f"work W, beside peers: {what}", who, unit, [each[what] for each in times])
+            yield Measurement(group, who, unit, [each[what] for each in times], limit)
     if failed:
         raise PeerFailed("; ".join(f"{who}: {why}" for who, why in failed.items()))
 
@@ -53,7 +54,8 @@ def _by_semback(endpoint, task) -> dict:
     with work.fresh_cache() as cache:
         seconds = work.timed(endpoint, partial(work.by_semback, endpoint, task, cache))
     done = subprocess.run([sys.executable, "-c", IMPORT], env=with_tests_in_path(), stdout=subprocess.PIPE, text=True, check=True)
-    return {**seconds, "requests": endpoint.counters().requests, "import": float(done.stdout)}
+    return {**seconds, "step": seconds["backward"] + seconds["update"], "requests": endpoint.counters().requests,
+            "import": float(done.stdout)}
 
 
 def by_peer(endpoint: Endpoint, name: str, python: Path) -> dict:
@@ -65,11 +67,11 @@ def by_peer(endpoint: Endpoint, name: str, python: Path) -> dict:
         try:
             done = subprocess.run([python, FOLDER / "program.py", name, endpoint.url], cwd=home, env={**os.environ, **settings},
                                   input=asked, capture_output=True, text=True, check=True, timeout=120)
+            told = json.loads(done.stdout.splitlines()[-1])
         except subprocess.CalledProcessError as error:
             raise PeerFailed((error.stderr.strip().splitlines() or ["no word of why"])[-1]) from error
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:  # the last two: its last line is no JSON
             raise PeerFailed(f"{type(error).__name__}: {error}") from error
-    told = json.loads(done.stdout.splitlines()[-1])
     for part in ("evaluate", "evaluate again"):
         if told["requests"][part] < CALLS:
             raise PeerFailed(f"{told['requests'][part]} requests in {part}, and W takes {CALLS}")

@@ -1,4 +1,4 @@
-"""TextGrad 0.1.8 with 64 threads for an evaluation, as its example of prompt optimisation has threads.
+"""TextGrad 0.1.8 with 32 threads for an evaluation, as its example of prompt optimisation has threads; 64 are slower on two cores.
 
 Otherwise than semback: its cache (always on) is empty at the start; a step asks for each variable by itself and one after the other.
 """
@@ -30,7 +30,7 @@ def start(url):
         return node("answer", ANSWER, question=asked, **hints)
 
     def evaluate(questions):
-        with ThreadPoolExecutor(64) as pool:
+        with ThreadPoolExecutor(32) as pool:
             return [answer.value for answer in pool.map(answered, questions)]
 
     def step(questions):

@@ -12,6 +12,8 @@ def formed(asked: str, text: str) -> tuple[str, str] | None:
     """(phase, reply) if `asked`, the last message, asks for one of the peers' forms; None if it does not."""
     if "<IMPROVED_VARIABLE>" in asked:  # TextGrad
         return "update", f"<IMPROVED_VARIABLE>{text}</IMPROVED_VARIABLE>"
+    if "<proposed_variable>" in asked:  # AdalFlow
+        return "update", f"<response><reasoning>{text}</reasoning><proposed_variable>{text}</proposed_variable></response>"
     if asked.endswith("within ``` blocks."):  # gepa
         return "update", f"```\n{text}\n```"
     if "\n#Variables\n" in asked:  # Trace
