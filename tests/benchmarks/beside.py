@@ -29,7 +29,7 @@ class PeerFailed(Exception):
 
 
 def by_peers(endpoint: Endpoint, rounds: int, python: Path = PYTHON) -> Iterator[Measurement]:
-    """W by each in turn, and again: seconds, also of its parts, requests and import. Those that failed are told by an error after the others' rows."""
+    """W by each in turn, and again: seconds, also of its parts, requests and import. An error after the rows tells those that failed."""
     task, seen, failed = work.task(), {}, {}
     _by_semback(endpoint, task)  # warms up, as a peer's first question does
     for _ in range(rounds):
