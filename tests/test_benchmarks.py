@@ -59,10 +59,10 @@ def test_a_reply_depends_on_the_messages_alone_and_holds_what_is_asked_for():
 
 @pytest.mark.parametrize("asked, phase, said", [
     ("Send it so: <IMPROVED_VARIABLE>{the improved variable}</IMPROVED_VARIABLE>", "update", "<IMPROVED_VARIABLE>7</IMPROVED_VARIABLE>"),
-    ("<proposed_variable>The proposed variable content</proposed_variable>", "update",
+    ("<proposed_variable>The proposed variable content</proposed_variable>\n<END_OF_USER_MESSAGE>\n", "update",
      "<response><reasoning>7</reasoning><proposed_variable>7</proposed_variable></response>"),
     ("Why?\n\nProvide the new instructions within ``` blocks.", "update", "```\n7\n```"),
-    ("\n#Variables\n(str) a=x\n(str) b=y\n\n#Constraints\n\n#Inputs\n(str) c=z", "update",
+    ("\n#Variables\n(str) a=x\n(str) b=y\n\n#Constraints\n\n#Inputs\n(str) c=z\n\nYour response:\n", "update",
      '{"reasoning": "7", "suggestion": {"a": "7", "b": "7"}}'),
     ("One?\n\nRespond with the corresponding output fields, starting with the field `[[ ## hint ## ]]`, and then `[[ ## completed ## ]]`.",
      "forward", "[[ ## hint ## ]]\n7\n\n[[ ## completed ## ]]\n"),
