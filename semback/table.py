@@ -19,7 +19,9 @@ _NETWORK = {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "fuse.sshfs", "sshfs
             "gpfs", "glusterfs", "fuse.glusterfs", "pvfs2", "davfs", "fuse.davfs2", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse"}
 _SETTINGS = dict(  # all that diskcache knows, so that nothing in the table and no other version of diskcache decides
     eviction_policy="none", cull_limit=0, size_limit=2**30, statistics=0, tag_index=0, disk_min_file_size=2**62, disk_pickle_protocol=5,
-    sqlite_auto_vacuum=1, sqlite_cache_size=2**13, sqlite_journal_mode="wal", sqlite_mmap_size=2**26, sqlite_synchronous=1)
+    sqlite_auto_vacuum=1, sqlite_cache_size=2**11, sqlite_journal_mode="wal", sqlite_synchronous=1,
+    sqlite_mmap_size=0)  # a file mapped into memory is no quicker here, takes 64 MB, and ends the process where the disk fails
+_FORMER = {"sqlite_cache_size": 2**13, "sqlite_mmap_size": 2**26}  # what an older semback wrote
 
 _ADVICE = {"BUSY": "Another process keeps it locked: wait for it or end it, then run again.",
            "FULL|IOERR|ENOSPC|EDQUOT|EFBIG": "The disk is full, or failing: make room, then run again.",
@@ -112,5 +114,5 @@ def _check(path: Path) -> None:
             raise CacheError(f"{path} was made by a newer semback: it has format {str(number)[:40]}, this one knows {_FORMAT}. "
                              "Update semback, or set SEMBACK_CACHE_DIR to another folder; nothing was changed")
     for name, value in settings:
-        if _SETTINGS.get(name, path) != value and not (name in ("count", "size", "hits", "misses") and type(value) is int):
+        if value not in (_SETTINGS.get(name, path), _FORMER.get(name, path)) and not (name in ("count", "size", "hits", "misses") and type(value) is int):
             raise CacheError(f"{path} was altered: setting {str(name)[:40]!r} is not ours. Move the file away; recordings are read again")

@@ -115,6 +115,17 @@ def test_a_planted_setting_never_runs_and_is_a_cache_error_that_names_the_file(c
     assert not (tmp_path / "it ran").exists()
 
 
+def test_a_cache_that_an_older_semback_made_with_other_settings_of_sqlite_is_used_with_ours(cache):
+    cache.add(*entry())
+    cache.close()
+    with database(cache) as db:
+        db.executemany("UPDATE Settings SET value = ? WHERE key = ?", [(2**13, "sqlite_cache_size"), (2**26, "sqlite_mmap_size")])
+    with closing(ResponseCache(cache.folder)) as again:
+        assert again.get(entry()[0]) == entry()[1]
+    with database(cache) as db:
+        assert dict(db.execute("SELECT key, value FROM Settings"))["sqlite_mmap_size"] == 0
+
+
 @pytest.mark.parametrize("row", [{"raw": 0, "value": "{}"}, {"key": 7, "value": "{}"}, {"key": None, "value": "{}"},
                                  {"key": "x", "value": "{}"},
                                  {"key": entry()[0], "value": "null"}, {"key": entry()[0], "value": "[" * 9999},
