@@ -114,5 +114,6 @@ def _check(path: Path) -> None:
             raise CacheError(f"{path} was made by a newer semback: it has format {str(number)[:40]}, this one knows {_FORMAT}. "
                              "Update semback, or set SEMBACK_CACHE_DIR to another folder; nothing was changed")
     for name, value in settings:
-        if value not in (_SETTINGS.get(name, path), _FORMER.get(name, path)) and not (name in ("count", "size", "hits", "misses") and type(value) is int):
+        ours = _SETTINGS.get(name, path), _FORMER.get(name, path)
+        if value not in ours and not (name in ("count", "size", "hits", "misses") and type(value) is int):
             raise CacheError(f"{path} was altered: setting {str(name)[:40]!r} is not ours. Move the file away; recordings are read again")

@@ -19,7 +19,8 @@ def speed(results) -> Plot:
     import pandas
 
     data = pandas.DataFrame(results["measurements"], columns=COLUMNS)
-    work, aimed = data[data["group"] == "work W"], data[data["target"].notna() & data["ratio"].notna() & (data["group"] != "work W")]
+    whole = data["group"].isin(["work W", "work W, beside peers"])
+    work, aimed = data[whole], data[data["target"].notna() & data["ratio"].notna() & ~whole]
     grown = data[(data["group"] == "growth") & data["size"].notna()]
     parts = [(draw, rows, lines) for draw, rows, lines in ((_work, work, len(work)), (_bounds, aimed, len(aimed)), (_series, grown, 13))
              if len(rows)]

@@ -1,15 +1,13 @@
-"""The work W by other libraries, each in a process of the peers' interpreter, in turn with semback's and against the same endpoint.
+"""The work W by other libraries and by semback in turn, in the same way: each in a process of its own, against the same endpoint.
 
-`make bench PEERS=1` makes that interpreter, `.venv-peers`, from peers/requirements.lock.
+`make bench PEERS=1` makes the peers' interpreter, `.venv-peers`, from peers/requirements.lock.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 from . import work
@@ -18,10 +16,9 @@ from .measure import TESTS, Measurement, with_tests_in_path
 
 PYTHON = TESTS.parent / ".venv-peers" / "bin" / "python"
 FOLDER = Path(__file__).parent / "peers"
-PROGRAMS = {"TextGrad, 32 threads": "by_textgrad", "DSPy GEPA, 64 threads": "by_dspy", "Trace OptoPrime, async": "by_trace",
-            "gepa, 32 threads": "by_gepa", "AdalFlow, 64 workers": "by_adalflow"}
+PROGRAMS = {"semback, a new process": "by_semback", "TextGrad, 32 threads": "by_textgrad", "DSPy GEPA, 64 threads": "by_dspy",
+            "Trace OptoPrime, async": "by_trace", "gepa, 32 threads": "by_gepa", "AdalFlow, 64 workers": "by_adalflow"}
 CALLS = 192  # of an evaluation: three nodes, 64 questions
-IMPORT = "import time; start = time.perf_counter(); import semback; print(time.perf_counter() - start)"
 
 
 class PeerFailed(Exception):
@@ -30,32 +27,23 @@ class PeerFailed(Exception):
 
 def by_peers(endpoint: Endpoint, rounds: int, python: Path = PYTHON) -> Iterator[Measurement]:
     """W by each in turn, and again: seconds, also of its parts, requests and import. An error after the rows tells those that failed."""
-    task, seen, failed = work.task(), {}, {}
-    _by_semback(endpoint, task)  # warms up, as a peer's first question does
+    seen, failed = {}, {}
     for _ in range(rounds):
-        seen.setdefault("semback", []).append(_by_semback(endpoint, task))
         for who, name in PROGRAMS.items():
             try:
-                seen.setdefault(who, []).append(by_peer(endpoint, name, python))
+                seen.setdefault(who, []).append(by_peer(endpoint, name, Path(sys.executable) if name == "by_semback" else python))
             except PeerFailed as error:
                 failed[who] = str(error)
-    limits = work.bounds(task)
+    limits = work.bounds(work.task())
     whole = {who: times for who, times in seen.items() if len(times) == rounds}
     for what, unit, limit in (("W", "s", sum(limits.values())), ("evaluate", "s", limits["evaluate"]), ("step", "s", None),
                               ("requests", "requests", None), ("import", "s", None)):
         group = "work W, beside peers" + (f": {what}" if what != "W" else "")
         for who, times in whole.items():
-            yield Measurement(group, who, unit, [each[what] for each in times], limit)
+            target = 1.5 if what == "W" and PROGRAMS[who] == "by_semback" else None
+            yield Measurement(group, who, unit, [each[what] for each in times], limit, target)
     if failed:
         raise PeerFailed("; ".join(f"{who}: {why}" for who, why in failed.items()))
-
-
-def _by_semback(endpoint, task) -> dict:
-    with work.fresh_cache() as cache:
-        seconds = work.timed(endpoint, partial(work.by_semback, endpoint, task, cache))
-    done = subprocess.run([sys.executable, "-c", IMPORT], env=with_tests_in_path(), stdout=subprocess.PIPE, text=True, check=True)
-    return {**seconds, "step": seconds["backward"] + seconds["update"], "requests": endpoint.counters().requests,
-            "import": float(done.stdout)}
 
 
 def by_peer(endpoint: Endpoint, name: str, python: Path) -> dict:
@@ -65,7 +53,7 @@ def by_peer(endpoint: Endpoint, name: str, python: Path) -> dict:
     with tempfile.TemporaryDirectory(prefix="semback-bench-") as home:
         settings = {"HOME": home, "XDG_CACHE_HOME": home, "OPENAI_API_KEY": "none", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         try:
-            done = subprocess.run([python, FOLDER / "program.py", name, endpoint.url], cwd=home, env={**os.environ, **settings},
+            done = subprocess.run([python, FOLDER / "program.py", name, endpoint.url], cwd=home, env=with_tests_in_path(**settings),
                                   input=asked, capture_output=True, text=True, check=True, timeout=120)
             told = json.loads(done.stdout.splitlines()[-1])
         except subprocess.CalledProcessError as error:

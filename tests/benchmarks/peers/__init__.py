@@ -1,1 +1,1 @@
-"""The work W by other libraries, each in its own idiom: programs for an interpreter of their own, which knows nothing of semback."""
+"""The work W by semback and by other libraries, each in its own idiom; `beside` runs them, in the interpreter that has the library."""

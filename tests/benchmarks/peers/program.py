@@ -1,4 +1,4 @@
-"""`python program.py by_textgrad URL`: the work W by one peer. Questions come as JSON on standard input, seconds and requests go out.
+"""`python program.py by_textgrad URL`: the work W by one library. Questions come as JSON on standard input, seconds and requests go out.
 
 What a peer's module gives is `start(url)`, which returns two functions: `evaluate(questions)` gives the answer to each question, a text,
 and `step(questions)` improves the instructions of the three nodes from wrongly answered ones. One question before W is for what a
