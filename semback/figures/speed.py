@@ -41,9 +41,10 @@ def _work(figure, rows):
     ax, rows = figure.subplots(), rows.sort_values("median", ascending=False)
     ours, quoted = rows["name"].str.startswith("semback"), rows["quoted"].notna()
     colours = [BLUE if mine else "white" if told else GREY for mine, told in zip(ours, quoted)]
-    bars = ax.barh(range(len(rows)), rows["median"], 0.7, color=colours, edgecolor=[BLUE if mine else GREY for mine in ours], linewidth=0.8)
+    ax.barh(range(len(rows)), rows["median"], 0.7, color=colours, edgecolor=[BLUE if mine else GREY for mine in ours], linewidth=0.8)
     ax.errorbar(rows["median"], range(len(rows)), xerr=_spread(rows), fmt="none", ecolor="black", elinewidth=0.8)
-    ax.bar_label(bars, [f"{each:.2g} s" for each in rows["median"]], padding=8, size=7)
+    for place, (median, high) in enumerate(zip(rows["median"], rows["high"])):
+        ax.annotate(f"{median:.2g} s", (high, place), (4, 0), textcoords="offset points", va="center", size=7)
     ax.axvline(rows["bound"].max(), color=VERMILLION, label=f"bound, {rows['bound'].max():g} s")
     labels = [f"{name} ({told})" if isinstance(told, str) else name for name, told in zip(rows["name"], rows["quoted"])]
     ax.set(yticks=range(len(rows)), yticklabels=labels, xlabel="seconds of the work W (white: quoted, not measured in this run)",
