@@ -40,8 +40,9 @@ class Connections(openai.DefaultAioHttpClient):
     def __init__(self, pace: Pace, budget: Budget, retries: int, timeout: float, transport, sent: weakref.WeakSet):
         limits = {"max_connections": pace.in_flight, "max_keepalive_connections": pace.in_flight, "keepalive_expiry": FRESH}
         proxied = not transport and {"http", "https", "all"} & set(getproxies())
-        super().__init__(transport=transport, verify=certificates() if proxied else False, max_redirects=REDIRECTS,
-                         limits=httpx2.Limits(**limits), timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)))
+        layers = {"verify": certificates()} if proxied else {"transport": transport or httpx2.AsyncBaseTransport()}  # that does nothing
+        super().__init__(**layers, max_redirects=REDIRECTS, limits=httpx2.Limits(**limits),
+                         timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)))
         self.pace, self.budget, self.retries, self.seconds, self.sent = pace, budget, retries, timeout, sent
         self.straight = not transport and not proxied  # to aiohttp, with the certificates that it needs; the layers know of proxies
         self.session, self.address = None, ("", None)
