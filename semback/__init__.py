@@ -1,6 +1,6 @@
 """Semantic backpropagation on language-model systems: graphs, gradients in words, descent, and exact reruns."""
 
-from . import errors, results, show, tasks  # noqa: F401 - show gives the classes their looks
+from . import errors, show, tasks  # noqa: F401 - show gives the classes their looks
 from .ablations import ablation
 from .budget import Budget
 from .cache import ResponseCache
@@ -25,7 +25,7 @@ __all__ = [
 
 def __getattr__(name):
     """Modules that are imported when they are first used."""
-    if name in ("batch", "clerk", "comparisons", "credit", "figures", "growth", "jobs", "plan", "report"):
+    if name in ("batch", "clerk", "comparisons", "credit", "figures", "growth", "jobs", "plan", "report", "results"):
         import importlib
 
         return importlib.import_module(f".{name}", __name__)
