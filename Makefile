@@ -26,24 +26,18 @@ test: .venv/ready
 	$(BIN)/python -m pytest
 	SEMBACK_CACHE_MODE=replay SEMBACK_PROGRESS=off $(BIN)/python -m pytest --nbval --override-ini filterwarnings=default notebooks
 
-# Servers that tests talk to, each in an environment of its own; tests/test_litellm.py is skipped without the first.
+# Environments of their own: servers that tests talk to (tests/test_litellm.py is skipped without the first), and the peers of `make bench`.
 .venv-litellm/ready: tests/litellm.lock
-	$(PYTHON) -m venv .venv-litellm
-	.venv-litellm/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --requirement $<
-	@touch $@
-
 .venv-compat/ready: tests/compat/llama.lock
-	$(PYTHON) -m venv .venv-compat
-	.venv-compat/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $<
+.venv-peers/ready: tests/benchmarks/peers/requirements.lock
+.venv-litellm/ready .venv-peers/ready: BINARY = --only-binary :all:
+.venv-litellm/ready .venv-compat/ready .venv-peers/ready: .venv-%/ready:
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps $(BINARY) --requirement $<
 	@touch $@
 
 compat: .venv/ready .venv-compat/ready
 	$(BIN)/python -m pytest tests/compat
-
-.venv-peers/ready: tests/benchmarks/peers/requirements.lock
-	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --requirement $<
-	@touch $@
 
 # Run it on a machine that does nothing else; SEMBACK_DATA_DIR gives it the real questions of GSM8K.
 bench: .venv/ready $(if $(PEERS),.venv-peers/ready)
