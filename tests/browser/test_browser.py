@@ -112,7 +112,7 @@ class Lab:
             return json.load(answer)
 
     def idle(self):
-        kernels = self.api("kernels")
+        kernels = [session["kernel"] for session in self.api("sessions")]  # "kernels" fails while one is being started
         return kernels and all(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels)
 
     def run_all(self, page):
