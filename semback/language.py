@@ -220,20 +220,20 @@ def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[
     found, problems = dict.fromkeys(names), []
     text, problem = _text(reply)
     text = (text or "").replace("\r\n", "\n")
-    blocks = re.findall(rf"^[ \t]*<{tag}([^>\n]*)>[ \t]*\n(.*?)^[ \t]*</{tag}>[ \t]*$", text, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(rf"^[ \t]*<{tag}([^>\n]*)>[ \t]*\n((?:.*\n)*?)[ \t]*</{tag}>[ \t]*$", text, re.MULTILINE)
     one_line = rf"[ \t]*<{tag}([^>\n]*)>((?:(?!</{tag}>).)*)</{tag}>[ \t]*"
     if re.fullmatch(rf"(?:{one_line}\n*)+", text) and all(len(said.split()) > 2 for _, said in re.findall(one_line, text)):
         blocks = re.findall(one_line, text)
-    said: dict[str, list[str]] = {}
+    to_whom, tags, said = re.compile(r"""\s+to=(["'])(.*)\1\s*"""), re.compile(rf"</?{tag}\b"), {}
     for attribute, content in blocks:
-        to = re.fullmatch(r"""\s+to=(["'])(.*)\1\s*""", attribute)
+        to = to_whom.fullmatch(attribute)
         said.setdefault(to[2] if to else attribute.strip(), []).append(content.strip())
     for name in names:
         block = f"the <{tag}> block" + (f' for "{name}"' if name else "")
         contents = said.pop(name, [])
         if len(contents) != 1:
             problems.append(f"{block} is missing" if not contents else f"{block} stands there {len(contents)} times")
-        elif re.search(rf"</?{tag}\b", contents[0]):
+        elif tags.search(contents[0]):
             problems.append(f"in {block} there is another <{tag}> tag")
         elif not re.search(r"\w", contents[0]):
             problems.append(f"{block} is empty")

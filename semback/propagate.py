@@ -153,5 +153,7 @@ async def _all_at_once(names: Iterable, work: Callable) -> dict[Any, Any]:
 async def together(calls: Iterable[Coroutine]) -> list:
     """Await several calls at one time. The first error ends them all and is raised as it is."""
     calls = list(calls)
+    if len(calls) == 1:  # which needs no task of its own
+        return [await calls[0]]
     done = await _all_at_once(range(len(calls)), lambda number, _: calls[number])
     return list(done.values())
