@@ -18,7 +18,6 @@ PYTHON = TESTS.parent / ".venv-peers" / "bin" / "python"
 FOLDER = Path(__file__).parent / "peers"
 PROGRAMS = {"semback, a new process": "by_semback", "TextGrad, 32 threads": "by_textgrad", "DSPy GEPA, 64 threads": "by_dspy",
             "Trace OptoPrime, async": "by_trace", "gepa, 32 threads": "by_gepa", "AdalFlow, 64 workers": "by_adalflow"}
-CALLS = 192  # of an evaluation: three nodes, 64 questions
 
 
 class PeerFailed(Exception):
@@ -40,7 +39,7 @@ def by_peers(endpoint: Endpoint, rounds: int, python: Path = PYTHON) -> Iterator
                               ("requests", "requests", None), ("import", "s", None)):
         group = "work W, beside peers" + (f": {what}" if what != "W" else "")
         for who, times in whole.items():
-            target = 1.5 if what == "W" and PROGRAMS[who] == "by_semback" else None
+            target = work.TARGET if what == "W" and PROGRAMS[who] == "by_semback" else None
             yield Measurement(group, who, unit, [each[what] for each in times], limit, target)
     if failed:
         raise PeerFailed("; ".join(f"{who}: {why}" for who, why in failed.items()))
@@ -61,6 +60,6 @@ def by_peer(endpoint: Endpoint, name: str, python: Path) -> dict:
         except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:  # the last two: its last line is no JSON
             raise PeerFailed(f"{type(error).__name__}: {error}") from error
     for part in ("evaluate", "evaluate again"):
-        if told["requests"][part] < CALLS:
-            raise PeerFailed(f"{told['requests'][part]} requests in {part}, and W takes {CALLS}")
+        if told["requests"][part] < work.CALLS:
+            raise PeerFailed(f"{told['requests'][part]} requests in {part}, and W takes {work.CALLS}")
     return {**told, "requests": sum(told["requests"].values())}

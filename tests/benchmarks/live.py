@@ -33,7 +33,7 @@ def the_work(endpoint: Endpoint, rounds: int) -> Iterator[Measurement]:
     limit = sum(limits.values())
     yield Measurement("work W", "semback, the first time in a process", "s", (seen["semback"].pop(0)["W"],), limit)
     for who, times in seen.items():
-        yield Measurement("work W", who, "s", [each["W"] for each in times], limit, target=1.5 if who == "semback" else None)
+        yield Measurement("work W", who, "s", [each["W"] for each in times], limit, target=work.TARGET if who == "semback" else None)
     for who, quoted in PEERS.items():
         yield Measurement("work W", who, "s", [quoted], limit, quoted="issue 5")
     beside = [mine["W"] / bare["W"] for mine, bare in zip(seen["semback"], seen[BARE])]

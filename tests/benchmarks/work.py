@@ -16,6 +16,7 @@ from dataclasses import replace
 import semback as sb
 
 MODEL, QUESTIONS, IN_FLIGHT, LATENCY = "bench-1", 64, 64, 0.1
+CALLS, TARGET = 3 * QUESTIONS, 1.5  # of an evaluation, by three nodes; times the bound of W
 PARTS = "evaluate", "backward", "update", "evaluate again"
 THINGS = "apples pears books stamps marbles pencils tickets cards shells buttons".split()
 
@@ -93,7 +94,7 @@ def timed(endpoint, doing: Callable) -> dict[str, float]:
     asyncio.run(doing())
     end, cpu = time.perf_counter(), time.process_time() - cpu
     phases = endpoint.counters().phases
-    assert [phase[:2] for phase in phases if phase[0] != "backward"] == [["forward", 192], ["update", 3], ["forward", 192]], phases
+    assert [phase[:2] for phase in phases if phase[0] != "backward"] == [["forward", CALLS], ["update", 3], ["forward", CALLS]], phases
     limits = [start, *(phase[2] for phase in phases[1:]), end]
     parts = dict(zip(PARTS, map(operator.sub, limits[1:], limits)))
     return {**parts, "W": end - start, "CPU": cpu, "until the first request": phases[0][2] - start, "backward calls": phases[1][1]}
