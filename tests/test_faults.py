@@ -141,7 +141,7 @@ def test_an_https_address_is_asked_if_its_certificate_is_trusted(tmp_path, monke
         connections.certificates.cache_clear()
 
 
-def test_the_request_is_what_the_openai_client_sends():
+def test_the_request_is_what_the_openai_client_sends_and_tells_nothing_of_the_computer():
     heard = []
 
     async def listening(request):
@@ -154,6 +154,8 @@ def test_the_request_is_what_the_openai_client_sends():
     request, = heard
     assert request.path == "/v1/chat/completions" and request.content_type == "application/json"
     assert request.headers["authorization"] == f"Bearer {KEY}" and request.headers["user-agent"].startswith("AsyncOpenAI/Python")
+    told = {name for name in map(str.lower, request.headers) if name.startswith("x-")}
+    assert told == {"x-stainless-retry-count", "x-stainless-read-timeout"}
 
 
 # What does not
