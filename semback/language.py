@@ -224,7 +224,8 @@ def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[
     one_line = rf"[ \t]*<{tag}([^>\n]*)>((?:(?!</{tag}>).)*)</{tag}>[ \t]*"
     if re.fullmatch(rf"(?:{one_line}\n*)+", text) and all(len(said.split()) > 2 for _, said in re.findall(one_line, text)):
         blocks = re.findall(one_line, text)
-    to_whom, tags, said = re.compile(r"""\s+to=(["'])(.*)\1\s*"""), re.compile(rf"</?{tag}\b"), {}
+    to_whom, tags = re.compile(r"""\s+to=(["'])(.*)\1\s*"""), re.compile(rf"</?{tag}\b")
+    said: dict[str, list[str]] = {}
     for attribute, content in blocks:
         to = to_whom.fullmatch(attribute)
         said.setdefault(to[2] if to else attribute.strip(), []).append(content.strip())
