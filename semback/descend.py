@@ -16,6 +16,7 @@ from .graph import Graph
 from .language import Case, Language
 from .progress import Progress
 from .propagate import Gradients, Trace, backward, forward, together
+from .recall import recalled
 from .run import Run, Score, Scores, Step
 from .tally import Tally
 from .tasks import Example, Task
@@ -45,13 +46,14 @@ async def evaluate(graph: Graph, examples: Iterable[Example], task: Task, lang: 
 async def _evaluate(graph, examples, task, lang, traces=False, what="evaluating") -> Scores:
     rows: dict[str, Score] = {}
     kept: dict[str, Trace] = {}
-    waiting, progress, turn = iter(examples), Progress(what, len(examples), lang.tally), asyncio.Lock()
+    waiting, progress, turn = recalled(graph, examples, lang), Progress(what, len(examples), lang.tally), asyncio.Lock()
 
     async def work():
         async with turn:  # one after the other, so that the first request is on its way before the last prompt is made
             await asyncio.sleep(0)
-        for example in waiting:
-            trace = await forward(graph, example, lang)
+        for example, trace in waiting:
+            trace = trace or await forward(graph, example, lang)
+            await asyncio.sleep(0)  # what was recalled waited for nothing: others have their turn too
             answer = None if trace.answer is None else task.read(trace.answer)
             if answer is None and trace.answer is not None:
                 trace = await lang.answer_again(trace, "no answer could be read in it", task.read)

@@ -8,14 +8,13 @@ A failure is asked again once, with the reason; if that fails too the result is 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 from .errors import ModelError, ParameterError
 from .graph import Node
 from .llm import LLM, Reply
+from .prompts import forward_rendered, rendered
 from .propagate import Trace, together
 from .tally import Tally
 
@@ -75,6 +74,12 @@ class Language:
     async def forward(self, node: Node, question: str, inputs: dict[str, str | None]) -> str | None:
         """The node's value: the model's whole reply; None where it gave none."""
         return await self._ask(self.model, "forward", node.name, self._forward_messages(node, question, inputs), _text)
+
+    def recorded(self, node: Node, asked: Sequence[tuple[str, dict[str, str | None]]]) -> list[tuple[Reply, str] | None]:
+        """`forward` for several questions and their inputs, without a call: for each the reply and the value; None where there is no
+        value recorded. Nothing is counted."""
+        said = self.model.recorded([self._forward_messages(node, question, inputs) for question, inputs in asked], self._draw(self.model))
+        return [(reply, text) if reply and (text := _text(reply)[0]) else None for reply in said]
 
     async def backward(self, node: Node, question: str, inputs: dict[str, str | None], output: str | None,
                        gradient: str) -> dict[str, str | None]:
@@ -139,11 +144,14 @@ class Language:
 
     async def _chat(self, llm, phase, node, messages):
         try:
-            reply = await llm.chat(messages, draw=self.draw if llm.samples else 0)  # else every seed would pay for the same reply
+            reply = await llm.chat(messages, draw=self._draw(llm))
         except ModelError as error:
             raise type(error)(f"{phase} of node {node!r}: {error}") from None
         self.tally.add(phase, llm.model, reply)
         return reply
+
+    def _draw(self, llm: LLM) -> int:
+        return self.draw if llm.samples else 0  # else every seed would pay for the same reply
 
     def _objection(self, reply, problem):
         return [{"role": "assistant", "content": reply or "(nothing)"}, *self._messages("again", problem=problem)]
@@ -154,59 +162,19 @@ class Language:
     def _forward_messages(self, node: Node, question: str, inputs: dict[str, str | None]) -> list[dict]:
         if self.prompts:  # a template that may change while it is worked on, and may say the node's name
             return self._messages("forward", node=node, question=question, inputs=inputs)
-        return _forward_rendered(node.instruction, node.form, question, tuple(inputs.items()))
+        return forward_rendered(node.instruction, node.form, question, tuple(inputs.items()))
 
     def _messages(self, template: str, **data) -> list[dict]:
-        return _rendered(self.prompts and str(self.prompts), template, {**data, "feedback": self.feedback})
-
-
-@lru_cache(512)
-def _forward_rendered(instruction: str, form: str, question: str, inputs: tuple[tuple[str, str | None], ...]) -> list[dict]:
-    """The messages of `forward`, made once for all nodes that ask the same."""
-    node = SimpleNamespace(instruction=instruction, form=form)
-    return _rendered(None, "forward", {"node": node, "question": question, "inputs": dict(inputs)})
-
-
-def _rendered(folder: str | None, template: str, data: dict) -> list[dict]:
-    """The system and user message that a template makes of the data."""
-    from jinja2 import TemplateError
-
-    try:
-        templates = _templates(folder)
-        found = templates.get_template(template + ".j2")
-        context = found.new_context({**templates.globals, **data}, shared=True)
-        texts = {role: "".join(block(context)).strip() for role, block in found.blocks.items() if role in ("system", "user")}
-    except TemplateError as error:
-        line = getattr(error, "lineno", None)
-        where = f"{template}.j2" + (f", line {line}" if line else "")
-        raise ParameterError(f"the prompt template {where} does not work: {error.message}") from None
-    if not texts.get("user"):
-        raise ParameterError(f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one")
-    return [{"role": role, "content": texts[role]} for role in ("system", "user") if texts.get(role)]
-
-
-def fence(text: str, label: str) -> str:
-    """Data for a prompt, between fences that nothing in it can close: CommonMark's rule, one backtick more than the longest run inside."""
-    marks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0)) if "```" in text else "```"
-    return f"{marks}{label}\n{text}\n{marks}"
-
-
-@lru_cache
-def _templates(folder: str | None):
-    import jinja2
-
-    here = Path(__file__).parent / "prompts"
-    env = jinja2.Environment(loader=jinja2.FileSystemLoader([*([folder] if folder else []), here]), undefined=jinja2.StrictUndefined,
-                             trim_blocks=True, lstrip_blocks=True, auto_reload=folder is not None)
-    env.filters["fence"] = fence
-    return env
+        return rendered(template, {**data, "feedback": self.feedback}, self.prompts and str(self.prompts))
 
 
 def _text(reply: Reply) -> tuple[str | None, str | None]:
     """(the reply without the thinking aloud that some models put in front, None), or (None, why there is none)."""
     if reply.finish_reason in ("refusal", "content_filter"):
         return None, "it was refused"
-    text = re.sub(r"\A\s*<think>.*?(</think>|\Z)", "", reply.text, flags=re.DOTALL).strip()
+    text = reply.text.strip()
+    if text.startswith("<think>"):
+        text = text.partition("</think>")[2].strip()
     return (text, None) if text else (None, "it was empty")
 
 

@@ -7,7 +7,7 @@ records what came back before anybody sees it.
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from weakref import WeakKeyDictionary
@@ -16,6 +16,7 @@ from .budget import Budget
 from .cache import ResponseCache
 from .endpoint import Endpoint
 from .errors import ModelError, ParameterError
+from .prompts import fenced
 from .recording import canonical, named
 from .tally import window
 
@@ -131,20 +132,31 @@ class LLM:
         has been awaited, so that no answer is lost. ParameterError: the messages are not text.
         """
         request = {"model": self.model, "messages": messages, **self.params}
-        try:
-            name, body = self._named(request, draw)
-        except (TypeError, ValueError, AttributeError, RecursionError) as error:  # half of a surrogate pair, for one, which is no character
-            raise ParameterError(f"the messages to {self.model} cannot be sent as JSON text: {error}") from None
-        recording = self.cache is not None and self.cache.mode != "off"
-        if recording and (said := self._recorded(name, body, draw)):
+        name, body = self._named(request, draw)
+        if self._recording and (said := self.cache.replies([(name, body, draw)])[0]):
             return _reply(name, said, recorded=True)
-        if recording and self.cache.mode == "replay":
+        if self._recording and self.cache.mode == "replay":
             raise self.cache.miss(request, draw)
         self._fits(messages)
-        if not recording:
+        if not self._recording:
             return _reply(name, (await self._endpoint.ask(request, body))["reply"], recorded=False)
         said, recorded, shared = await self._asked_once(name, request, draw, body)
         return _reply(name, said, recorded, shared)
+
+    def recorded(self, asked: Sequence[list[dict]], draw: int = 0) -> list[Reply | None]:
+        """For each of several messages the reply that needs no call, or None: as `chat` gives it, and all from one look-up.
+
+        Errors: CacheError. ParameterError, as in `chat`.
+        """
+        if not self._recording:
+            return [None] * len(asked)
+        names = [self._named({"model": self.model, "messages": messages, **self.params}, draw) for messages in asked]
+        replies = self.cache.replies([(name, body, draw) for name, body in names])
+        return [said and _reply(name, said, recorded=True) for (name, _), said in zip(names, replies)]
+
+    @property
+    def _recording(self) -> bool:
+        return self.cache is not None and self.cache.mode != "off"
 
     async def _asked_once(self, name: str, request: dict, draw: int, body: str) -> tuple[dict, bool, bool]:
         """What one call brings for all who ask the same at one time: the reply, whether it was recorded meanwhile, and whether the call
@@ -169,25 +181,24 @@ class LLM:
 
     def _named(self, request: dict, draw: int) -> tuple[str, str]:
         """The key of a request and the JSON text that is sent, which are worked out once for equal texts."""
-        said = tuple([tuple(message.items()) for message in request["messages"]])
-        if not all([type(value) is str for message in said for _, value in message]):
-            return named(request, draw)
-        if (found := self._names.get(asked := (draw, said))) is None:
-            if len(self._names) >= REMEMBERED:
-                self._names.clear()
-            found = self._names[asked] = named(request, draw)
-        return found
-
-    def _recorded(self, name: str, body: str, draw: int) -> dict | None:
-        """The reply that needs no call; in mode refresh, only what this very run has asked for anew."""
-        return self.cache.reply(name, body, draw) if self.cache.mode != "refresh" or name in self.cache.refreshed else None
+        try:
+            said = tuple([tuple(message.items()) for message in request["messages"]])
+            if not all([type(value) is str for message in said for _, value in message]):
+                return named(request, draw)
+            if (found := self._names.get(asked := (draw, said))) is None:
+                if len(self._names) >= REMEMBERED:
+                    self._names.clear()
+                found = self._names[asked] = named(request, draw)
+            return found
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:  # half of a surrogate pair, for one, which is no character
+            raise ParameterError(f"the messages to {self.model} cannot be sent as JSON text: {error}") from None
 
     async def _ask_and_keep(self, name: str, request: dict, draw: int, body: str) -> tuple[dict, bool]:
         """The reply that counts, and whether somebody else had it recorded while this one waited."""
         while not self.cache.claim(name):
             await asyncio.sleep(0.05)
         try:
-            if said := self._recorded(name, body, draw):
+            if said := self.cache.replies([(name, body, draw)])[0]:
                 return said, True
             came = await self._endpoint.ask(request, body)
             return (await self.cache.keep(name, {"request": request, "draw": draw, **came}))["reply"], False
@@ -205,11 +216,6 @@ class LLM:
             largest = ", ".join(f"{label} {size:,}" for label, size in sorted(parts, key=lambda part: -part[1])[:8])
             raise ModelError(f"this prompt has {sum(sizes):,} bytes, and the window of {self.model} is {most:,} tokens: it was not sent. "
                              f"Its largest parts, in bytes: {largest}. Shorten one of them, or take a model with a larger window.")
-
-
-def fenced(prompt: str) -> list[tuple[str, str]]:
-    """The (label, text) of each fenced block of a prompt, as `language.fence` writes them."""
-    return [(label, text) for _, label, text in re.findall(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", prompt, re.DOTALL | re.MULTILINE)]
 
 
 def _forget(under_way: dict, name: str, call) -> None:

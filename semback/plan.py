@@ -16,8 +16,9 @@ from statistics import mean
 from .ablations import ablation
 from .descend import descend
 from .jobs import Job
-from .language import Case, Language, fence
+from .language import Case, Language
 from .llm import LLM
+from .prompts import fence
 from .tally import price
 
 BYTES = 4  # of English text to a token, expected. At most 1: a byte-level tokeniser makes no token of less than a byte

@@ -11,7 +11,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .errors import CacheError
@@ -66,12 +66,13 @@ def reply_in(text, body: str, draw: int) -> dict | None:
     """The reply in the JSON text of the entry for a request (`body` is the request's), or None where the text is not, as `canonical`
     writes it, that of such an entry."""
     start = f'{{"draw":{draw:d},"reply":'
-    with suppress(ValueError, RecursionError):
-        if isinstance(text, str) and text.startswith(start):
-            reply, end = _DECODER.raw_decode(text, len(start))
-            if text.startswith(f',"request":{body},"source":{{', end) and not _reply_problem(reply):
-                return reply
-    return None
+    if not isinstance(text, str) or not text.startswith(start):
+        return None
+    try:
+        reply, end = _DECODER.raw_decode(text, len(start))
+    except (ValueError, RecursionError):
+        return None
+    return reply if text.startswith(f',"request":{body},"source":{{', end) and not _reply_problem(reply) else None
 
 
 def alteration(name: str, entry) -> str | None:

@@ -25,7 +25,8 @@ from collections.abc import Callable
 
 from .cache import ResponseCache
 from .errors import ParameterError
-from .llm import LLM, fenced
+from .llm import LLM
+from .prompts import fenced
 from .tally import SIMULATED
 from .tasks import Task
 

@@ -69,8 +69,8 @@ def parts(folder: str, rounds: int) -> Iterator[Measurement]:
     class Silent(sb.LLM):
         """Knows one reply, and needs no key and no look-up for it."""
 
-        async def chat(self, messages, draw=0):
-            return sb.Reply("I am done.\nAnswer: 3", "stop", {}, "silent", True, "")
+        def recorded(self, asked, draw=0):
+            return [sb.Reply("I am done.\nAnswer: 3", "stop", {}, "silent", True, "")] * len(asked)
 
     async def evaluate(model):
         scores = await sb.evaluate(task.graph, task.test, task, sb.Language(model, model), traces=True)
@@ -82,7 +82,7 @@ def parts(folder: str, rounds: int) -> Iterator[Measurement]:
             answer is not None and task.correct(answer, example)
 
     doing = {"all": lambda: asyncio.run(evaluate(sb.LLM(work.MODEL, cache))),
-             "look-up": lambda: [cache.reply(*each) for each in asked],
+             "look-up": lambda: [cache.replies(asked[at:at + 64]) for at in range(0, calls, 64)],
              "hashing": lambda: [recording.named(*request) for request in requests],
              "reading and scoring": read,
              "rendering, scheduling, reading: no key, no look-up": lambda: asyncio.run(evaluate(Silent(work.MODEL)))}

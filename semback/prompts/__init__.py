@@ -1,0 +1,59 @@
+"""The prompts: one jinja2 template beside this file for each kind of call, and how one becomes messages.
+
+What a template shows of the data stands between fences, so that no data is taken for an instruction, and every part can be told again.
+"""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+
+from ..errors import ParameterError
+
+
+def rendered(template: str, data: dict, folder: str | None = None) -> list[dict]:
+    """The system and user message that a template makes of the data; a folder has templates that replace those of the same name here.
+
+    ParameterError: the template does not work; it names the line.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        templates = _templates(folder)
+        found = templates.get_template(template + ".j2")
+        context = found.new_context({**templates.globals, **data}, shared=True)
+        texts = {role: "".join(block(context)).strip() for role, block in found.blocks.items() if role in ("system", "user")}
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        where = f"{template}.j2" + (f", line {line}" if line else "")
+        raise ParameterError(f"the prompt template {where} does not work: {error.message}") from None
+    if not texts.get("user"):
+        raise ParameterError(f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one")
+    return [{"role": role, "content": texts[role]} for role in ("system", "user") if texts.get(role)]
+
+
+@lru_cache(512)
+def forward_rendered(instruction: str, form: str, question: str, inputs: tuple[tuple[str, str | None], ...]) -> list[dict]:
+    """The messages of our own forward.j2, made once for all nodes that ask the same."""
+    return rendered("forward", {"node": SimpleNamespace(instruction=instruction, form=form), "question": question, "inputs": dict(inputs)})
+
+
+def fence(text: str, label: str) -> str:
+    """Data for a prompt, between fences that nothing in it can close: CommonMark's rule, one backtick more than the longest run inside."""
+    marks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0)) if "```" in text else "```"
+    return f"{marks}{label}\n{text}\n{marks}"
+
+
+def fenced(prompt: str) -> list[tuple[str, str]]:
+    """The (label, text) of each fenced block of a prompt, as `fence` writes them."""
+    return [(label, text) for _, label, text in re.findall(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", prompt, re.DOTALL | re.MULTILINE)]
+
+
+@lru_cache
+def _templates(folder: str | None):
+    import jinja2
+
+    env = jinja2.Environment(loader=jinja2.FileSystemLoader([*([folder] if folder else []), Path(__file__).parent]),
+                             undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=folder is not None)
+    env.filters["fence"] = fence
+    return env
