@@ -76,10 +76,8 @@ class ResponseCache:
 
     def get(self, key: str) -> dict | None:
         """The entry with this key, or None. CacheError where what is there is no entry."""
-        try:
+        with self._told(f"read (entry {key[:12]})"):
             entry = self._disk.get(key)
-        except self._errors as error:
-            raise self._failed(f"read (entry {key[:12]})", error) from error
         if entry is not None and (wrong := recording.problem(entry)):
             raise self._altered(key, wrong)
         return entry
@@ -93,10 +91,8 @@ class ResponseCache:
         """
         keys = {key for key, _, _ in asked if self.mode != "refresh" or key in self.refreshed}
         query = f"SELECT key, value, mode, filename FROM Cache WHERE raw = 1 AND key IN ({','.join('?' * len(keys))})"
-        try:
+        with self._told("read"):
             rows = {key: row for key, *row in self._disk._sql(query, tuple(keys))} if keys else {}
-        except self._errors as error:
-            raise self._failed("read", error) from error
         return [self._reply(key, body, draw, rows[key]) if key in rows else None for key, body, draw in asked]
 
     def add(self, key: str, entry: dict) -> dict:

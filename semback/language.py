@@ -190,8 +190,9 @@ def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[
     text = (text or "").replace("\r\n", "\n")
     blocks = re.findall(rf"^[ \t]*<{tag}([^>\n]*)>[ \t]*\n((?:.*\n)*?)[ \t]*</{tag}>[ \t]*$", text, re.MULTILINE)
     one_line = rf"[ \t]*<{tag}([^>\n]*)>((?:(?!</{tag}>).)*)</{tag}>[ \t]*"
-    if re.fullmatch(rf"(?:{one_line}\n*)+", text) and all(len(said.split()) > 2 for _, said in re.findall(one_line, text)):
-        blocks = re.findall(one_line, text)
+    alone = re.findall(one_line, text) if re.fullmatch(rf"(?:{one_line}\n*)+", text) else []
+    if alone and all(len(said.split()) > 2 for _, said in alone):
+        blocks = alone
     to_whom, tags = re.compile(r"""\s+to=(["'])(.*)\1\s*"""), re.compile(rf"</?{tag}\b")
     said: dict[str, list[str]] = {}
     for attribute, content in blocks:

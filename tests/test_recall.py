@@ -47,6 +47,21 @@ def test_what_is_recalled_is_what_would_have_been_answered_and_is_counted_the_sa
     assert 60 < sum(map(bool, known)) < 100  # empty replies were asked for again, and are read as that was answered
 
 
+def test_a_node_is_looked_up_once_for_64_questions(task, cache, monkeypatch):
+    script, seen, replies = Script(lambda body: "Answer: 1"), [], ResponseCache.replies
+
+    def counted(self, asked):
+        seen.append(len(asked))
+        return replies(self, asked)
+
+    monkeypatch.setattr(ResponseCache, "replies", counted)
+    for _ in range(2):
+        seen.clear()
+        model = script.llm(cache=cache)
+        asyncio.run(evaluate(task.graph, EXAMPLES, task, Language(model, model)))
+    assert seen == [4] * 3 + [64] * 3 + [32] * 3  # for each of three nodes
+
+
 @pytest.mark.parametrize("missing", [0.02, 0.4, 1])
 def test_only_what_is_not_recorded_is_asked_for(task, tmp_path, missing):
     with_all, with_some = ResponseCache(tmp_path / "all"), ResponseCache(tmp_path / "some")
