@@ -33,7 +33,8 @@ def recalled(graph: Graph, examples: Iterable[Example], lang: Language) -> Itera
 
 def _as_usual(lang: Language) -> bool:
     """Whether nobody put another way of answering in the place of ours."""
-    return [getattr(method, "__func__", None) for method in (lang.forward, lang.model.chat)] == [Language.forward, LLM.chat]
+    ours = (lang, Language.forward), (lang.model, LLM.chat)
+    return all(getattr(getattr(whose, method.__name__, None), "__func__", None) is method for whose, method in ours)
 
 
 def _traces(graph: Graph, batch: list[Example], lang: Language) -> list[Trace | None]:

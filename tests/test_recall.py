@@ -2,11 +2,12 @@
 
 import asyncio
 import random
+from types import SimpleNamespace
 
 import pytest
 from conftest import Script
 
-from semback import Example, Language, ResponseCache, evaluate
+from semback import LLM, Example, Language, Reply, ResponseCache, evaluate
 from semback.errors import CacheError
 from semback.recall import recalled
 
@@ -82,8 +83,18 @@ def test_another_way_of_answering_is_asked_though_everything_is_recorded(task, c
         async def forward(self, *seen):
             return "Answer: 7"
 
+    class Proud(LLM):
+        async def chat(self, messages, draw=0):
+            return Reply("Answer: 8", "stop", {}, self.model, recorded=True, key="")
+
     evaluated(task, cache)
     assert {row.answer for row in evaluated(task, cache, Silent)[0].rows} == {"7"}
+    model = Proud("scripted", cache)
+    scores = asyncio.run(evaluate(task.graph, EXAMPLES, task, Language(model, model)))
+    assert {row.answer for row in scores.rows} == {"8"}
+    without_chat = SimpleNamespace(in_flight=2, model="none")
+    scores = asyncio.run(evaluate(task.graph, EXAMPLES, task, Silent(without_chat, without_chat)))
+    assert {row.answer for row in scores.rows} == {"7"}
 
 
 def test_mode_refresh_asks_anew_and_once(task, tmp_path):
