@@ -85,7 +85,7 @@ class ResponseCache:
     def replies(self, asked: Sequence[tuple[str, str, int]]) -> list[dict | None]:
         """For each of several requests the reply that needs no call, or None; in mode "refresh", only what was asked anew meanwhile.
 
-        asked: key and body, which are what `recording.named` says of a request, and draw; at most 1,000 of them. A row must answer its
+        asked: key and body, which are what `recording.named` says of a request, and draw; at most 999 of them. A row must answer its
         own request, or it is a CacheError. Of one that is as it was written only the reply is parsed: this, and one query in place of
         diskcache's `get` for each, make a replay half as long.
         """

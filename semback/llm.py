@@ -131,7 +131,7 @@ class LLM:
         prompt is longer than the model's window. BudgetExceeded: the budget is spent, so nothing was sent. With these, what is under way
         has been awaited, so that no answer is lost. ParameterError: the messages are not text.
         """
-        request = {"model": self.model, "messages": messages, **self.params}
+        request = self._request(messages)
         name, body = self._named(request, draw)
         if self._recording and (said := self.cache.replies([(name, body, draw)])[0]):
             return _reply(name, said, recorded=True)
@@ -150,7 +150,7 @@ class LLM:
         """
         if not self._recording:
             return [None] * len(asked)
-        names = [self._named({"model": self.model, "messages": messages, **self.params}, draw) for messages in asked]
+        names = [self._named(self._request(messages), draw) for messages in asked]
         replies = self.cache.replies([(name, body, draw) for name, body in names])
         return [said and _reply(name, said, recorded=True) for (name, _), said in zip(names, replies)]
 
@@ -178,6 +178,9 @@ class LLM:
             if not self._callers[call] and call not in self._endpoint.sent:
                 call.cancel()
                 _forget(under_way, name, call)
+
+    def _request(self, messages: list[dict]) -> dict:
+        return {"model": self.model, "messages": messages, **self.params}
 
     def _named(self, request: dict, draw: int) -> tuple[str, str]:
         """The key of a request and the JSON text that is sent, which are worked out once for equal texts."""

@@ -39,19 +39,17 @@ def _as_usual(lang: Language) -> bool:
 
 def _traces(graph: Graph, batch: list[Example], lang: Language) -> list[Trace | None]:
     """What is recorded of each, or None; node by node, each with all that is known for it."""
-    values, replies = [{} for _ in batch], [[] for _ in batch]
-    whole = range(len(batch))  # the places of those of which everything was recorded so far
+    known = {place: {} for place in range(len(batch))}  # {node: (reply, value)}, of those of which everything was recorded so far
     for name in graph.order:
         node = graph[name]
-        asked = [(batch[i].question, {source: values[i][source] for source in node.inputs}) for i in whole]
-        found = {i: said for i, said in zip(whole, lang.recorded(node, asked)) if said}
-        for i, (reply, text) in found.items():
-            replies[i].append(reply)
-            values[i][name] = text
-        whole = list(found)
-    traces: list[Trace | None] = [None] * len(batch)
-    for i in whole:
-        traces[i] = Trace(graph, batch[i].question, values[i])
-        for reply in replies[i]:
+        asked = [(batch[place].question, {source: said[source][1] for source in node.inputs}) for place, said in known.items()]
+        for place, said in zip(list(known), lang.recorded(node, asked)):
+            if said:
+                known[place][name] = said
+            else:
+                del known[place]
+    for said in known.values():
+        for reply, _ in said.values():
             lang.tally.add("forward", lang.model.model, reply)
-    return traces
+    values = {place: {name: value for name, (_, value) in said.items()} for place, said in known.items()}
+    return [Trace(graph, example.question, values[place]) if place in values else None for place, example in enumerate(batch)]

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from .cache import ResponseCache
 from .errors import ParameterError
 from .llm import LLM
-from .prompts import fenced
+from .prompts import fenced, outside
 from .tally import SIMULATED
 from .tasks import Task
 
@@ -124,7 +124,7 @@ def prompt_parts(messages: list[dict]) -> tuple[str, list[tuple[str, str]], str]
     """What a prompt consists of: the system message, the (label, text) of each fenced block, and the user message without those."""
     system = "\n".join(m["content"] for m in messages if m["role"] == "system")
     prompt = next(m["content"] for m in messages if m["role"] == "user")
-    return system, fenced(prompt), re.sub(r"^(`{3,}).*?\n\1$", "", prompt, flags=re.DOTALL | re.MULTILINE)
+    return system, fenced(prompt), outside(prompt)
 
 
 def dice(*parts) -> float:

@@ -66,7 +66,7 @@ def test_a_node_is_looked_up_once_for_64_questions(task, cache, monkeypatch):
 @pytest.mark.parametrize("missing", [0.02, 0.4, 1])
 def test_only_what_is_not_recorded_is_asked_for(task, tmp_path, missing):
     with_all, with_some = ResponseCache(tmp_path / "all"), ResponseCache(tmp_path / "some")
-    live, script = evaluated(task, with_all)
+    live, _ = evaluated(task, with_all)
     chance = random.Random(0)
     for key, entry in with_all.entries():
         if chance.random() >= missing:

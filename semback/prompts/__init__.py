@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 from ..errors import ParameterError
 
+_FENCED = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
+
 
 def rendered(template: str, data: dict, folder: str | None = None) -> list[dict]:
     """The system and user message that a template makes of the data; a folder has templates that replace those of the same name here.
@@ -46,7 +48,12 @@ def fence(text: str, label: str) -> str:
 
 def fenced(prompt: str) -> list[tuple[str, str]]:
     """The (label, text) of each fenced block of a prompt, as `fence` writes them."""
-    return [(label, text) for _, label, text in re.findall(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", prompt, re.DOTALL | re.MULTILINE)]
+    return [(label, text) for _, label, text in _FENCED.findall(prompt)]
+
+
+def outside(prompt: str) -> str:
+    """A prompt without its fenced blocks: our own words."""
+    return _FENCED.sub("", prompt)
 
 
 @lru_cache

@@ -52,8 +52,7 @@ def _clean(reply: str) -> str:
 def _read(reply: str, state, close) -> str | None:
     """The answer by the rule above. `state(text, says)` reads what follows an announcement, `close(text)` a reply without
     one; both give a value, "" where the text contradicts itself, or None where it says nothing."""
-    text = _clean(reply)  # a completion may start with its question, and run on to the next "Q:"; that never counts
-    blocks = RUN_ON.split(text) if "Q" in text or "Problem" in text else [text]
+    blocks = RUN_ON.split(_clean(reply))  # a completion may start with its question, and run on to the next "Q:"; that never counts
     return _read_block(next((block.strip() for block in blocks if block.strip()), ""), state, close)
 
 

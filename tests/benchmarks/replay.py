@@ -58,6 +58,7 @@ def parts(folder: str, rounds: int) -> Iterator[Measurement]:
     """Microseconds of CPU a call, of each part alone, in this process."""
     import semback as sb
     from semback import recording
+    from semback.recall import AT_ONCE
 
     from . import work
 
@@ -82,7 +83,7 @@ def parts(folder: str, rounds: int) -> Iterator[Measurement]:
             answer is not None and task.correct(answer, example)
 
     doing = {"all": lambda: asyncio.run(evaluate(sb.LLM(work.MODEL, cache))),
-             "look-up": lambda: [cache.replies(asked[at:at + 64]) for at in range(0, calls, 64)],
+             "look-up": lambda: [cache.replies(asked[at:at + AT_ONCE]) for at in range(0, calls, AT_ONCE)],
              "hashing": lambda: [recording.named(*request) for request in requests],
              "reading and scoring": read,
              "rendering, scheduling, reading: no key, no look-up": lambda: asyncio.run(evaluate(Silent(work.MODEL)))}
