@@ -192,27 +192,34 @@ def _execute(notebook: str, parameters: dict, output: str, mark: str, environmen
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would log is in the outcome
     started, path = time.perf_counter(), Path(output)
     running, failed = path.with_suffix(".running.ipynb"), path.with_suffix(".failed.ipynb")
-    try:
-        with tempfile.TemporaryDirectory(prefix="semback-") as folder:
+    with tempfile.TemporaryDirectory(prefix="semback-") as folder, tempfile.TemporaryFile("a+", errors="replace") as log:
+        try:
             book = papermill.execute_notebook(
                 unbraced(notebook), unbraced(running), parameters, kernel_name="python3", progress_bar=False,
-                kernel_manager_class=_kernel_class(folder, environment, batch), extra_arguments=["--log-level=CRITICAL"],
+                kernel_manager_class=_kernel_class(folder, log, environment, batch), extra_arguments=["--log-level=CRITICAL"],
                 resources={"metadata": {"path": str(Path(notebook).parent)}})  # papermill's own cwd= would move the whole process
-        book.metadata["semback"] = {"fingerprint": mark}
-        _write(book, notebook, running, path)
-        failed.unlink(missing_ok=True)
-        return time.perf_counter() - started, ""
-    except Exception as error:  # only this tells: papermill calls an interrupted or killed notebook "completed"
-        in_cell = isinstance(error, papermill.PapermillExecutionError)  # then the traceback is in the notebook
-        if running.is_file() and batch not in _stopped:
-            book = nbformat.read(running, as_version=4)
-            book.cells += [] if in_cell else [nbformat.v4.new_markdown_cell(f"**It ended here.** {type(error).__name__}: {error}")]
-            _write(book, notebook, running, failed)
-        running.unlink(missing_ok=True)
-        said = f"{error.ename}: {error.evalue}" if in_cell else f"{type(error).__name__}: {error}"
-        return time.perf_counter() - started, said.strip(": \n").split("\n")[0]
-    finally:
-        ensure_event_loop().close()  # nbclient leaves this thread's loop open
+            book.metadata["semback"] = {"fingerprint": mark}
+            _write(book, notebook, running, path)
+            failed.unlink(missing_ok=True)
+            return time.perf_counter() - started, ""
+        except Exception as error:  # only this tells: papermill calls an interrupted or killed notebook "completed"
+            in_cell = isinstance(error, papermill.PapermillExecutionError)  # then the traceback is in the notebook
+            if running.is_file() and batch not in _stopped:
+                book = nbformat.read(running, as_version=4)
+                book.cells += [] if in_cell else [nbformat.v4.new_markdown_cell(_end(error, log))]
+                _write(book, notebook, running, failed)
+            running.unlink(missing_ok=True)
+            said = f"{error.ename}: {error.evalue}" if in_cell else f"{type(error).__name__}: {error}"
+            return time.perf_counter() - started, said.strip(": \n").split("\n")[0]
+        finally:
+            ensure_event_loop().close()  # nbclient leaves this thread's loop open
+
+
+def _end(error: Exception, log) -> str:
+    """How a notebook ended outside its cells, and the last that its kernel said there, such as why it did not start."""
+    log.seek(0)
+    said = log.read()[-5000:].strip()
+    return f"**It ended here.** {type(error).__name__}: {error}" + (f"\n\nThe kernel's last words:\n\n~~~~\n{said}\n~~~~" if said else "")
 
 
 def _write(book, notebook: str, running: Path, path: Path) -> None:
@@ -223,8 +230,12 @@ def _write(book, notebook: str, running: Path, path: Path) -> None:
     running.replace(path)
 
 
-def _kernel_class(folder: str, environment: dict, batch: str):
-    """Kernels of this very Python, for `_stop` to end, on sockets in `folder`: those that start at once race for ports (papermill#511)."""
+def _kernel_class(folder: str, log, environment: dict, batch: str):
+    """Kernels of this very Python, for `_stop` to end, on sockets in `folder`: those that start at once race for ports (papermill#511).
+
+    log: a file for what a kernel says outside its notebook, such as an error at its start or end; on stderr it would
+    stand between the batch's own lines.
+    """
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpecManager
 
@@ -234,7 +245,7 @@ def _kernel_class(folder: str, environment: dict, batch: str):
             self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # a "python3" in a user's folders may be any Python
 
         async def start_kernel(self, **launch):
-            await super().start_kernel(**launch, env={**os.environ, **environment})
+            await super().start_kernel(**launch, env={**os.environ, **environment}, stdout=log, stderr=log)
             _kernels.setdefault(batch, []).append(self.provisioner.process)
             if batch in _stopped:
                 _stop(batch)

@@ -76,6 +76,15 @@ def test_a_failed_notebook_is_kept_with_its_traceback_and_stops_no_other(own_hom
     assert any(line.endswith(f"{raises.seconds:.1f} s  raises  ValueError: no such thing") for line in lines)
 
 
+def test_what_a_kernel_says_outside_its_cells_is_in_the_failed_notebook(tmp_path, notebook, monkeypatch, capfd):
+    (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit('no kernel today')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (outcome,) = batch.run([Job(notebook("plain"), {})], "test")
+    assert outcome.state == "failed" and "no kernel today" in nbformat.read(outcome.path, as_version=4).cells[-1].source
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("[1/1] failed")
+
+
 def test_a_stopped_batch_ends_its_kernels_and_leaves_nothing_half_done(own_home, notebook):
     notebook("sleeps", "04_liar_ablation")
     command = [sys.executable, "-c", "from semback.cli import main; main()", "run", "liar", "--name", "test", "--jobs", "1"]
