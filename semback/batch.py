@@ -8,8 +8,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
@@ -18,10 +16,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from . import results
+from . import results, worker
 from .errors import ParameterError
 from .home import home
-from .jobs import LAST, Job, check, unbraced
+from .jobs import LAST, Job, check
 from .recording import canonical
 
 
@@ -84,7 +82,7 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
                 if not forced and _complete(job, path, name, mark):
                     finish(job, "skipped", 0.0, path)
                     continue
-                work = pool.submit(_execute, str(job.notebook), dict(job.parameters), str(path), mark, _environment(), batch)
+                work = pool.submit(worker.execute, str(job.notebook), dict(job.parameters), str(path), mark, _environment(), batch)
                 under_way[work] = job, path
             for work in as_completed(under_way):
                 job, path = under_way[work]
@@ -142,12 +140,12 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _threads(workers: int) -> Iterator[tuple[Executor, str]]:
-    """A pool in this process, and the name that `_stop` knows its kernels by. Left by an exception, it waits for them to end."""
+    """A pool in this process, and the name that `worker.stop` knows its kernels by. Left by an exception, it waits for them to end."""
     pool, batch = ThreadPoolExecutor(workers), uuid.uuid4().hex
     try:
         yield pool, batch
     except BaseException:
-        _stop(batch)
+        worker.stop(batch)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -169,93 +167,7 @@ def _cluster(scheduler: str) -> Iterator[tuple[Executor, str]]:
         yield pool, batch
     except BaseException:
         pool.shutdown(wait=False)
-        client.run(_stop, batch)
+        client.run(worker.stop, batch)
         raise
     finally:
         client.close()
-
-
-# What runs on a worker, which may be another process on another machine: it is told everything in plain data.
-
-_kernels: dict[str, list] = {}  # batch: the processes of its kernels
-_stopped: set[str] = set()
-
-
-def _execute(notebook: str, parameters: dict, output: str, mark: str, environment: dict, batch: str) -> tuple[float, str]:
-    """Execute one notebook. Returns (seconds, what went wrong or ""). Until it is done its file is called <id>.running.ipynb."""
-    import logging
-
-    import nbformat
-    import papermill
-    from jupyter_core.utils import ensure_event_loop
-
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would log is in the outcome
-    started, path = time.perf_counter(), Path(output)
-    running, failed = path.with_suffix(".running.ipynb"), path.with_suffix(".failed.ipynb")
-    with tempfile.TemporaryDirectory(prefix="semback-") as folder, tempfile.TemporaryFile("a+", errors="replace") as log:
-        try:
-            book = papermill.execute_notebook(
-                unbraced(notebook), unbraced(running), parameters, kernel_name="python3", progress_bar=False,
-                kernel_manager_class=_kernel_class(folder, log, environment, batch), extra_arguments=["--log-level=CRITICAL"],
-                resources={"metadata": {"path": str(Path(notebook).parent)}})  # papermill's own cwd= would move the whole process
-            book.metadata["semback"] = {"fingerprint": mark}
-            _write(book, notebook, running, path)
-            failed.unlink(missing_ok=True)
-            return time.perf_counter() - started, ""
-        except Exception as error:  # only this tells: papermill calls an interrupted or killed notebook "completed"
-            in_cell = isinstance(error, papermill.PapermillExecutionError)  # then the traceback is in the notebook
-            if running.is_file() and batch not in _stopped:
-                book = nbformat.read(running, as_version=4)
-                book.cells += [] if in_cell else [nbformat.v4.new_markdown_cell(_end(error, log))]
-                _write(book, notebook, running, failed)
-            running.unlink(missing_ok=True)
-            said = f"{error.ename}: {error.evalue}" if in_cell else f"{type(error).__name__}: {error}"
-            return time.perf_counter() - started, said.strip(": \n").split("\n")[0]
-        finally:
-            ensure_event_loop().close()  # nbclient leaves this thread's loop open
-
-
-def _end(error: Exception, log) -> str:
-    """How a notebook ended outside its cells, and the last that its kernel said there, such as why it did not start."""
-    log.seek(0)
-    said = log.read()[-5000:].strip()
-    return f"**It ended here.** {type(error).__name__}: {error}" + (f"\n\nThe kernel's last words:\n\n~~~~\n{said}\n~~~~" if said else "")
-
-
-def _write(book, notebook: str, running: Path, path: Path) -> None:
-    """Write an executed notebook under its final name, without the folders of this computer, which papermill puts into it."""
-    import nbformat
-    book.metadata.get("papermill", {}).update(input_path=Path(notebook).name, output_path=path.name)
-    nbformat.write(book, running)
-    running.replace(path)
-
-
-def _kernel_class(folder: str, log, environment: dict, batch: str):
-    """Kernels of this very Python, for `_stop` to end, on sockets in `folder`: those that start at once race for ports (papermill#511).
-
-    log: a file for what a kernel says outside its notebook, such as an error at its start or end; on stderr it would
-    stand between the batch's own lines.
-    """
-    from jupyter_client import AsyncKernelManager
-    from jupyter_client.kernelspec import KernelSpecManager
-
-    class Kernel(AsyncKernelManager):
-        def __init__(self, **settings):
-            super().__init__(transport="tcp" if os.name == "nt" else "ipc", connection_file=os.path.join(folder, "kernel.json"), **settings)
-            self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # a "python3" in a user's folders may be any Python
-
-        async def start_kernel(self, **launch):
-            await super().start_kernel(**launch, env={**os.environ, **environment}, stdout=log, stderr=log)
-            _kernels.setdefault(batch, []).append(self.provisioner.process)
-            if batch in _stopped:
-                _stop(batch)
-
-    return Kernel
-
-
-def _stop(batch: str) -> None:
-    """End the batch's kernels in this process, and those that are just starting."""
-    _stopped.add(batch)
-    for process in _kernels.get(batch, ()):
-        if process.poll() is None:
-            process.kill()
