@@ -53,7 +53,8 @@ def _end(error: Exception, log) -> str:
     """How a notebook ended outside its cells, and the last that its kernel said there, such as why it did not start."""
     log.seek(0)
     said = log.read()[-5000:].strip()
-    return f"**It ended here.** {type(error).__name__}: {error}" + (f"\n\nThe kernel's last words:\n\n{fence(said, 'text')}" if said else "")
+    last = f"\n\nThe kernel's last words:\n\n{fence(said, 'text')}" if said else ""
+    return f"**It ended here.** {type(error).__name__}: {error}{last}"
 
 
 def _write(book, notebook: str, running: Path, path: Path) -> None:
