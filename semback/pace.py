@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-FIRST, UNASKED, SPACING = 4, 64, 0.001  # requests that go out at once, and before any answer; seconds between the first ones
+AT_ONCE, UNASKED, SPACING = 4, 64, 0.001  # requests in one turn of the event loop, and before any answer; seconds between the first ones
 MORE = 0.25  # then, for each answer: a quarter more each round
 PATIENCE = 16  # rounds after a refusal until one more is tried; halved each time that this goes well
 WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds without sending where everything is refused: at first, then doubled; the openai client's own
@@ -43,12 +43,12 @@ class Pace:
     """
 
     def __init__(self, in_flight: int, requests_per_minute: float | None = None, tokens_per_minute: float | None = None):
-        self.in_flight, self.limit, self.busy = in_flight, min(FIRST, in_flight), 0
+        self.in_flight, self.limit, self.busy = in_flight, min(AT_ONCE, in_flight), 0
         self._requests = requests_per_minute and _Bucket(requests_per_minute)
         self._tokens = tokens_per_minute and _Bucket(tokens_per_minute)
         self._owed = 0.0  # tokens of replies that nobody has waited for
         self._waiting: deque[asyncio.Future] = deque()
-        self._timer, self._given = None, False  # whether somebody got a place in this turn of the event loop
+        self._timer, self._given = None, 0  # how many got a place in this turn of the event loop
         self._opening, self._allowed = True, min(UNASKED, in_flight)  # whether it was never too much yet; how far it may grow by now
         self._pause, self._asked_for = 0.0, 0.0  # until when nobody sends, and until when because the endpoint asked for it
         self.seconds = 0.0  # that the last answer took
@@ -85,24 +85,25 @@ class Pace:
             raise
 
     def _admit(self) -> None:
-        """Give a place to one who waits, if there is one; else look again when there may be.
+        """Give places to those who wait, as far as there are any; else look again when there may be.
 
-        The next one gets his in the next turn of the event loop: a request is written at the end of its turn, and should be on its way
-        while others are built.
+        Only a few get theirs in one turn of the event loop: requests are written at the end of their turn, and should be on their way
+        while others are built; with one each turn, the turns themselves would take 7 % of a busy processor.
         """
         now = _now()
-        while self._waiting and not self._given and self.busy < self.limit and now >= self._pause:
+        while self._waiting and self._given < AT_ONCE and self.busy < self.limit and now >= self._pause:
             if not (place := self._waiting.popleft()).done():
-                self.busy, self._given = self.busy + 1, True
+                self.busy, self._given = self.busy + 1, self._given + 1
                 place.set_result(None)
-                asyncio.get_running_loop().call_soon(self._next_turn)
+                if self._given == 1:
+                    asyncio.get_running_loop().call_soon(self._next_turn)
         if self._waiting and not self._timer:
             growing = self._opening and self.limit < int(self._allowed)
             if at := self._pause if now < self._pause else now + SPACING if growing else None:
                 self._timer = asyncio.get_running_loop().call_at(at, self._look_again)
 
     def _next_turn(self) -> None:
-        self._given = False
+        self._given = 0
         self._admit()
 
     def _look_again(self) -> None:
