@@ -12,7 +12,8 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-AT_ONCE, UNASKED, SPACING = 4, 64, 0.001  # requests in one turn of the event loop, and before any answer; seconds between the first ones
+EACH_TURN = 4  # requests that go out in one turn of the event loop, and in flight at first
+UNASKED, SPACING = 64, 0.001  # requests in flight before any answer; seconds between the first ones
 MORE = 0.25  # then, for each answer: a quarter more each round
 PATIENCE = 16  # rounds after a refusal until one more is tried; halved each time that this goes well
 WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds without sending where everything is refused: at first, then doubled; the openai client's own
@@ -43,7 +44,7 @@ class Pace:
     """
 
     def __init__(self, in_flight: int, requests_per_minute: float | None = None, tokens_per_minute: float | None = None):
-        self.in_flight, self.limit, self.busy = in_flight, min(AT_ONCE, in_flight), 0
+        self.in_flight, self.limit, self.busy = in_flight, min(EACH_TURN, in_flight), 0
         self._requests = requests_per_minute and _Bucket(requests_per_minute)
         self._tokens = tokens_per_minute and _Bucket(tokens_per_minute)
         self._owed = 0.0  # tokens of replies that nobody has waited for
@@ -91,7 +92,7 @@ class Pace:
         while others are built; with one each turn, the turns themselves would take 7 % of a busy processor.
         """
         now = _now()
-        while self._waiting and self._given < AT_ONCE and self.busy < self.limit and now >= self._pause:
+        while self._waiting and self._given < EACH_TURN and self.busy < self.limit and now >= self._pause:
             if not (place := self._waiting.popleft()).done():
                 self.busy, self._given = self.busy + 1, self._given + 1
                 place.set_result(None)

@@ -38,23 +38,22 @@ def execute(notebook: str, parameters: dict, output: str, mark: str, environment
             return time.perf_counter() - started, ""
         except Exception as error:  # only this tells: papermill calls an interrupted or killed notebook "completed"
             in_cell = isinstance(error, papermill.PapermillExecutionError)  # then the traceback is in the notebook
+            said = f"{error.ename}: {error.evalue}" if in_cell else f"{type(error).__name__}: {error}"
             if running.is_file() and batch not in _stopped:
                 book = nbformat.read(running, as_version=4)
-                book.cells += [] if in_cell else [nbformat.v4.new_markdown_cell(_end(error, log))]
+                book.cells += [] if in_cell else [nbformat.v4.new_markdown_cell(f"**It ended here.** {said}{_last_words(log)}")]
                 _write(book, notebook, running, failed)
             running.unlink(missing_ok=True)
-            said = f"{error.ename}: {error.evalue}" if in_cell else f"{type(error).__name__}: {error}"
             return time.perf_counter() - started, said.strip(": \n").split("\n")[0]
         finally:
             ensure_event_loop().close()  # nbclient leaves this thread's loop open
 
 
-def _end(error: Exception, log) -> str:
-    """How a notebook ended outside its cells, and the last that its kernel said there, such as why it did not start."""
+def _last_words(log) -> str:
+    """The last that a kernel said outside its notebook, such as why it did not start; "" where it said nothing."""
     log.seek(0)
     said = log.read()[-5000:].strip()
-    last = f"\n\nThe kernel's last words:\n\n{fence(said, 'text')}" if said else ""
-    return f"**It ended here.** {type(error).__name__}: {error}{last}"
+    return f"\n\nThe kernel's last words:\n\n{fence(said, 'text')}" if said else ""
 
 
 def _write(book, notebook: str, running: Path, path: Path) -> None:
