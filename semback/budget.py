@@ -14,8 +14,9 @@ class Budget:
     ----------
     dollars, tokens, calls: the limits; None is none. Tokens are those of prompts and replies together.
 
-    When a limit is reached, no further call goes out: BudgetExceeded. What is under way then is kept and paid for, so
-    tokens and dollars may end up above their limit by what was in flight.
+    When a limit is reached, no further call goes out, not even a second try: BudgetExceeded. What is under way then is kept and paid for,
+    so tokens and dollars may end up above their limit by what was in flight. Where an endpoint does not say how many tokens a call
+    took, they are estimated from the letters.
     """
 
     dollars: float | None = None
@@ -36,14 +37,14 @@ class Budget:
         if self.dollars is not None and price(model, 1, 1) is None:
             raise ParameterError(f"the price of {model} is not known, so a budget in dollars cannot be kept; set one in tokens or calls")
 
-    def start(self) -> None:
-        """Count a call that is about to go out. BudgetExceeded if it may not."""
+    def start(self, again: bool = False) -> None:
+        """Count a call that is about to go out, or out again. BudgetExceeded if it may not."""
         for name in ("dollars", "tokens", "calls"):
             limit, spent = getattr(self, name), getattr(self, f"spent_{name}")
-            if limit is not None and spent >= limit:
+            if limit is not None and spent >= limit and not (again and name == "calls"):
                 raise BudgetExceeded(f"the budget of {limit:,} {name} is spent ({self}). What was answered is in the cache: run again "
                                      "with a larger budget, and it goes on from there.")
-        self.spent_calls += 1
+        self.spent_calls += not again
 
     def end(self, model: str, usage: dict) -> None:
         """Count what a call took, in tokens and dollars."""

@@ -11,7 +11,7 @@ import sqlite3
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,6 +71,7 @@ class ResponseCache:
                 self._disk = table.opened(copy := table.copied(self.folder / "responses"))
                 weakref.finalize(self, shutil.rmtree, copy, ignore_errors=True)
                 warnings.warn(f"{self.folder} cannot be written ({error}); replaying from a temporary copy", stacklevel=2)
+            self._place = self._where()
             weakref.finalize(self, self._disk.close)  # a connection that is only forgotten is a warning from Python 3.13 on
             self._read_recordings()
 
@@ -182,7 +183,7 @@ class ResponseCache:
 
     def miss(self, request: dict, draw: int) -> CacheMiss:
         """The error for a request that no recording holds; it names the nearest entry and what differs."""
-        return CacheMiss(f"replay: {self.explain(request, draw)}\nTo ask the model and record the answer, use mode auto.")
+        return CacheMiss(lambda: f"replay: {self.explain(request, draw)}\nTo ask the model and record the answer, use mode auto.")
 
     def close(self):
         """Close the files. A closed cache opens again when it is used."""
@@ -198,6 +199,11 @@ class ResponseCache:
 
     def _add_all(self, entries: list[tuple[str, dict]]) -> list[dict]:
         kept, anew = [], self.mode == "refresh"
+        if self._where() != self._place:
+            warnings.warn(f"the table in {self.folder} was moved away while it was open; what comes is recorded in a new one", stacklevel=1)
+            with self._told("opened"):
+                self._disk, self._claims = table.opened(self.folder / "responses"), None
+            self._place = self._where()
         with self._told("written"), self._disk.transact():
             for key, entry in entries:
                 if anew:
@@ -206,6 +212,11 @@ class ResponseCache:
         if anew:
             self.refreshed.update(key for key, _ in entries)
         return kept
+
+    def _where(self) -> int | None:
+        """The number of the table's file, which another file in its place does not have."""
+        with suppress(OSError):
+            return os.stat(os.path.join(self._disk.directory, "cache.db")).st_ino
 
     def _read_recordings(self):  # which ones were read is kept in the table, {file name: sha256}
         known, found = known if isinstance(known := self._disk.get("recordings"), dict) else {}, {}
@@ -227,7 +238,7 @@ class ResponseCache:
             raise self._failed(doing, error) from error
 
     def _failed(self, doing: str, error: Exception) -> CacheError:
-        if self._disk:
+        if self._disk is not None:  # it has a length, which would be looked up
             self._disk.close()  # an unfinished transaction ends with it
         return table.refused(self.folder, doing, error)
 

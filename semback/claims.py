@@ -1,6 +1,7 @@
 """Who asks for which response: one caller at a time, among all tasks, caches and processes of one computer."""
 
 import os
+import threading
 import weakref
 from pathlib import Path
 
@@ -10,6 +11,7 @@ except ImportError:  # Windows: there each process asks for itself, and the firs
     fcntl = None
 
 _of_folder = weakref.WeakValueDictionary()  # a system's lock does not tell the caches of one process apart: those of a folder share one
+_one = threading.Lock()  # nor its threads: one at a time
 
 
 class Claims:
@@ -25,22 +27,25 @@ class Claims:
     def of(cls, folder: Path) -> "Claims":
         """The one object for a folder in this process. OSError where the folder cannot be written."""
         name = os.path.realpath(folder)
-        claims = _of_folder[name] = _of_folder.get(name) or cls(folder)
+        with _one:
+            claims = _of_folder[name] = _of_folder.get(name) or cls(folder)
         return claims
 
     def claim(self, key: str) -> bool:
         """Whether the caller may ask for the response with this key: False while somebody else is asking for it."""
-        if self._mine.get(key) == os.getpid():
-            return False
-        try:
-            if fcntl:
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(key[:15], 16))
-        except (BlockingIOError, PermissionError):
-            return False
-        self._mine[key] = os.getpid()
-        return True
+        with _one:
+            if self._mine.get(key) == os.getpid():
+                return False
+            try:
+                if fcntl:
+                    fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(key[:15], 16))
+            except (BlockingIOError, PermissionError):
+                return False
+            self._mine[key] = os.getpid()
+            return True
 
     def release(self, key: str) -> None:
         """Give a claim back, when the response is there or will not come."""
-        if self._mine.pop(key, None) == os.getpid() and fcntl:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, int(key[:15], 16))
+        with _one:
+            if self._mine.pop(key, None) == os.getpid() and fcntl:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, int(key[:15], 16))

@@ -9,7 +9,6 @@ import.
 import asyncio
 import json
 import re
-import weakref
 from contextvars import ContextVar
 from functools import cache
 from urllib.request import getproxies
@@ -18,8 +17,10 @@ import aiohttp
 import httpx2
 import openai
 
+from . import paid
 from .budget import Budget
 from .pace import Pace, Slot
+from .tally import count, tokens
 
 REDIRECTS = 3  # that are followed
 FRESH = 5.0  # seconds that a connection is kept for the next request; servers close it after 5 or more
@@ -34,16 +35,15 @@ class Connections(openai.DefaultAioHttpClient):
     pace: gives each request its place, and learns what became of it. budget: counts it.
     retries: how often the openai client tries again. timeout: seconds for one try, the whole reply included.
     transport: an httpx2 transport in place of the network.
-    sent: where the task stands, as long as its request is on its way or answered.
     """
 
-    def __init__(self, pace: Pace, budget: Budget, retries: int, timeout: float, transport, sent: weakref.WeakSet):
+    def __init__(self, pace: Pace, budget: Budget, retries: int, timeout: float, transport):
         limits = {"max_connections": pace.in_flight, "max_keepalive_connections": pace.in_flight, "keepalive_expiry": FRESH}
         proxied = not transport and {"http", "https", "all"} & set(getproxies())
         layers = {"verify": certificates()} if proxied else {"transport": transport or httpx2.AsyncBaseTransport()}  # that does nothing
         super().__init__(**layers, max_redirects=REDIRECTS, limits=httpx2.Limits(**limits),
                          timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)))
-        self.pace, self.budget, self.retries, self.seconds, self.sent = pace, budget, retries, timeout, sent
+        self.pace, self.budget, self.retries, self.seconds = pace, budget, retries, timeout
         self.straight = not transport and not proxied  # to aiohttp, with the certificates that it needs; the layers know of proxies
         self.session, self.address = None, ("", None)
 
@@ -57,23 +57,25 @@ class Connections(openai.DefaultAioHttpClient):
     async def send(self, request, **options):
         """The response, read to its end; where it is JSON, ``response.extensions["body"]`` is what it says."""
         place, again = slot.get(), 0
+        waves = place.waves
         if place.left:  # it was tried before
+            self.budget.start(again=True)
             again = int(request.headers["x-stainless-retry-count"])
             place = await self.pace.enter(tokens(len(request.read())))
         else:
             self.budget.start()
-        self.sent.add(task := asyncio.current_task())
-        paid = False
+        paid.sent()
+        answered = False
         try:
             response = await self._answered(request, place, options)
-            paid = response.is_success
+            answered = response.is_success
             place.answered = response.status_code not in (429, 503)
             if not place.answered:
-                self._refused(response, place, again)
+                self._refused(response, place, again, waves)
         finally:
             self.pace.leave(place)
-            if not paid:  # it may be tried again, unless nobody wants it any more
-                self.sent.discard(task)
+            if not answered:
+                paid.unanswered()
         return response
 
     async def aclose(self):
@@ -91,14 +93,15 @@ class Connections(openai.DefaultAioHttpClient):
             raise httpx2.ReadTimeout(f"no whole reply in {self.seconds:g} s") from None
         except httpx2.TooManyRedirects:  # not one of those that are tried again
             raise openai.OpenAIError("the address redirects in circles") from None
-        if response.is_success and "json" in response.headers.get("content-type", ""):
+        except (aiohttp.ClientError, OSError) as error:
+            raise httpx2.NetworkError(str(error) or type(error).__name__) from error
+        if response.is_success and _json(response):
             try:
-                response.extensions["body"] = body = json.loads(response.extensions.get("content") or response.read())
-                place.used = float(body["usage"]["total_tokens"])
-            except (KeyError, TypeError, OverflowError):
-                pass  # no usage
+                response.extensions["body"] = body = json.loads(_content(response))
             except (ValueError, RecursionError) as error:  # a cut or garbled body: try again, as after a lost connection
                 raise httpx2.RemoteProtocolError(f"a reply in broken JSON ({error})") from None
+            usage = body.get("usage") if isinstance(body, dict) else None
+            place.used = count(usage.get("total_tokens")) if isinstance(usage, dict) else None
         return response
 
     async def _straight(self, request):
@@ -115,28 +118,32 @@ class Connections(openai.DefaultAioHttpClient):
             raise httpx2.TooManyRedirects(str(error)) from error
         except aiohttp.ServerTimeoutError as error:
             raise httpx2.ConnectTimeout(str(error)) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise httpx2.NetworkError(str(error)) from error
         told = [(name, value) for name, value in came.raw_headers if name.lower() != b"content-encoding"]  # aiohttp has undone it
         body = {"stream": httpx2.ByteStream(content), "extensions": {"content": content}}  # which reading the stream takes time to find
         return httpx2.Response(came.status, headers=told, request=request, **body)
 
-    def _refused(self, response, place: Slot, again: int) -> None:
+    def _refused(self, response, place: Slot, again: int, waves: int) -> None:
         """Tell the pace how long to wait, and the openai client not to wait as long where the pace does, or not to try again."""
-        wait = response.headers.get("retry-after", "")
+        wait, milliseconds = (response.headers.get(name, "") for name in ("retry-after", "retry-after-ms"))
+        if re.fullmatch(r"\d{1,6}(\.\d+)?", milliseconds):
+            wait = f"{float(milliseconds) / 1000:.3f}"
         place.refused = float(wait) if re.fullmatch(r"\d{1,2}(\.\d+)?|1[01]\d|120", wait) else 0.0
         if not wait and (soon := min(self.pace.seconds, 0.5) * 2**again if again else 0.001):
             response.headers["retry-after-ms"] = f"{1000 * soon:.0f}"
-        if self.pace.waves >= self.retries or b"insufficient_quota" in response.read():
+        if self.pace.waves - waves >= self.retries or b"insufficient_quota" in response.read():
             response.headers["x-should-retry"] = "false"
+
+
+def _content(response) -> bytes:
+    return response.extensions["content"] if "content" in response.extensions else response.read()
+
+
+def _json(response) -> bool:
+    """Whether a response is meant to be JSON: it says so, or it looks so."""
+    return "json" in response.headers.get("content-type", "").lower() or _content(response)[:1] == b"{"
 
 
 @cache
 def certificates():
     """What https connections are checked with: read once, since that takes longer than the rest of a client."""
     return httpx2.create_ssl_context()
-
-
-def tokens(letters: int) -> float:
-    """About how many tokens a prompt has."""
-    return letters / 4

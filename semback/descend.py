@@ -14,6 +14,7 @@ from dataclasses import replace
 from .errors import BudgetExceeded, DataError, ParameterError
 from .graph import Graph
 from .language import Case, Language
+from .paid import settling
 from .progress import Progress
 from .propagate import Gradients, Trace, backward, forward, together
 from .recall import recalled
@@ -22,6 +23,7 @@ from .tally import Tally
 from .tasks import Example, Task
 
 
+@settling()
 async def evaluate(graph: Graph, examples: Iterable[Example], task: Task, lang: Language, traces: bool = False) -> Scores:
     """Answer the examples with the graph and score the answers.
 
@@ -67,6 +69,7 @@ async def _evaluate(graph, examples, task, lang, traces=False, what="evaluating"
     return Scores(tuple(rows[example.id] for example in examples), lang.tally, kept)
 
 
+@settling()
 async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, gate: bool = True, trainable: Sequence[str] | None = None,
                   draw_between: bool = False, among: str = "wrong", seed: int = 0) -> Run:
     """Improve the instructions of a task's graph.

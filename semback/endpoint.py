@@ -17,8 +17,9 @@ from .advice import explain
 from .budget import Budget
 from .errors import ModelError
 from .pace import Pace
-from .tally import SIMULATED
+from .tally import SIMULATED, count, tokens
 
+SECRET = 8  # letters of a key that is one; "none" and "x" are words that errors may say
 # Headers in which the openai client tells of the computer and its Python: nobody needs them, and they take 5 % of a call's time.
 _UNSENT = [f"X-Stainless-{name}" for name in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")]
 
@@ -28,35 +29,44 @@ class Endpoint:
 
     def __init__(self, model: str, base_url: str | None, api_key: str | None, retries: int, timeout: float, budget: Budget, transport,
                  pace: dict):
-        self.model, self.base_url, self._api_key = model, base_url or os.environ.get("OPENAI_BASE_URL") or None, api_key
+        self.model, self._base_url, self._api_key = model, base_url, api_key
         self._retries, self._timeout, self._budget, self._transport, self._pace = retries, timeout, budget, transport, pace
         self._loops: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-        self.sent: weakref.WeakSet = weakref.WeakSet()  # the tasks whose request is on its way, or answered: somebody may have to pay
 
     async def ask(self, request: dict, body: str) -> dict:
         """What came back for a request: {"reply", "source"}, as an entry of the cache holds them. body: its JSON text, which is sent.
 
         Errors: ModelError, BudgetExceeded.
         """
-        import httpx2
         import openai
 
-        from .connections import slot, tokens
+        try:
+            held, response = await self._post(body)
+        except openai.OpenAIError as error:
+            raise self._failed(error) from None  # one error: what there is to know of its causes is in its words
+        except (OSError, ValueError) as error:
+            raise self._error(f"cannot be asked: {error}. Look at base_url, and at what SSL_CERT_FILE, the proxies and OPENAI_… are set to "
+                              "in the environment.") from None
+        reply = self._read(request, response)
+        estimate = {"prompt_tokens": tokens(len(body)), "completion_tokens": tokens(len(reply["text"]))}
+        self._budget.end(self.model, estimate | reply["usage"])
+        if self._transport:
+            return {"reply": reply, "source": {"host": SIMULATED}}
+        return {"reply": reply, "source": {**held.source, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}}
+
+    async def _post(self, body: str):
+        """What asks in this event loop, and the response to it."""
+        import httpx2
+
+        from .connections import slot
 
         held = self._held()
         place = await held.pace.enter(tokens(len(body)))
         slot.set(place)  # before the request is built, so that of many at once the first is on its way while others are built
         try:
-            response = await held.client.post(held.address, cast_to=httpx2.Response, content=body.encode(), options=held.options)
-        except openai.OpenAIError as error:
-            raise self._failed(error) from None  # one error: what there is to know of its causes is in its words
+            return held, await held.client.post(held.address, cast_to=httpx2.Response, content=body.encode(), options=held.options)
         finally:
             held.pace.leave(place)
-        reply = self._read(request, response)
-        self._budget.end(self.model, reply["usage"])
-        if self._transport:
-            return {"reply": reply, "source": {"host": SIMULATED}}
-        return {"reply": reply, "source": {**held.source, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}}
 
     def _read(self, request: dict, response) -> dict:
         """The reply in a response; ModelError where it is none."""
@@ -72,7 +82,7 @@ class Endpoint:
         reply = {
             "text": _text(message.get("content") or ""),
             "finish_reason": "refusal" if message.get("refusal") else _text(choice.get("finish_reason") or "stop"),
-            "usage": {name: usage[name] for name in ("prompt_tokens", "completion_tokens") if type(usage.get(name)) is int},
+            "usage": {name: number for name in ("prompt_tokens", "completion_tokens") if (number := count(usage.get(name))) is not None},
             "model": _text(body.get("model") or request["model"]),  # as the endpoint names it: an answer from another model stays visible
             "fingerprint": _text(body["system_fingerprint"]) if body.get("system_fingerprint") else None,
         }
@@ -107,15 +117,20 @@ class Endpoint:
         if not re.fullmatch(r"[!-~]+", api_key):
             raise self._error("cannot be asked: the API key has spaces or letters that no key has.")
         if url and not _is_web_address(url):
-            raise self._error("cannot be asked: base_url is no web address like http://localhost:8000/v1; a user name and a password "
-                              "cannot be in it.")
+            raise self._error("cannot be asked: base_url is no web address like http://localhost:8000/v1; a user name, a password and what "
+                              "follows a ? or # cannot be in it.")
         transport = self._transport() if callable(self._transport) else self._transport
-        http = Connections(pace, self._budget, self._retries, self._timeout, transport, self.sent)
+        http = Connections(pace, self._budget, self._retries, self._timeout, transport)
         client = openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=self._retries, timeout=self._timeout, http_client=http,
                                     default_headers=dict.fromkeys(_UNSENT, openai.Omit()))
         source = {"host": urlsplit(str(client.base_url)).hostname, "openai": openai.__version__}
         options = {"headers": {}, "params": {}, "max_retries": self._retries, "timeout": self._timeout, "security": {"bearer_auth": True}}
         return _Held(client, pace, f"{client.base_url}chat/completions", options, source)
+
+    @property
+    def base_url(self) -> str | None:
+        """The address; None is OpenAI's."""
+        return self._base_url or os.environ.get("OPENAI_BASE_URL") or None
 
     def _key(self) -> str:
         return (self._api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
@@ -123,7 +138,7 @@ class Endpoint:
     def _error(self, said: str) -> ModelError:
         """A ModelError that names model and host, and never holds the key, which servers like to repeat."""
         host = SIMULATED if self._transport else re.sub(r"^\w+://([^/?]*@)?|\?.*", "", self.base_url or "api.openai.com")
-        said = said.replace(self._key(), "(the key)") if self._key() else said
+        said = _text(said.replace(self._key(), "(the key)") if len(self._key()) >= SECRET else said)
         return ModelError(f"{self.model} at {host} {said} What was answered before is kept.")
 
     def _failed(self, error) -> ModelError:
@@ -163,7 +178,8 @@ def _tell(loop: asyncio.AbstractEventLoop, gone: asyncio.Event):
 def _is_web_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return bool(re.fullmatch(r"https?://\S+", url) and parts.hostname and parts.port != 0 and "@" not in parts.netloc)
+        return bool(re.fullmatch(r"https?://\S+", url) and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+                    and not set(url) & set("?#"))
     except ValueError:  # a port that is none
         return False
 

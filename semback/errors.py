@@ -1,5 +1,8 @@
 """The errors people meet. Every one says what happened, where, and what to do about it."""
 
+from collections.abc import Callable
+from functools import cache
+
 
 class SembackError(Exception):
     """Any error that semback raises on purpose."""
@@ -26,7 +29,15 @@ class CacheBusy(CacheError):
 
 
 class CacheMiss(CacheError):
-    """Replay was asked for, and this request is in no recording."""
+    """Replay was asked for, and this request is in no recording. Which one is nearest is looked for when the text is first read: of many
+    that miss at one time, one is shown."""
+
+    def __init__(self, explained: Callable[[], str]):
+        super().__init__()
+        self._text = cache(explained)
+
+    def __str__(self):
+        return self._text()
 
 
 class ModelError(SembackError):

@@ -7,15 +7,17 @@ records what came back before anybody sees it.
 import asyncio
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from weakref import WeakKeyDictionary
 
+from . import paid
 from .budget import Budget
 from .cache import ResponseCache
 from .endpoint import Endpoint
-from .errors import ModelError, ParameterError
+from .errors import CacheError, ModelError, ParameterError
 from .prompts import fenced
 from .recording import canonical, named
 from .tally import window
@@ -65,7 +67,7 @@ class LLM:
     cache: where responses are kept; without one, every call goes to the endpoint.
     base_url, api_key: the endpoint; without them OPENAI_BASE_URL and OPENAI_API_KEY. A server that wants no key gets a dummy.
     in_flight: the most requests at one time. An endpoint that takes fewer is found out and given fewer (see `pace`).
-    requests_per_minute, tokens_per_minute: the account's limits, where it has some.
+    requests_per_minute, tokens_per_minute: the account's limits, where it has some; each event loop keeps them for itself.
     params: fields of the request beside model and messages. They are laid over `default_params(model)`; None takes one out,
         as in ``{"temperature": None, "max_tokens": None, "max_completion_tokens": 4096}``.
     window: the most tokens of a prompt; a longer one is not sent. Without it, what genai-prices knows of the model.
@@ -128,20 +130,24 @@ class LLM:
         Errors
         ------
         CacheMiss: in mode replay, if it is not recorded. ModelError: the endpoint did not answer, or what came is no chat reply, or the
-        prompt is longer than the model's window. BudgetExceeded: the budget is spent, so nothing was sent. With these, what is under way
-        has been awaited, so that no answer is lost. ParameterError: the messages are not text.
+        prompt is longer than the model's window. BudgetExceeded: the budget is spent, so nothing was sent. With these, what is on its way
+        has been awaited, so that no answer is lost. ParameterError: the messages are not text, or the draw is no whole number.
         """
         request = self._request(messages)
         name, body = self._named(request, draw)
-        if self._recording and (said := self.cache.replies([(name, body, draw)])[0]):
-            return _reply(name, said, recorded=True)
-        if self._recording and self.cache.mode == "replay":
-            raise self.cache.miss(request, draw)
-        self._fits(messages)
-        if not self._recording:
-            return _reply(name, (await self._endpoint.ask(request, body))["reply"], recorded=False)
-        said, recorded, shared = await self._asked_once(name, request, draw, body)
-        return _reply(name, said, recorded, shared)
+        try:
+            if self._recording and (said := self.cache.replies([(name, body, draw)])[0]):
+                return _reply(name, said, recorded=True)
+            if self._recording and self.cache.mode == "replay":
+                raise self.cache.miss(request, draw)
+            self._fits(messages)
+            if not self._recording:
+                return _reply(name, (await self._endpoint.ask(request, body))["reply"], recorded=False)
+            said, recorded, shared = await self._asked_once(name, draw, body)
+            return _reply(name, said, recorded, shared)
+        except (ModelError, CacheError):
+            await paid.settled()
+            raise
 
     def recorded(self, asked: Sequence[list[dict]], draw: int = 0) -> list[Reply | None]:
         """For each of several messages the reply that needs no call, or None: as `chat` gives it, and all from one look-up.
@@ -158,25 +164,20 @@ class LLM:
     def _recording(self) -> bool:
         return self.cache is not None and self.cache.mode != "off"
 
-    async def _asked_once(self, name: str, request: dict, draw: int, body: str) -> tuple[dict, bool, bool]:
+    async def _asked_once(self, name: str, draw: int, body: str) -> tuple[dict, bool, bool]:
         """What one call brings for all who ask the same at one time: the reply, whether it was recorded meanwhile, and whether the call
         was under way before. A caller that is cancelled leaves the call to the others; with the last one it ends, if it was not sent."""
         under_way = self._under_way.setdefault(asyncio.get_running_loop(), {})
         if not (shared := name in under_way):
-            under_way[name] = asyncio.create_task(self._ask_and_keep(name, request, draw, body))
+            under_way[name] = paid.call(self._ask_and_keep(name, draw, body))
             under_way[name].add_done_callback(lambda call: (_forget(under_way, name, call), call.cancelled() or call.exception()))
         call = under_way[name]
         self._callers[call] = self._callers.get(call, 0) + 1
         try:
             return *await asyncio.shield(call), shared
-        except ModelError:
-            if sent := [each for each in under_way.values() if each in self._endpoint.sent]:  # somebody pays for them: they are kept
-                await asyncio.wait(sent)
-            raise
         finally:
             self._callers[call] -= 1
-            if not self._callers[call] and call not in self._endpoint.sent:
-                call.cancel()
+            if not self._callers[call] and not call.done() and paid.leave(call):
                 _forget(under_way, name, call)
 
     def _request(self, messages: list[dict]) -> dict:
@@ -184,6 +185,8 @@ class LLM:
 
     def _named(self, request: dict, draw: int) -> tuple[str, str]:
         """The key of a request and the JSON text that is sent, which are worked out once for equal texts."""
+        if type(draw) is not int:
+            raise ParameterError(f"draw is {draw!r}; it takes a whole number, an int")
         try:
             said = tuple([tuple(message.items()) for message in request["messages"]])
             if not all([type(value) is str for message in said for _, value in message]):
@@ -196,10 +199,15 @@ class LLM:
         except (TypeError, ValueError, AttributeError, RecursionError) as error:  # half of a surrogate pair, for one, which is no character
             raise ParameterError(f"the messages to {self.model} cannot be sent as JSON text: {error}") from None
 
-    async def _ask_and_keep(self, name: str, request: dict, draw: int, body: str) -> tuple[dict, bool]:
+    async def _ask_and_keep(self, name: str, draw: int, body: str) -> tuple[dict, bool]:
         """The reply that counts, and whether somebody else had it recorded while this one waited."""
+        request = json.loads(body)  # what is sent, whatever becomes of the caller's messages meanwhile
+        waited = 0
         while not self.cache.claim(name):
             await asyncio.sleep(0.05)
+            if (waited := waited + 1) == 200:
+                warnings.warn(f"waiting for a reply of {self.model} that somebody else has been asking for, in this process or another, "
+                              "for 10 s; should that one stand still, end it", stacklevel=1)
         try:
             if said := self.cache.replies([(name, body, draw)])[0]:
                 return said, True
@@ -210,15 +218,21 @@ class LLM:
 
     def _fits(self, messages: list[dict]) -> None:
         """ModelError where a prompt is surely longer than the model's window; it tells the size of each part."""
-        sizes = [len(str(message.get("content")).encode()) for message in messages]
+        sizes = [len(_words(message).encode()) for message in messages]
         most = self.window or sum(sizes) > SMALLEST * LETTERS and window(self.model)  # else it need not be known, and genai-prices not read
         if most and sum(sizes) > most * LETTERS:
             parts = [(f"the {message.get('role')} message", size) for message, size in zip(messages, sizes)]
             for message in messages:
-                parts += [(label, len(text.encode())) for label, text in fenced(str(message.get("content")))]
+                parts += [(label, len(text.encode())) for label, text in fenced(_words(message))]
             largest = ", ".join(f"{label} {size:,}" for label, size in sorted(parts, key=lambda part: -part[1])[:8])
             raise ModelError(f"this prompt has {sum(sizes):,} bytes, and the window of {self.model} is {most:,} tokens: it was not sent. "
                              f"Its largest parts, in bytes: {largest}. Shorten one of them, or take a model with a larger window.")
+
+
+def _words(message: dict) -> str:
+    """The text of a message: images and sounds, which may be parts of its content, are no prompt tokens by their length."""
+    content = message.get("content")
+    return "\n".join(str(part.get("text", "")) for part in content) if isinstance(content, list) else str(content)
 
 
 def _forget(under_way: dict, name: str, call) -> None:

@@ -26,6 +26,7 @@ class Slot:
 
     sent: float
     expected: float  # tokens
+    waves: int  # those of the Pace when it was asked for
     answered: bool = False
     late: bool = False  # it was given up
     refused: float | None = None  # seconds to wait, as the endpoint asks; 0 where it says only no
@@ -59,13 +60,14 @@ class Pace:
 
     async def enter(self, tokens: float) -> Slot:
         """Wait for the place for one request with so many tokens. Whoever has it notes in the Slot what became of it, and leaves."""
+        waves = self.waves
         if self._tokens:
             owed, self._owed = self._owed, 0.0
             await self._tokens.take(tokens + owed)
         if self._requests:
             await self._requests.take(1)
         await self._enter()
-        return Slot(_now(), tokens)
+        return Slot(_now(), tokens, waves)
 
     def leave(self, slot: Slot) -> None:
         """Give a place back; a second time it does nothing."""

@@ -72,7 +72,8 @@ def reply_in(text, body: str, draw: int) -> dict | None:
         reply, end = _DECODER.raw_decode(text, len(start))
     except (ValueError, RecursionError):
         return None
-    return reply if text.startswith(f',"request":{body},"source":{{', end) and not _reply_problem(reply) else None
+    whole = text.startswith(f',"request":{body},"source":{{', end) and text.endswith("}}")
+    return reply if whole and not _reply_problem(reply) else None
 
 
 def alteration(name: str, entry) -> str | None:

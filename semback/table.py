@@ -25,7 +25,7 @@ _FORMER = {"sqlite_cache_size": 2**13, "sqlite_mmap_size": 2**26}  # what an old
 
 _ADVICE = {"BUSY": "Another process keeps it locked: wait for it or end it, then run again.",
            "FULL|IOERR|ENOSPC|EDQUOT|EFBIG": "The disk is full, or failing: make room, then run again.",
-           "CORRUPT|NOTADB": "Its file cache.db is damaged: move it away; the recordings beside it are read again.",
+           "CORRUPT|NOTADB|ERROR": "Its file cache.db is damaged: move it away; the recordings beside it are read again.",
            "ENOTSUP|EOPNOTSUPP": "Set SEMBACK_CACHE_DIR to a local folder, or SEMBACK_CACHE_ON_NETWORK=1 if one computer alone uses it.",
            "": "Give yourself the right to write there, or set SEMBACK_CACHE_DIR to another folder."}  # by SQLite's or the system's name
 

@@ -35,6 +35,16 @@ def window(model: str) -> int | None:
         return None
 
 
+def tokens(letters: int) -> int:
+    """About how many tokens a text has."""
+    return round(letters / 4)
+
+
+def count(said) -> int | None:
+    """A number of tokens, as an endpoint tells it; None where it is none."""
+    return int(said) if type(said) in (int, float) and 0 <= said < 2**53 and said == int(said) else None
+
+
 @dataclass
 class Count:
     """Calls and tokens of one phase with one model. `calls` = `live` + `recorded` + `repeated` (asked before by the same run).

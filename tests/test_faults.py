@@ -215,7 +215,7 @@ def test_an_address_that_is_none_is_an_error_that_says_so(address):
 def test_an_error_shows_no_password_of_the_address_and_no_part_of_a_garbled_key():
     with Endpoint(error(500, "Oops")) as server:
         assert "secret" not in said(LLM("m", base_url=server.url + "?key=secret", api_key=KEY, retries=0))
-        assert "secret" not in said(LLM("m", base_url=server.url.replace("//", "//me:secret@"), api_key=KEY)) and len(server.asked) == 1
+        assert "secret" not in said(LLM("m", base_url=server.url.replace("//", "//me:secret@"), api_key=KEY)) and not server.asked
         assert "secret" not in said(LLM("m", base_url=server.url, api_key="sk-secret\nsk-secret", retries=0))
         assert "sk-" not in said(LLM("m", base_url=server.url, api_key="sk-sécret", retries=0))
 
