@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import nbformat
+from tqdm import tqdm
+
 from . import results, worker
 from .errors import ParameterError
 from .home import home
@@ -62,8 +65,6 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
     check(jobs, name)
     if workers is not None and workers < 1:
         raise ParameterError(f"{workers} notebooks at one time; it takes at least one")
-    from tqdm import tqdm
-
     folder, outcomes = results.folder(name) / "notebooks", {}
     folder.mkdir(parents=True, exist_ok=True)
     with (tqdm(total=len(jobs), unit="notebook", disable=not sys.stderr.isatty()) as bar,
@@ -115,8 +116,6 @@ def _complete(job: Job, path: Path, name: str, mark: str) -> bool:
 
 def _fingerprint(job: Job, name: str) -> str:
     """What a job's result follows from: its cells and parameters, semback's own files and, for the last job, all records."""
-    import nbformat
-
     cells = [[cell.cell_type, cell.source] for cell in nbformat.read(job.notebook, as_version=4).cells]
     records = sorted((results.folder(name) / "results").glob("*.json")) if job.notebook.stem == LAST else []
     return hashlib.sha256(canonical([cells, job.parameters, _code(), _hashes(records)]).encode()).hexdigest()

@@ -16,7 +16,11 @@ class Budget:
 
     When a limit is reached, no further call goes out, not even a second try: BudgetExceeded. What is under way then is kept and paid for,
     so tokens and dollars may end up above their limit by what was in flight. Where an endpoint does not say how many tokens a call
-    took, they are estimated from the letters.
+    took, they are estimated from the letters. `str()` tells what was spent.
+
+    Errors
+    ------
+    ParameterError: a limit that is no number above 0.
     """
 
     dollars: float | None = None

@@ -235,12 +235,9 @@ class ResponseCache:
         try:
             yield
         except self._errors as error:
-            raise self._failed(doing, error) from error
-
-    def _failed(self, doing: str, error: Exception) -> CacheError:
-        if self._disk is not None:  # it has a length, which would be looked up
-            self._disk.close()  # an unfinished transaction ends with it
-        return table.refused(self.folder, doing, error)
+            if self._disk is not None:  # it has a length, which would be looked up
+                self._disk.close()  # an unfinished transaction ends with it
+            raise table.refused(self.folder, doing, error) from error
 
     def _altered(self, name: str, wrong: str) -> CacheError:
         return CacheError(f"entry {name[:12]} in {self.folder} was altered: {wrong}. `semback cache drop {name[:12]}` takes it out")

@@ -2,12 +2,13 @@
 
 import signal
 import sys
-from collections.abc import Mapping
 
 import click
 
 from .cli_cache import cache
 from .errors import ParameterError, SembackError
+from .tally import SIMULATED
+from .tasks import files
 
 
 class Plainly(click.Group):
@@ -30,7 +31,7 @@ class Plainly(click.Group):
 def main():
     """Semantic backpropagation on language-model systems: experiments, and exact reruns of them.
 
-    Results are in runs/NAME in the checkout: SEMBACK_HOME, or the folder above the current one that has notebooks and cache.
+    Results are in runs/NAME in the checkout: SEMBACK_HOME, or the nearest folder, from here upwards, with notebooks and cache.
     """
 
 
@@ -48,7 +49,7 @@ def _options(command):
         click.option("--variant", "variants", multiple=True,
                      help="full, no_gradient, no_neighbourhood, no_gate or only_NODE; may be repeated."),
         click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True, help="May be repeated."),
-        click.option("--model", "models", multiple=True, default=("simulated",), show_default=True,
+        click.option("--model", "models", multiple=True, default=(SIMULATED,), show_default=True,
                      help="Who answers, as OPENAI_BASE_URL knows it; may be repeated."),
         click.option("--coach", help="Who writes gradients and instructions.  [default: the model]"),
         click.option("--train", type=int, help="Training questions.  [default: the notebook's]"),
@@ -60,12 +61,12 @@ def _options(command):
     return command
 
 
-def _jobs(experiments, data, name, categories, variants, seeds, models, coach, train, steps, parameters: tuple) -> tuple[list, str]:
+def _jobs(experiments, data, name, categories, variants, seeds, models, coach, train, steps, parameters) -> tuple[list, str]:
     """The jobs that the options describe, checked, and the name of their batch."""
     from .jobs import check, grid
 
     name = name or {"sample": "demo", "full": "full"}[data]
-    extra: Mapping = {"train": train, "steps": steps} | dict(parameters)
+    extra = {"train": train, "steps": steps} | dict(parameters)
     jobs = grid(experiments, data, categories, variants, seeds, [(model, coach or model) for model in models], name,
                 {key: value for key, value in extra.items() if value is not None})
     check(jobs, name)
@@ -84,7 +85,6 @@ def run(workers, scheduler, again, **options):
     skipped. Exit code 1 if a notebook failed; the others run on.
     """
     from . import batch, comparisons, results
-    from .tally import SIMULATED
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by another program: end the kernels, as after Ctrl-C
     jobs, name = _jobs(**options)
@@ -156,16 +156,12 @@ def data():
 @data.command()
 def fetch():
     """Download what is missing, and verify it."""
-    from .tasks import files
-
     click.echo(f"{len(files.fetch())} files are there and verified")
 
 
 @data.command()
 def verify():
     """Say of every file whether it is there and unaltered; exit code 1 if one is not."""
-    from .tasks import files
-
     rows = files.verify()
     for row in rows:
         click.echo(f"{row['state']:9}{row['path']}")

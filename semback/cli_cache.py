@@ -1,10 +1,14 @@
 """The `semback cache` commands: recordings out and in, and a look at what is recorded."""
 
 import sys
+from collections import Counter
+from contextlib import closing
 
 import click
 
+from .cache import ResponseCache
 from .errors import CacheError, DataError, ParameterError
+from .recording import asked, lines
 
 
 @click.group()
@@ -13,10 +17,6 @@ def cache():
 
 
 def _responses():
-    from contextlib import closing
-
-    from .cache import ResponseCache
-
     return closing(ResponseCache())
 
 
@@ -57,8 +57,6 @@ def import_(path, skip):
 @click.argument("path")
 def verify_recording(path):
     """Check every line of a recording without reading it into the cache; exit code 1 if one cannot be trusted."""
-    from .recording import lines
-
     good = bad = 0
     for number, _, entry, wrong in lines(path):
         good, bad = good + bool(entry), bad + bool(wrong)
@@ -84,8 +82,6 @@ def explain(request, draw):
 
     REQUEST.json holds the body of a request, or a line of a recording. KEY is the start of a recorded response's key.
     """
-    from .recording import asked
-
     with _responses() as responses:
         body, draw = asked(request, draw) or next(((entry["request"], entry["draw"]) for key, entry, _ in responses.rows()
                                                    if entry and key.startswith(request)), (None, 0))
@@ -106,8 +102,6 @@ def ls():
 @cache.command()
 def stats():
     """Count the responses and their tokens, by model."""
-    from collections import Counter
-
     with _responses() as responses:
         counts = Counter(entry["request"]["model"] if entry else "altered: see `semback cache ls`" for _, entry, _ in responses.rows())
         for model, count in sorted(counts.items()):

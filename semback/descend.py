@@ -37,6 +37,10 @@ async def evaluate(graph: Graph, examples: Iterable[Example], task: Task, lang: 
 
     An answer that cannot be read is asked for once more and then counts as wrong. An error of the model or of the code
     is raised: it is never turned into a score.
+
+    Errors
+    ------
+    DataError: no examples. Those of the models, as in `descend`.
     """
     examples = list(examples)
     if not examples:
@@ -76,6 +80,8 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
 
     Parameters
     ----------
+    task: trained on `task.train`, from `task.graph`; its test examples are not looked at.
+    lang: the models, and what is left out of the method.
     steps: the most updates to try. It stops before when no training example is answered wrongly any more.
     errors: examples a step, chosen by the seed; fewer where there are fewer.
     gate: whether a new graph must answer strictly more training examples rightly to be kept; without it every one is kept.
@@ -96,7 +102,7 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
     settings = {"steps": steps, "errors": errors, "gate": gate, "trainable": trainable and list(trainable), "draw_between": draw_between,
                 "among": among, "seed": seed, "neighbourhood": lang.neighbourhood, "gradient": lang.gradient, "feedback": lang.feedback,
                 "critique": lang.critique, "short": lang.short}
-    lang, chance = lang.fresh(draw=seed), random.Random(seed)
+    lang, chance = replace(lang, draw=seed, tally=Tally()), random.Random(seed)
     by_id = {example.id: example for example in task.train}
     history, stopped = [], "all steps done"
     with _saying_how_far(history, steps):

@@ -24,6 +24,10 @@ class Node:
     inputs: names of the nodes whose values it is given, in this order.
     trainable: whether its instruction may be changed.
     form: how its answer should look, e.g. "At most two sentences."; never changed by training.
+
+    Errors
+    ------
+    GraphError: a name that is not such text, an input named twice, or inputs that are one text.
     """
 
     name: str
@@ -127,7 +131,7 @@ class Graph:
         return self._successors[name]
 
     def with_instructions(self, instructions: Mapping[str, str]) -> "Graph":
-        """The same graph with other instructions for the nodes named."""
+        """The same graph with other instructions for the nodes named, {name: text}. GraphError for a name that no node has."""
         if unknown := sorted(set(instructions) - set(self.order)):
             raise GraphError(f"no node is called {', '.join(map(repr, unknown))}")
         nodes = (replace(node, instruction=instructions.get(node.name, node.instruction)) for node in self.nodes)
@@ -148,13 +152,15 @@ class Graph:
     @classmethod
     def layered(cls, widths, skips: bool = False, instruction: str = "Work out an intermediate step that helps to answer the question.",
                 answer: str = "Answer the question with the help of what others worked out.") -> "Graph":
-        """Layers of nodes, each node fed by the whole layer before it; ``layered([2, 1])`` is the paper's graph for GSM8K and BBH.
+        """Layers of nodes, each node fed by the whole layer before it; ``layered([2, 1])`` has the shape of the paper's for GSM8K and BBH.
 
         Parameters
         ----------
         widths: nodes in each layer, first layer first; the last must be 1, the answer node.
         skips: whether each node is fed by all earlier layers, not only by the one before.
         instruction, answer: the start instruction of the inner nodes and of the answer node.
+
+        Errors: GraphError where the widths are not such numbers.
         """
         widths = list(widths)
         if not widths or widths[-1] != 1 or any(not isinstance(w, int) or w < 1 for w in widths):

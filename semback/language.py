@@ -65,10 +65,6 @@ class Language:
         if self.prompts is not None and not Path(self.prompts).is_dir():
             raise ParameterError(f"prompts is {str(self.prompts)!r}, which is not a folder")
 
-    def fresh(self, draw: int) -> "Language":
-        """The same settings with another draw and an empty tally."""
-        return replace(self, draw=draw, tally=Tally())
-
     # The three functions that propagate asks for
 
     async def forward(self, node: Node, question: str, inputs: dict[str, str | None]) -> str | None:

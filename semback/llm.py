@@ -77,6 +77,11 @@ class LLM:
     transport: an httpx2 transport in place of the network, for models inside this process; or a function that makes it, when it is used.
 
     Nothing is to be closed: connections close with the event loop (the end of `asyncio.run`), or when nobody holds the model.
+
+    Errors
+    ------
+    ParameterError: no name; a number that is not above 0 (retries: below 0); params that are no JSON, or hold what is not to be chosen;
+    a budget in dollars for a model whose price is not known.
     """
 
     def __init__(self, model: str, cache: ResponseCache | None = None, base_url: str | None = None, api_key: str | None = None,
@@ -173,6 +178,7 @@ class LLM:
             under_way[name].add_done_callback(lambda call: (_forget(under_way, name, call), call.cancelled() or call.exception()))
         call = under_way[name]
         self._callers[call] = self._callers.get(call, 0) + 1
+        paid.join(call)
         try:
             return *await asyncio.shield(call), shared
         finally:

@@ -66,16 +66,6 @@ class Pace:
             await self._tokens.take(tokens + owed)
         if self._requests:
             await self._requests.take(1)
-        await self._enter()
-        return Slot(_now(), tokens, waves)
-
-    def leave(self, slot: Slot) -> None:
-        """Give a place back; a second time it does nothing."""
-        if not slot.left:
-            slot.left = True
-            self._leave(slot)
-
-    async def _enter(self) -> None:
         place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         self._admit()
@@ -86,6 +76,28 @@ class Pace:
                 self.busy -= 1
                 self._admit()
             raise
+        return Slot(_now(), tokens, waves)
+
+    def leave(self, slot: Slot) -> None:
+        """Give a place back; a second time it does nothing."""
+        if slot.left:
+            return
+        slot.left = True
+        self.busy -= 1
+        self._owed += slot.used - slot.expected if slot.used is not None else 0.0
+        now = _now()
+        if slot.refused is not None:
+            self._refuse(slot, now)
+        elif slot.late and slot.sent >= self._changed:
+            self._fall(max(1, self.limit // 2), now)
+        elif slot.answered:
+            self.seconds = now - slot.sent
+            self.waves, self._pause, self._allowed = 0, self._asked_for, min(self.in_flight, self._allowed + MORE)
+            if self.busy + 1 >= self.limit and slot.sent >= self._changed:  # it was in flight with as many others as may be
+                self._answers, self._seconds = self._answers + 1, self._seconds + now - slot.sent
+                if self._answers >= self.limit:
+                    self._end_round(self._seconds / self._answers)
+        self._admit()
 
     def _admit(self) -> None:
         """Give places to those who wait, as far as there are any; else look again when there may be.
@@ -113,23 +125,6 @@ class Pace:
         self._timer = None
         if self._opening and self.limit < int(self._allowed):
             self.limit += 1
-        self._admit()
-
-    def _leave(self, slot: Slot) -> None:
-        self.busy -= 1
-        self._owed += slot.used - slot.expected if slot.used is not None else 0.0
-        now = _now()
-        if slot.refused is not None:
-            self._refuse(slot, now)
-        elif slot.late and slot.sent >= self._changed:
-            self._fall(max(1, self.limit // 2), now)
-        elif slot.answered:
-            self.seconds = now - slot.sent
-            self.waves, self._pause, self._allowed = 0, self._asked_for, min(self.in_flight, self._allowed + MORE)
-            if self.busy + 1 >= self.limit and slot.sent >= self._changed:  # it was in flight with as many others as may be
-                self._answers, self._seconds = self._answers + 1, self._seconds + now - slot.sent
-                if self._answers >= self.limit:
-                    self._end_round(self._seconds / self._answers)
         self._admit()
 
     def _refuse(self, slot: Slot, now: float) -> None:

@@ -30,6 +30,12 @@ def leave(call: asyncio.Task) -> bool:
     return call.cancel()
 
 
+def join(call: asyncio.Task) -> None:
+    """Somebody waits for this call, maybe again."""
+    if _calls[call.get_loop()][call] == LEFT:
+        _calls[call.get_loop()][call] = SENT
+
+
 def sent() -> None:
     """The request of the running call is on its way."""
     calls, task = _running()

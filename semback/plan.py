@@ -65,8 +65,7 @@ def as_text(table) -> str:
     blocks = []
     for model, rows in table.groupby("model", sort=False):
         rows = pandas.concat([rows, pandas.DataFrame([{"experiment": "total", "phase": "", **rows[list(shown)].sum(skipna=False)}])])
-        rows = rows[["experiment", "phase"]].join(rows[list(shown)]) if False else rows[["experiment", "phase", *shown]]
-        blocks.append(f"{model}\n" + rows.to_string(index=False, formatters=shown, na_rep="unknown"))
+        blocks.append(f"{model}\n" + rows[["experiment", "phase", *shown]].to_string(index=False, formatters=shown, na_rep="unknown"))
     return "\n\n".join([*blocks, total(table), ASSUMED])
 
 

@@ -10,6 +10,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from pandas import DataFrame
+
 COLUMN, PAGE = 3.4, 7.0  # widths of a paper's column and page, inches
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"  # Okabe and Ito's; shapes tell in grey
 STYLE = {"font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8, "figure.titlesize": 8, "figure.labelsize": 8,
@@ -24,8 +29,8 @@ class Plot(NamedTuple):
     """A matplotlib Figure, the DataFrame of what it shows, and the runs that it rests on, by the file names of their records: the keys
     of their responses are in `runs/<batch>/responses/<run>.txt`. A notebook shows the figure, whatever matplotlib's backend."""
 
-    figure: object
-    data: object
+    figure: Figure
+    data: DataFrame
     runs: tuple[str, ...] = ()
 
     def __repr__(self):
@@ -59,8 +64,6 @@ def save(figure, data, runs, path) -> list[Path]:
 @contextmanager
 def style():
     """Our style on matplotlib's defaults, whatever the user's own settings are; those are back afterwards."""
-    import matplotlib
-
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -71,8 +74,6 @@ def style():
 def canvas(width: float, height: float, lines: int, columns: int = 1, **settings):
     """A figure, sizes in inches, and the list of its axes, while our style holds."""
     with style():
-        from matplotlib.figure import Figure
-
         figure = Figure((width, height), layout="constrained")
         yield figure, list(figure.subplots(lines, columns, squeeze=False, **settings).flat)
 
@@ -83,8 +84,6 @@ def finished(figure, data, panels, columns: int, percent: bool = True) -> Plot:
     data: what the figure shows; a column `runs`, of tuples, becomes the Plot's `runs`.
     panels: (key, the rows of data that it shows) for each of the figure's axes. percent: whether what they show are shares.
     """
-    from matplotlib.ticker import PercentFormatter
-
     handles = {label: handle for ax in figure.axes for handle, label in zip(*ax.get_legend_handles_labels())}
     kinds = sorted(set(data["interval"].dropna())) if "interval" in data else []
     title = textwrap.fill("bars: 95 % " + " or ".join(kind.replace(" over", " interval over") for kind in kinds), 55) if kinds else None

@@ -46,8 +46,6 @@ class Progress:
                 f"{live:,} live and {recorded:,} recorded calls{money}{left}")
 
     def _calls(self) -> tuple[int, int, float]:
-        if not self.tally.counts:
-            return 0, 0, 0.0
         counts = self.tally.counts.items()
         dollars = (price(model, c.live_prompt_tokens, c.live_completion_tokens, c.live) or 0.0 for (_, model), c in counts)
         return sum(c.live for _, c in counts), sum(c.recorded for _, c in counts), sum(dollars)

@@ -15,6 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+import jinja2
+import nbformat
+from nbconvert import HTMLExporter
+
 from . import comparisons, figures, recording, results
 from .cache import ResponseCache
 from .home import put
@@ -42,8 +46,6 @@ def write(name: str) -> Path:
 
 def html(name: str) -> str:
     """The report of the batch `runs/<name>` as a whole HTML page. Errors: as `write`."""
-    import jinja2
-
     records = results.load(name)
     runs, plots, keys = _runs(name, records), list(figures.drawn(name)), results.responses(name)
     groups = {**{("run", run["id"]): keys.get(run["id"], ()) for run in runs},
@@ -65,14 +67,14 @@ def html(name: str) -> str:
         shown=next((run for run in runs if run["history"] and any(step.messages for step in run["history"].steps[1:2])), None))
 
 
-def recordings(groups: Mapping[object, Iterable[str]], responses: ResponseCache | None = None) -> dict[object, Recorded]:
-    """What the cache holds of each group of keys. responses: the cache; without it, that of the checkout."""
+def recordings(groups: Mapping[object, Iterable[str]]) -> dict[object, Recorded]:
+    """What the checkout's cache holds of each group of keys."""
     members: dict[str, list] = {}
     for group, keys in groups.items():
         for key in set(keys):
             members.setdefault(key, []).append(group)
     sums, found = {group: hashlib.sha256() for group in groups}, dict.fromkeys(groups, 0)
-    for key, entry in (responses or ResponseCache()).entries(set(members)):
+    for key, entry in ResponseCache().entries(set(members)):
         line = recording.line(key, entry)
         for group in members[key]:
             sums[group].update(line)
@@ -96,17 +98,16 @@ def versions() -> list[tuple[str, str]]:
 def _runs(name: str, records) -> list[dict]:
     """What the page says of each run, in the order of the tables."""
     folder, by_id = results.folder(name), {results.run_of(record): record for record in records}
-    frame, runs = results.frame(records), []
-    test = frame[frame["split"] == "test"].set_index(results.RUN)
-    for origin, after in test[test["stage"] == "after"].iterrows():
-        origin = dict(zip(results.RUN, origin))
-        identity = after["run"]
-        before, record = test[test["stage"] == "before"].loc[tuple(origin.values())], by_id[identity]
+    frame, runs = results.frame(records).set_index("run"), []
+    before, after = (frame[(frame["split"] == "test") & (frame["stage"] == stage)] for stage in ("before", "after"))
+    for identity, row in after.iterrows():
+        record = by_id[identity]
+        origin = {key: record[key] for key in results.RUN}
         history, book = folder / "history" / f"{identity}.json", folder / "notebooks" / f"{identity}.ipynb"
         page, parameters = _notebook(book) if book.is_file() else ("", {})
-        runs.append({"id": identity, **origin, **after[["result", "method", "simulated", "low", "high"]],
-                     "before": before["accuracy"], "after": after["accuracy"], "parameters": {**origin, **record["settings"], **parameters},
-                     "usage": record["usage"], "stopped": record["stopped"],
+        runs.append({"id": identity, **origin, **row[["result", "method", "simulated", "low", "high"]],
+                     "before": before.loc[identity, "accuracy"], "after": row["accuracy"],
+                     "parameters": {**origin, **record["settings"], **parameters}, "usage": record["usage"],
                      "history": Run.load(history) if history.is_file() else None, "notebook": page})
     return runs
 
@@ -122,8 +123,6 @@ def _others(name: str, runs) -> list[dict]:
 
 def _notebook(path: Path) -> tuple[str, dict]:
     """An executed notebook as a fragment of HTML, and the parameters that it was given."""
-    import nbformat
-
     book = nbformat.read(path, as_version=4)
     for number, cell in enumerate(book.cells):
         cell["id"] = str(number)  # papermill draws a new id for the cell that it puts in
@@ -132,8 +131,6 @@ def _notebook(path: Path) -> tuple[str, dict]:
 
 @cache
 def _exporter():
-    from nbconvert import HTMLExporter
-
     return HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True, exclude_anchor_links=True,
                         filters={"clean_html": lambda html: html})  # slow, and the page lets nothing run or load anyway
 

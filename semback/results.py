@@ -66,7 +66,7 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
                  + [_usage(f"test {stage}", row) for stage, scores in (("before", before), ("after", after))
                     for row in scores.tally.rows()],
     }
-    identity = run_id(experiment, task.name, variant, run.settings["seed"], run.model, run.coach)
+    identity = run_of(record)
     run.save(folder(name) / "history" / f"{identity}.json")
     tallies = run.tally, before.tally, after.tally
     made = {kind: sum(getattr(count, kind) for tally in tallies for count in tally.counts.values()) for kind in CALLS[:-1]}

@@ -25,7 +25,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Scores:
-    """How a graph did on examples: `rows`, one Score for each, in their order."""
+    """How a graph did on examples.
+
+    rows: one Score for each, in their order. tally: what was asked for. traces: {example id: Trace} if they were to be kept, else empty.
+    """
 
     rows: tuple[Score, ...]
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
@@ -119,12 +122,12 @@ class Run:
         failures = sorted(self.tally.failures, key=lambda failure: json.dumps(failure, sort_keys=True))
         return {**vars(self), "steps": steps, "tally": {"counts": self.tally.rows(), "failures": failures}}
 
-    def save(self, path) -> None:
-        """Write the run to a JSON file."""
+    def save(self, path: str | Path) -> None:
+        """Write the run to a JSON file, and the folders that it lies in."""
         put(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
-    def load(cls, path) -> "Run":
+    def load(cls, path: str | Path) -> "Run":
         """Read a run that `save` wrote. DataError where the file holds something else."""
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -49,8 +49,9 @@ def count(said) -> int | None:
 class Count:
     """Calls and tokens of one phase with one model. `calls` = `live` + `recorded` + `repeated` (asked before by the same run).
 
-    Tokens are those of `live` and `recorded` calls; `live_*` those that this run made the endpoint work for. `answered_by`: how many
-    replies came under which name, since an endpoint may pass a call on to another model than was asked for.
+    `cut`, `refused`: replies that ended at the token limit, and that were refused or filtered. Tokens are those of `live` and `recorded`
+    calls; `live_*` those that this run made the endpoint work for. `answered_by`: how many replies came under which name, since an
+    endpoint may pass a call on to another model than was asked for.
     """
 
     calls: int = 0
@@ -74,7 +75,8 @@ class Tally:
     failures: list[dict] = field(default_factory=list)
     _seen: set[bytes] = field(default_factory=set, repr=False)  # the keys, which take half the room so
 
-    def add(self, phase: str, model: str, reply):
+    def add(self, phase: str, model: str, reply) -> None:
+        """Count a call of `model`, which brought this `llm.Reply`. phase: "forward", "backward" or "update"."""
         count = self.counts.setdefault((phase, model), Count())
         count.calls += 1
         count.answered_by[reply.model] = count.answered_by.get(reply.model, 0) + 1

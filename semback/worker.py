@@ -9,6 +9,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import nbformat
+import papermill
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_core.utils import ensure_event_loop
+
 from .jobs import unbraced
 from .prompts import fence
 
@@ -18,10 +24,6 @@ _stopped: set[str] = set()
 
 def execute(notebook: str, parameters: dict, output: str, mark: str, environment: dict, batch: str) -> tuple[float, str]:
     """Execute one notebook. Returns (seconds, what went wrong or ""). Until it is done its file is called <id>.running.ipynb."""
-    import nbformat
-    import papermill
-    from jupyter_core.utils import ensure_event_loop
-
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would log is in the outcome
     started, path = time.perf_counter(), Path(output)
     running, failed = path.with_suffix(".running.ipynb"), path.with_suffix(".failed.ipynb")
@@ -58,8 +60,6 @@ def _last_words(log) -> str:
 
 def _write(book, notebook: str, running: Path, path: Path) -> None:
     """Write an executed notebook under its final name, without the folders of this computer, which papermill puts into it."""
-    import nbformat
-
     book.metadata.get("papermill", {}).update(input_path=Path(notebook).name, output_path=path.name)
     nbformat.write(book, running)
     running.replace(path)
@@ -71,9 +71,6 @@ def _kernel_class(folder: str, log, environment: dict, batch: str):
     log: a file for what a kernel says outside its notebook, such as an error at its start or end; on stderr it would
     stand between the batch's own lines.
     """
-    from jupyter_client import AsyncKernelManager
-    from jupyter_client.kernelspec import KernelSpecManager
-
     class Kernel(AsyncKernelManager):
         def __init__(self, **settings):
             super().__init__(transport="tcp" if os.name == "nt" else "ipc", connection_file=os.path.join(folder, "kernel.json"), **settings)

@@ -240,19 +240,10 @@ def test_aggregate_says_each_thing_once_in_order():
     assert lang.aggregate(["B.", "A.", "B."]) == "- B.\n- A."
 
 
-def test_settings_survive_fresh():
-    settings = dict(neighbourhood=False, gradient=False, feedback="comment", critique=True, short=True)
-    lang, *_ = language(**settings)
-    lang.tally.failures.append({})
-    fresh = lang.fresh(draw=3)
-    assert {name: getattr(fresh, name) for name in settings} == settings and fresh.tally.failures == [] and fresh.draw == 3
-    assert (fresh.model, fresh.coach) == (lang.model, lang.coach)
-
-
 @pytest.mark.parametrize("model, requests", [("gpt-4o-mini", 1), ("o3-mini", 2)])  # temperature 0; none sent
 def test_another_draw_is_another_request_only_where_a_model_samples(cache, model, requests):
     scripted = Script("Four.")
-    lang = Language(*[scripted.llm(model, cache=cache)] * 2)
     for draw in (1, 2):
-        asyncio.run(lang.fresh(draw).forward(Node("answer", "Solve it."), "What is 2 + 2?", {}))
+        lang = Language(*[scripted.llm(model, cache=cache)] * 2, draw=draw)
+        asyncio.run(lang.forward(Node("answer", "Solve it."), "What is 2 + 2?", {}))
     assert len(scripted.asked) == requests

@@ -2,18 +2,16 @@
 
 import math
 
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
+from pandas import DataFrame
+
 from .. import results
 from ..plot import BLUE, GREEN, GREY, PAGE, PURPLE, VERMILLION, Plot, canvas, finished
-from .points import choose, frame_of, score, setting_text, spread, start_and_variants
+from .points import choose, score, setting_text, spread, start_and_variants
 
-SERIES = {  # variant: name, marker, colour; any other variant trains one instruction only
-    "start": ("the start graph", "s", GREY),
-    "full": ("semantic gradient descent", "o", BLUE),
-    "no_neighbourhood": ("without the neighbourhood", "^", VERMILLION),
-    "no_gradient": ("without gradients", "v", GREEN),
-    "no_gate": ("without the gate", "D", PURPLE),
+SERIES = {  # variant: marker, colour; any other variant trains one instruction only
+    "start": ("s", GREY), "full": ("o", BLUE), "no_neighbourhood": ("^", VERMILLION), "no_gradient": ("v", GREEN), "no_gate": ("D", PURPLE),
 }
-OTHER = "one instruction only", "x", GREY
 
 
 def costs(records) -> Plot:
@@ -23,8 +21,6 @@ def costs(records) -> Plot:
     start graph is its test. It is in dollars where the price of every model is known, else in tokens sent and received. Each task has a
     panel, and each group of BBH, pooled over the questions of the files that all methods ran.
     """
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
-
     rows, data = results.frame(choose(records, "of any experiment", lambda record: True)), []
     for setting, mine in rows.groupby(results.SETTING):
         unit = "dollars" if mine["dollars"].notna().all() and mine["dollars"].sum() > 0 else "tokens"
@@ -38,16 +34,17 @@ def costs(records) -> Plot:
                 spent = test if variant == "start" else part[(part["variant"] == variant) & (part["stage"] == "after")]
                 spent = spent[spent["run"].isin(point["runs"])]
                 data.append(point | {"cost": spent[unit].sum() / point["seeds"], "unit": unit})
-    panels = list((data := frame_of(data)).groupby([*results.SETTING, "result"], sort=False))
+    panels = list((data := DataFrame(data)).groupby([*results.SETTING, "result"], sort=False))
     settings, columns = data.groupby(results.SETTING).ngroups, min(len(panels), 4)
     lines = math.ceil(len(panels) / columns)
     with canvas(PAGE, 1.1 + 2 * lines, lines, columns, sharey=True) as (figure, axes):
         for ax, ((*setting, result), mine) in zip(axes, panels):
             start = mine[mine["variant"] == "start"].iloc[0]
             for variant, point in zip(mine["variant"], mine.to_dict("records")):
-                name, marker, colour = SERIES.get(variant, OTHER)
+                marker, colour = SERIES.get(variant, ("x", GREY))
+                name = point["method"] if variant in SERIES else "one instruction only"
                 ax.plot([start["cost"], point["cost"]], [start["accuracy"], point["accuracy"]], color=colour, linewidth=0.5, alpha=0.6)
-                one = frame_of([point])
+                one = DataFrame([point])
                 ax.errorbar(one["cost"], one["accuracy"], yerr=spread(one), fmt=marker, color=colour, elinewidth=0.6, label=name,
                             alpha=1 if variant in SERIES else 0.6)
             title = result + (f"\n{setting_text(setting, 30)}" if settings > 1 else "")

@@ -2,11 +2,13 @@
 
 import math
 
+from pandas import DataFrame, concat
+
 from .. import results
 from ..intervals import limits, redrawn
 from ..plot import BLUE, COLUMN, GREEN, GREY, PAGE, VERMILLION, Plot, canvas, finished
 from ..run import Run
-from .points import NothingToDraw, choose, down_the_side, files_text, frame_of, score, setting_text, spread, start_and_variants
+from .points import NothingToDraw, choose, down_the_side, files_text, score, setting_text, spread, start_and_variants
 
 SERIES = {  # of `methods`: (variant, where from): name, marker, colour
     ("start", "measured"): ("the start graph", "s", GREY),
@@ -51,8 +53,6 @@ def learning_curve(run: Run) -> Plot:
 
 
 def _curves(data) -> Plot:
-    import pandas
-
     data = data.assign(interval="Wilson over questions", runs=[(run,) for run in data.pop("run")])
     panels, settings, means = list(data.groupby(["result", *results.SETTING], sort=False)), data.groupby(results.SETTING).ngroups, []
     columns = len(panels) if len(panels) <= 4 else 3 if len(panels) <= 6 else 4
@@ -80,7 +80,7 @@ def _curves(data) -> Plot:
             ax.remove()
         figure.suptitle(setting_text(panels[0][0][1:], 40 * columns) if settings == 1 else None)
         figure.supylabel("accuracy on training questions")
-        return finished(figure, pandas.concat([data, *means], ignore_index=True), panels, columns=1 if columns == 1 else 4)
+        return finished(figure, concat([data, *means], ignore_index=True), panels, columns=1 if columns == 1 else 4)
 
 
 def _mean(rows):
@@ -88,7 +88,7 @@ def _mean(rows):
     current = rows.pivot_table(index="step", columns=["task", "seed"], values="current").ffill()
     low_high = [limits(redrawn([values[:, None]])) for values in current.to_numpy()]
     same = {name: rows[name].iloc[0] for name in ("result", "variant", *results.SETTING)}
-    return frame_of([{**same, "method": f"mean of {current.shape[1]} runs", "step": step, "accuracy": accuracy, "low": low,
+    return DataFrame([{**same, "method": f"mean of {current.shape[1]} runs", "step": step, "accuracy": accuracy, "low": low,
                       "high": high, "interval": "bootstrap over the runs", "simulated": rows["simulated"].any()}
                      for (step, accuracy), (low, high) in zip(current.mean(axis=1).items(), low_high)])
 
@@ -110,10 +110,10 @@ def methods(records) -> Plot:
         raise NothingToDraw("there are no results to draw the methods side by side: no file was run with all of them")
     reported = [dict(source="reported", result=result, variant=variant, accuracy=accuracy, simulated=False)
                 for variant, accuracies in REPORTED.items() for result, accuracy in accuracies.items()]
-    panels, data = list(frame_of(data).groupby(results.SETTING)), frame_of(data + reported)
+    panels, data = list(DataFrame(data).groupby(results.SETTING)), DataFrame(data + reported)
     with canvas(COLUMN, 1.6 + 2 * len(panels), len(panels), sharey=True) as (figure, axes):
         for ax, (setting, mine) in zip(axes, panels):
-            points = frame_of([*mine.to_dict("records"), *reported])
+            points = DataFrame([*mine.to_dict("records"), *reported])
             for place, ((variant, source), (name, marker, colour)) in enumerate(SERIES.items()):
                 if (some := points[(points["variant"] == variant) & (points["source"] == source)]).empty:
                     continue
@@ -135,7 +135,7 @@ def bbh_files(records, variant: str = "full") -> Plot:
         name = results.GROUPS.get(group, "BBH")
         for task, runs in [(name, mine), *mine.groupby("result", sort=False)]:
             data += [score(part, setting, group=name, result=task, variant=stage) for stage, part in start_and_variants(runs)]
-    panels = list((data := frame_of(data)).groupby(results.SETTING))
+    panels = list((data := DataFrame(data)).groupby(results.SETTING))
     lines = [mine["result"].nunique() for _, mine in panels]
     with canvas(PAGE, sum(0.95 + 0.19 * n for n in lines), len(panels), sharex=True, height_ratios=lines) as (figure, axes):
         for ax, (setting, mine) in zip(axes, panels):
@@ -160,7 +160,7 @@ def liar_ablation(records) -> Plot:
     rows, data = results.frame(choose(records, "of LIAR", lambda record: record["experiment"] == "liar")), []
     for setting, mine in rows.groupby(results.SETTING):
         data += [score(runs, setting, variant=variant, method=runs["method"].iloc[0]) for variant, runs in start_and_variants(mine)]
-    panels = list((data := frame_of(data)).groupby(results.SETTING))
+    panels = list((data := DataFrame(data)).groupby(results.SETTING))
     lines = [len(mine) for _, mine in panels]
     with canvas(COLUMN, sum(0.85 + 0.19 * n for n in lines), len(panels), sharex=True, height_ratios=lines) as (figure, axes):
         for ax, (setting, mine) in zip(axes, panels):

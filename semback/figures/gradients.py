@@ -2,11 +2,16 @@
 
 import textwrap
 
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path
+from pandas import DataFrame
+
 from .. import results
 from ..errors import DataError
 from ..plot import BLUE, GREY, PAGE, VERMILLION, Plot, across, canvas
 from ..run import Run
-from .points import NothingToDraw, frame_of
+from .points import NothingToDraw
 
 FAN, SCORE, EDGE, GAP, CARD, NARROW = 0.5, 0.55, 0.06, 0.14, 1.35, 0.8  # inches: where arrows fan out, the score, margins, cards
 LETTER, LINE, LINES = 0.047, 0.1, 4  # of texts in size 6: inches a letter, inches a line, and the most lines
@@ -50,7 +55,7 @@ def backward_pass(run: Run, step: int | None = None, example: str | None = None)
     answer = next((score.answer for score in before.scores.rows if score.id == example), None)
     graph, here = before.candidate, run.steps[step]
     messages = [("the score", graph.answer, here.gradients[example].get(graph.answer)), *map(tuple, here.messages[example])]
-    data = frame_of([{"task": run.task, "model": run.model, "coach": run.coach, "step": step, "example": example, "from": source,
+    data = DataFrame([{"task": run.task, "model": run.model, "coach": run.coach, "step": step, "example": example, "from": source,
                       "to": target, "gradient": said, "simulated": run.simulated} for source, target, said in messages])
     outcome = "accepted" if here.accepted else "rejected"
     models = f"{run.model}{f', coach {run.coach}' if run.coach != run.model else ''}"
@@ -116,15 +121,11 @@ def _lines(text: str | None, wide: float) -> list[str]:
 
 def _drawable(text: str) -> str:
     """The text with a box for each letter that the font does not have, about which matplotlib would warn."""
-    from matplotlib.font_manager import findfont, get_font
-
     font = get_font(findfont("DejaVu Sans"))
     return "".join(letter if font.get_char_index(ord(letter)) else "\N{WHITE SQUARE}" for letter in text)
 
 
 def _card(ax, x, y, wide, tall, name, lines, colour, outline) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     ax.add_patch(FancyBboxPatch((x, y), wide, tall, boxstyle="round,pad=0,rounding_size=0.05", facecolor=colour, edgecolor=BLUE,
                                 linewidth=outline, zorder=2))
     ax.text(x + wide / 2, y + 0.11, _lines(name, wide)[0], size=7, weight="bold", ha="center", va="center", zorder=3)
@@ -133,9 +134,6 @@ def _card(ax, x, y, wide, tall, name, lines, colour, outline) -> None:
 
 def _arrow(ax, start, end, y, to_x, to_y, style, colour) -> None:
     """Straight from a card at `start` to the `end` of its lane, and in a curve to another card: there if solid, back if dashed."""
-    from matplotlib.patches import FancyArrowPatch
-    from matplotlib.path import Path
-
     end = min(end, to_x - 0.2)
     bend = (to_x - end) / 2
     path = Path([(start, y), (end, y), (end + bend, y), (to_x - bend, to_y), (to_x, to_y)], [1, 2, 4, 4, 4])

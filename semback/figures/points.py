@@ -33,16 +33,9 @@ def score(rows, setting, **names) -> dict:
             "simulated": bool(rows["simulated"].any()), "runs": tuple(rows["run"])}
 
 
-def frame_of(data: list[dict]):
-    """Rows as a DataFrame."""
-    import pandas
-
-    return pandas.DataFrame(data)
-
-
-def spread(points) -> list:
-    """How far the intervals of points reach down and up, as matplotlib's error bars take it."""
-    return [(points["accuracy"] - points["low"]).clip(lower=0), (points["high"] - points["accuracy"]).clip(lower=0)]
+def spread(points, middle: str = "accuracy", low: str = "low", high: str = "high") -> list:
+    """How far the intervals of points reach down and up, as matplotlib's error bars take it; middle, low, high: names of columns."""
+    return [(points[middle] - points[low]).clip(lower=0), (points[high] - points[middle]).clip(lower=0)]
 
 
 def files_text(number) -> str:

@@ -1,7 +1,11 @@
 """The figure of a benchmark: the work W beside what bounds it and beside others, what else has a bound, and what could grow."""
 
+from matplotlib.figure import Figure
+from pandas import DataFrame
+
 from ..errors import DataError
 from ..plot import BLUE, GREEN, GREY, PAGE, VERMILLION, Plot, style
+from .points import spread
 
 COLUMNS = ["group", "name", "size", "unit", "median", "low", "high", "bound", "ratio", "target", "more", "met", "quoted"]
 LINE = 0.155  # inches of height for each line of text
@@ -16,9 +20,7 @@ def speed(results) -> Plot:
     the series, by what they are counted in; what does not grow is level. A marker is a median, a bar goes from the lowest to the
     highest. DataError where there are no such results.
     """
-    import pandas
-
-    data = pandas.DataFrame(results["measurements"], columns=COLUMNS)
+    data = DataFrame(results["measurements"], columns=COLUMNS)
     whole = data["group"].isin(["work W", "work W, beside peers"])
     work, aimed = data[whole], data[data["target"].notna() & data["ratio"].notna() & ~whole]
     grown = data[(data["group"] == "growth") & data["size"].notna()]
@@ -28,8 +30,6 @@ def speed(results) -> Plot:
         raise DataError("there are no results of a benchmark to draw")
     heights, on = [0.5 + LINE * lines for _, _, lines in parts], results["machine"]
     with style():
-        from matplotlib.figure import Figure
-
         figure = Figure((PAGE, sum(heights) + 0.3), layout="constrained")
         for part, (draw, rows, _) in zip(figure.subfigures(len(parts), squeeze=False, height_ratios=heights).flat, parts):
             draw(part, rows)
@@ -42,7 +42,7 @@ def _work(figure, rows):
     ours, quoted = rows["name"].str.startswith("semback"), rows["quoted"].notna()
     colours = [BLUE if mine else "white" if told else GREY for mine, told in zip(ours, quoted)]
     ax.barh(range(len(rows)), rows["median"], 0.7, color=colours, edgecolor=[BLUE if mine else GREY for mine in ours], linewidth=0.8)
-    ax.errorbar(rows["median"], range(len(rows)), xerr=_spread(rows), fmt="none", ecolor="black", elinewidth=0.8)
+    ax.errorbar(rows["median"], range(len(rows)), xerr=spread(rows, "median"), fmt="none", ecolor="black", elinewidth=0.8)
     for place, (median, high) in enumerate(zip(rows["median"], rows["high"])):
         ax.annotate(f"{median:.2g} s", (high, place), (4, 0), textcoords="offset points", va="center", size=7)
     ax.axvline(rows["bound"].max(), color=VERMILLION, label=f"bound, {rows['bound'].max():g} s")
@@ -56,7 +56,7 @@ def _work(figure, rows):
 def _bounds(figure, rows):
     ax, rows = figure.subplots(), rows.iloc[::-1]
     times = rows[["low", "median", "high"]].div(rows["bound"], axis=0)
-    ax.errorbar(times["median"], range(len(rows)), xerr=_spread(times), fmt="o", color=BLUE, elinewidth=0.8, label="measured")
+    ax.errorbar(times["median"], range(len(rows)), xerr=spread(times, "median"), fmt="o", color=BLUE, elinewidth=0.8, label="measured")
     ax.plot(rows["target"], range(len(rows)), "|", color=VERMILLION, markersize=9, markeredgewidth=1.5, label="target: at most this")
     ax.set(yticks=range(len(rows)), yticklabels=rows["group"] + ": " + rows["name"], xlim=(0.95, None), ylim=(-0.7, len(rows) + 0.9),
            xlabel="times the bound (of a notebook: times an empty one)")
@@ -69,7 +69,8 @@ def _series(figure, rows):
         mine = rows[rows["unit"] == unit]
         for (name, points), (marker, colour) in zip(mine.groupby("name", sort=False), SHAPES):
             points = points.sort_values("size")
-            ax.errorbar(points["size"], points["median"], yerr=_spread(points), fmt=f"{marker}-", color=colour, markersize=3, label=name)
+            ax.errorbar(points["size"], points["median"], yerr=spread(points, "median"), fmt=f"{marker}-", color=colour, markersize=3,
+                        label=name)
         ax.set(xscale="log", yscale="log", xlabel=unit.rpartition(" ")[2].replace("entry", "entrie") + "s", ylabel=unit,
                ylim=(mine["low"].min() / 3, mine["high"].max() * 2))
         for axis in (ax.xaxis, ax.yaxis):
@@ -77,7 +78,3 @@ def _series(figure, rows):
             axis.set_minor_formatter("")
         columns = 2 if mine["name"].nunique() > 4 else 1
         ax.legend(fontsize=6, loc="lower left", ncols=columns, columnspacing=0.8, handlelength=1.2, borderaxespad=0.1)
-
-
-def _spread(rows):
-    return [rows["median"] - rows["low"], rows["high"] - rows["median"]]

@@ -1,9 +1,10 @@
 """The figures of the two studies: whom gradients reach (`semback.credit`), and what a graph costs (`semback.growth`)."""
 
 from ..errors import DataError
-from ..plot import BLUE, GREEN, GREY, PAGE, VERMILLION, Plot, canvas, finished
+from ..plot import BLUE, GREEN, GREY, PAGE, PURPLE, VERMILLION, Plot, canvas, finished
+from .points import spread
 
-LOOKS = (("o", BLUE), ("^", VERMILLION), ("v", GREEN), ("s", GREY), ("D", "#CC79A7"))
+LOOKS = (("o", BLUE), ("^", VERMILLION), ("v", GREEN), ("s", GREY), ("D", PURPLE))
 MEASURES = {"found": "the faulty node is told\nthe right number", "blamed": "innocent nodes are told\na wrong number",
             "only": "the faulty node is told, and\nno innocent node"}
 
@@ -32,9 +33,8 @@ def credit(data) -> Plot:
                     dashes = 4 * place, (4, 4 * len(methods) - 4)  # in turn, where lines are the same
                     ax.plot([places[size] for size in some[along]], some[f"{measure}_expected"].astype(float), color=colour,
                             linestyle=dashes, linewidth=1.2)
-                    spread = [some[measure] - some[f"{measure}_low"], some[f"{measure}_high"] - some[measure]]
-                    ax.errorbar(at, some[measure], yerr=[each.clip(lower=0) for each in spread], fmt=marker, color=colour, elinewidth=0.8,
-                                markersize=4, label=method)
+                    ax.errorbar(at, some[measure], yerr=spread(some, measure, f"{measure}_low", f"{measure}_high"), fmt=marker,
+                                color=colour, elinewidth=0.8, markersize=4, label=method)
                 ax.set_xticks(list(places.values()), list(places))
                 ax.set(title=title if line == 0 else None, xlim=(-0.5, len(places) - 0.5), ylim=(-0.04, 1.04),
                        xlabel=f"{along}, with {fixed} {most}")

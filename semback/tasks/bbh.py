@@ -8,7 +8,8 @@ from functools import partial
 
 from ..errors import DataError
 from ..graph import Graph, Node
-from . import Example, Task, files, reading
+from . import files, reading
+from .task import Example, Task
 
 NLP = ("causal_judgement", "date_understanding", "disambiguation_qa", "formal_fallacies", "hyperbaton", "movie_recommendation",
        "penguins_in_a_table", "reasoning_about_colored_objects", "ruin_names", "salient_translation_error_detection", "snarks",
@@ -61,11 +62,14 @@ def bbh(category: str, seed: int = 0, train: int = 20, split: str = "clean", dat
     else:  # three rows of the data have the text of an answer for a letter: their options were cut at a comma
         texts = tuple(sorted({example.answer for example in examples if not example.answer.startswith("(")}))
         read, holds, sample = partial(reading.letter, texts=texts), "the letter of one option", "(B)"
+    return Task(f"bbh/{category}", order[:train], test, two_hints(holds, sample), read, overlap=split == "released")
+
+
+def two_hints(holds: str, sample: str) -> Graph:
+    """The paper's graph for BBH and GSM8K: two hints and an answer, whose last line holds what is said, as in a sample of it."""
     hint = "Work out an intermediate step that helps to solve the problem."
-    graph = Graph((Node("hint_1", hint), Node("hint_2", hint),
-                   Node("answer", "Solve the problem.", ("hint_1", "hint_2"),
-                        form=f"The last line is the word Answer, a colon and {holds}, for instance: Answer: {sample}")))
-    return Task(f"bbh/{category}", order[:train], test, graph, read, overlap=split == "released")
+    form = f"The last line is the word Answer, a colon and {holds}, for instance: Answer: {sample}"
+    return Graph((Node("hint_1", hint), Node("hint_2", hint), Node("answer", "Solve the problem.", ("hint_1", "hint_2"), form=form)))
 
 
 def _examples(category: str, data: str) -> list[Example]:

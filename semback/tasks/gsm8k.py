@@ -3,8 +3,9 @@
 import json
 
 from ..errors import DataError
-from ..graph import Graph, Node
-from . import Example, Task, files, reading
+from . import files, reading
+from .bbh import two_hints
+from .task import Example, Task
 
 
 def gsm8k(seed: int = 0, train: int = 128, data: str = "sample") -> Task:
@@ -22,10 +23,7 @@ def gsm8k(seed: int = 0, train: int = 128, data: str = "sample") -> Task:
     DataError: a file that is missing, altered or malformed.
     """
     order, _ = files.shuffled(_examples("train", data), train, seed)
-    hint = "Work out an intermediate step that helps to solve the problem."
-    graph = Graph((Node("hint_1", hint), Node("hint_2", hint),
-                   Node("answer", "Solve the problem.", ("hint_1", "hint_2"),
-                        form="The last line is the word Answer, a colon and only a number, for instance: Answer: 18")))
+    graph = two_hints("only a number", "18")
     return Task("gsm8k", order[:train], _examples("test", data), graph, reading.number)
 
 

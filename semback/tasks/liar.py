@@ -8,7 +8,8 @@ from functools import partial
 
 from ..errors import DataError
 from ..graph import Graph, Node
-from . import Example, Task, files, reading
+from . import files, reading
+from .task import Example, Task
 
 HINTS = {
     "Statement": "Analyse the statement itself: is what it claims likely to be true?",

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 from ..errors import DataError
-from . import Example
+from .task import Example
 
 
 def examples(path: str | Path) -> tuple[Example, ...]:

@@ -1,0 +1,83 @@
+"""Example and Task: what every task is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import DataError
+from ..graph import Graph
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question with its answer. The id, never the text, tells examples apart: data sets repeat questions.
+
+    Parameters
+    ----------
+    id: unique within its task, stable between versions of the data, e.g. ``"snarks/17"`` (file and 0-based row).
+    question: what every node of the graph is shown.
+    answer: what is right, in the form that `Task.read` returns.
+    """
+
+    id: str
+    question: str
+    answer: str
+
+
+def whole_reply(reply: str) -> str | None:
+    """Take the whole reply, without surrounding white space, as the answer; None where it is empty."""
+    return reply.strip() or None
+
+
+def same_text(answer: str, example: Example) -> bool:
+    """Right if it is the expected answer to the letter."""
+    return answer == example.answer
+
+
+def expected_answer(example: Example) -> str:
+    """What the answer node is told about a wrong answer: the gradient that backpropagation starts from."""
+    return f"The answer should have been: {example.answer}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Questions, a start graph, and the scoring.
+
+    Parameters
+    ----------
+    name: how results and figures call it.
+    train: examples that gradients and the gate use.
+    test: examples that are scored once, at the end; none of them is in `train`, unless `overlap` says otherwise.
+    graph: the graph with its start instructions.
+    read: (reply of the answer node) -> the answer in it, or None where it holds none that can be read.
+    correct: (answer, example) -> whether it is right.
+    feedback: (example) -> what the answer should have been, in words.
+    overlap: whether test examples may be training examples too: only to measure what such a split does to a score.
+
+    Errors
+    ------
+    DataError: no training example, an id used twice, or an example both in train and test without `overlap`.
+    """
+
+    name: str
+    train: tuple[Example, ...]
+    test: tuple[Example, ...]
+    graph: Graph
+    read: Callable[[str], str | None] = whole_reply
+    correct: Callable[[str, Example], bool] = same_text
+    feedback: Callable[[Example], str] = expected_answer
+    overlap: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "train", tuple(self.train))
+        object.__setattr__(self, "test", tuple(self.test))
+        if not self.train:
+            raise DataError(f"task {self.name!r} has no training examples")
+        for part in ("train", "test"):
+            ids = [example.id for example in getattr(self, part)]
+            if len(set(ids)) < len(ids):
+                twice = next(id for id in ids if ids.count(id) > 1)
+                raise DataError(f"task {self.name!r}: two examples of {part} have the id {twice!r}; ids tell examples apart")
+        both = {example.id for example in self.train} & {example.id for example in self.test}
+        if both and not self.overlap:
+            raise DataError(f"task {self.name!r}: {len(both)} examples are both in train and test, among them {min(both)!r}; "
+                            "take them out of one, or say overlap=True")
