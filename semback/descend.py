@@ -21,6 +21,7 @@ from .recall import recalled
 from .run import Run, Score, Scores, Step
 from .tally import Tally
 from .tasks import Example, Task
+from .tasks.task import checked
 
 
 @settling()
@@ -42,9 +43,11 @@ async def evaluate(graph: Graph, examples: Iterable[Example], task: Task, lang: 
     ------
     DataError: no examples. Those of the models, as in `descend`.
     """
-    examples = list(examples)
+    examples = [checked(example) for example in ([examples] if isinstance(examples, Example) else examples)]
     if not examples:
         raise DataError(f"there are no examples to evaluate {task.name!r} on")
+    if len({example.id for example in examples}) < len(examples):
+        raise DataError(f"two examples to evaluate {task.name!r} on have the same id; ids tell examples apart")
     lang = replace(lang, tally=Tally())
     return await _evaluate(graph, examples, task, lang, traces)
 
@@ -64,6 +67,8 @@ async def _evaluate(graph, examples, task, lang, traces=False, what="evaluating"
             if answer is None and trace.answer is not None:
                 trace = await lang.answer_again(trace, "no answer could be read in it", task.read)
                 answer = None if trace.answer is None else task.read(trace.answer)
+            if not isinstance(answer, str | None):
+                raise ParameterError(f"the read function of {task.name!r} gave {answer!r} for an answer; it gives text, or None")
             rows[example.id] = Score(example.id, trace.answer, answer, answer is not None and bool(task.correct(answer, example)))
             if traces:
                 kept[example.id] = trace
@@ -95,9 +100,11 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
     ParameterError: a setting that cannot be. CacheMiss, ModelError, BudgetExceeded: from the models; the run ends there, and
     all that was answered is in the cache.
     """
-    if among not in ("wrong", "any") or not all(isinstance(number, int) for number in (steps, errors, seed)) or steps < 0 or errors < 1:
-        raise ParameterError('descend takes steps from 0, errors from 1, among "wrong" or "any"; '
-                             f"it was given {steps}, {errors} and {among!r}")
+    given = {"steps": steps, "errors": errors, "seed": seed, "gate": gate, "draw_between": draw_between, "among": among}
+    whole = all(type(number) is int for number in (steps, errors, seed)) and steps >= 0 and errors >= 1 and seed >= 0
+    if not whole or not isinstance(gate, bool) or not isinstance(draw_between, bool) or among not in ("wrong", "any"):
+        raise ParameterError("descend takes whole numbers for steps and seed, from 0, and for errors, from 1; True or False for gate and "
+                             f'draw_between; among "wrong" or "any". It was given {given}')
     names = _trainable(task.graph, trainable)
     settings = {"steps": steps, "errors": errors, "gate": gate, "trainable": trainable and list(trainable), "draw_between": draw_between,
                 "among": among, "seed": seed, "neighbourhood": lang.neighbourhood, "gradient": lang.gradient, "feedback": lang.feedback,
@@ -170,5 +177,5 @@ def _trainable(graph: Graph, trainable: Sequence[str] | None) -> list[str]:
     else:
         names = [name for name in graph.order if name in trainable]
     if not names:
-        raise ParameterError("no node of the graph is trainable")
+        raise ParameterError(f"no node of the graph is trainable: trainable is {trainable!r}")
     return names

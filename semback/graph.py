@@ -5,7 +5,7 @@ inputs. A Graph is frozen and hashable, is checked once when it is made, and kno
 *does* is given to `propagate` as functions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -27,7 +27,7 @@ class Node:
 
     Errors
     ------
-    GraphError: a name that is not such text, an input named twice, or inputs that are one text.
+    GraphError: a name that is not such text, an input named twice, inputs that are one text, or another thing that is not what it takes.
     """
 
     name: str
@@ -39,6 +39,10 @@ class Node:
     def __post_init__(self):
         if isinstance(self.inputs, str):
             raise GraphError(f"node {self.name!r}: inputs is the text {self.inputs!r}; it takes a tuple of names, ({self.inputs!r},)")
+        for what, kind, says in (("instruction", str, "a text"), ("form", str, "a text"), ("trainable", bool, "True or False"),
+                                 ("inputs", Iterable, "a tuple of names")):
+            if not isinstance(getattr(self, what), kind):
+                raise GraphError(f"node {self.name!r}: {what} is {getattr(self, what)!r}; it takes {says}")
         object.__setattr__(self, "inputs", tuple(self.inputs))
         if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable() or set(self.name) & set("\"'`<>"):
             raise GraphError(f"a node is called {self.name!r}; a name is printable text on one line, without quotes, backticks, < or >")
@@ -65,9 +69,10 @@ class Graph:
     answer: str | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "nodes", tuple(self.nodes))
-        if not self.nodes:
-            raise GraphError("a graph needs at least one node")
+        nodes = tuple(self.nodes) if isinstance(self.nodes, Iterable) else ()
+        if not nodes or not all(isinstance(node, Node) for node in nodes):
+            raise GraphError(f"a graph needs at least one node: it takes a tuple of them, not {repr(self.nodes)[:80]}")
+        object.__setattr__(self, "nodes", nodes)
         names = [node.name for node in self.nodes]
         known = set(names)
         if len(known) < len(names) and (twice := sorted({name for name in names if names.count(name) > 1})):

@@ -44,7 +44,7 @@ class Language:
     critique: whether `update` first asks for the weaknesses of the instruction, then for a better one.
     short: whether new instructions are to be at most 40 words.
     prompts: a folder with templates that replace those of the same name in semback/prompts.
-    draw: which sample of every request, where a model samples; `descend` sets it from its seed.
+    draw: which sample of every request, where a model samples; `descend` sets it from its seed. Nodes that ask the same get the same.
     tally: where calls and failures are counted.
     """
 
@@ -60,6 +60,12 @@ class Language:
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
 
     def __post_init__(self):
+        for name in ("model", "coach"):
+            if not hasattr(getattr(self, name), "chat"):
+                raise ParameterError(f"{name} is {getattr(self, name)!r}; it takes an LLM, as in LLM({str(getattr(self, name))!r})")
+        for name in ("neighbourhood", "gradient", "critique", "short"):
+            if not isinstance(getattr(self, name), bool):
+                raise ParameterError(f"{name} is {getattr(self, name)!r}; it takes True or False")
         if self.feedback not in ("target", "comment"):
             raise ParameterError(f'feedback is {self.feedback!r}; it is "target" or "comment"')
         if self.prompts is not None and not Path(self.prompts).is_dir():
@@ -185,8 +191,8 @@ def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[
     text, problem = _text(reply)
     text = (text or "").replace("\r\n", "\n")
     blocks = re.findall(rf"^[ \t]*<{tag}([^>\n]*)>[ \t]*\n((?:.*\n)*?)[ \t]*</{tag}>[ \t]*$", text, re.MULTILINE)
-    one_line = rf"[ \t]*<{tag}([^>\n]*)>((?:(?!</{tag}>).)*)</{tag}>[ \t]*"
-    alone = re.findall(one_line, text) if re.fullmatch(rf"(?:{one_line}\n*)+", text) else []
+    one_line = rf"<{tag}([^>\n]*)>((?:(?!</{tag}>).)*+)</{tag}>\s*+"  # possessive, so that a reply that goes round in circles takes no time
+    alone = re.findall(one_line, text) if re.fullmatch(rf"(?:{one_line})++", text) else []
     if alone and all(len(said.split()) > 2 for _, said in alone):
         blocks = alone
     to_whom, tags = re.compile(r"""\s+to=(["'])(.*)\1\s*"""), re.compile(rf"</?{tag}\b")

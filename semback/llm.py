@@ -18,12 +18,9 @@ from .budget import Budget
 from .cache import ResponseCache
 from .endpoint import Endpoint
 from .errors import CacheError, ModelError, ParameterError
-from .prompts import fenced
 from .recording import canonical, named
-from .tally import window
+from .window import fits
 
-LETTERS = 5  # of a prompt for each token, in bytes: real text has fewer, so what is refused by this measure is surely too long
-SMALLEST = 4096  # tokens of the smallest window that is looked up
 REMEMBERED = 512  # keys of requests that were asked, so that what nodes ask alike is hashed once
 
 
@@ -91,9 +88,12 @@ class LLM:
         if not model or not isinstance(model, str):
             raise ParameterError(f"a model is called by its name, not {model!r}")
         pace = {"in_flight": in_flight, "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
-        for name, number in {**pace, "timeout": timeout, "retries": retries + 1}.items():
-            if number is not None and not number > 0:
-                raise ParameterError(f"{name} is {number}; it takes more than that")
+        for name, number in {**pace, "timeout": timeout, "retries": retries, "window": window}.items():
+            kinds, least = (int,) if name in ("in_flight", "retries", "window") else (int, float), "0" if name == "retries" else "above 0"
+            if number is not None and (type(number) not in kinds or not (number > 0 or name == "retries" and number == 0)):
+                raise ParameterError(f"{name} is {number!r}; it takes a {'whole ' if kinds == (int,) else ''}number, {least} or more")
+        if budget is not None and not isinstance(budget, Budget):
+            raise ParameterError(f"budget is {budget!r}; it takes a Budget, as in Budget(dollars=5)")
         self.model, self.cache, self.in_flight, self.window = model, cache, in_flight, window
         try:
             fields = json.loads(canonical({**default_params(model), **(params or {})}))
@@ -145,7 +145,7 @@ class LLM:
                 return _reply(name, said, recorded=True)
             if self._recording and self.cache.mode == "replay":
                 raise self.cache.miss(request, draw)
-            self._fits(messages)
+            fits(messages, self.model, self.window)
             if not self._recording:
                 return _reply(name, (await self._endpoint.ask(request, body))["reply"], recorded=False)
             said, recorded, shared = await self._asked_once(name, draw, body)
@@ -221,24 +221,6 @@ class LLM:
             return (await self.cache.keep(name, {"request": request, "draw": draw, **came}))["reply"], False
         finally:
             self.cache.release(name)
-
-    def _fits(self, messages: list[dict]) -> None:
-        """ModelError where a prompt is surely longer than the model's window; it tells the size of each part."""
-        sizes = [len(_words(message).encode()) for message in messages]
-        most = self.window or sum(sizes) > SMALLEST * LETTERS and window(self.model)  # else it need not be known, and genai-prices not read
-        if most and sum(sizes) > most * LETTERS:
-            parts = [(f"the {message.get('role')} message", size) for message, size in zip(messages, sizes)]
-            for message in messages:
-                parts += [(label, len(text.encode())) for label, text in fenced(_words(message))]
-            largest = ", ".join(f"{label} {size:,}" for label, size in sorted(parts, key=lambda part: -part[1])[:8])
-            raise ModelError(f"this prompt has {sum(sizes):,} bytes, and the window of {self.model} is {most:,} tokens: it was not sent. "
-                             f"Its largest parts, in bytes: {largest}. Shorten one of them, or take a model with a larger window.")
-
-
-def _words(message: dict) -> str:
-    """The text of a message: images and sounds, which may be parts of its content, are no prompt tokens by their length."""
-    content = message.get("content")
-    return "\n".join(str(part.get("text", "")) for part in content) if isinstance(content, list) else str(content)
 
 
 def _forget(under_way: dict, name: str, call) -> None:

@@ -222,7 +222,10 @@ def task_html(task: Task) -> str:
 
 def _sizes(task):
     both = len({example.id for example in task.train} & {example.id for example in task.test})
-    return f"{len(task.train)} training and {len(task.test)} test examples, {f'{both} of them in both' if both else 'none in both'}"
+    asked = {example.question for example in task.train}
+    again = sum(example.question in asked for example in task.test) - both
+    text = f"{len(task.train)} training and {len(task.test)} test examples, {f'{both} of them in both' if both else 'none in both'}"
+    return text + (f"; {again} others of the test ask what one in training asks, word for word" if again else "")
 
 
 def _answers(task):

@@ -1,7 +1,6 @@
 """What a run asked for, and what it cost: calls, tokens and dollars by phase and model, recorded and live apart."""
 
 from dataclasses import asdict, dataclass, field
-from functools import cache
 
 SIMULATED = "simulated"  # every simulated model's name starts with this word, so that no result of one passes for real
 
@@ -18,19 +17,6 @@ def price(model: str, prompt_tokens: int, completion_tokens: int, calls: int = 1
     average = Usage(input_tokens=round(prompt_tokens / calls), output_tokens=round(completion_tokens / calls))
     try:
         return float(calc_price(average, model_ref=model).total_price) * calls
-    except LookupError:
-        return None
-
-
-@cache
-def window(model: str) -> int | None:
-    """The most tokens that a prompt and its reply may have together, from genai-prices; None where it does not know."""
-    if model.startswith(SIMULATED):
-        return None
-    from genai_prices import data_snapshot
-
-    try:
-        return data_snapshot.get_snapshot().find_provider_model(model, None, None, None)[1].context_window
     except LookupError:
         return None
 

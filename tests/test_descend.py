@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from conftest import Script
 
-from semback import DataError, Language, ModelError, ParameterError, ResponseCache, Run, descend, evaluate
+from semback import DataError, Example, Language, ModelError, ParameterError, ResponseCache, Run, descend, evaluate
 from semback.simulate import Student, dice
 
 
@@ -242,10 +242,26 @@ def test_seeds_draw_independently_where_the_model_samples_and_share_answers_wher
 
 
 @pytest.mark.parametrize("wrong", [
-    {"steps": -1}, {"steps": 1.5}, {"steps": "4"}, {"errors": 0}, {"errors": 2.5}, {"among": "right"}, {"seed": None},
+    {"steps": -1}, {"steps": 1.5}, {"steps": "4"}, {"errors": 0}, {"errors": 2.5}, {"among": "right"}, {"seed": None}, {"seed": -1},
+    {"gate": "no"}, {"draw_between": 1},
     {"trainable": "hint_1"}, {"trainable": ["hint_3"]}, {"trainable": []}, {"trainable": 3}], ids=str)
 def test_an_argument_that_cannot_be_is_a_parameter_error_before_any_request(task, wrong):
     script = world(half)
-    with pytest.raises(ParameterError):
+    with pytest.raises(ParameterError, match=f"{[*wrong][0]}.*{re.escape(str([*wrong.values()][0]))}"):
         run(task, script, **wrong)
     assert script.asked == []
+
+
+@pytest.mark.parametrize("examples, said", [
+    ([], "no examples"), (Example("a", "1 + 1?", 2), "'a': the answer is 2, which is no text"), (["1 + 1?"], "no Example"),
+    ([Example("a", "1 + 1?", "2"), Example("a", "3 + 3?", "6")], "same id")], ids=str)
+def test_examples_that_cannot_be_told_apart_or_scored_are_a_data_error_before_any_request(task, examples, said):
+    script = world(half)
+    with pytest.raises(DataError, match=said):
+        asyncio.run(evaluate(task.graph, examples, task, language(script)))
+    assert script.asked == []
+
+
+def test_a_read_function_that_gives_no_text_is_an_error_and_not_a_score_that_no_file_can_hold(task):
+    with pytest.raises(ParameterError, match=r"the read function of .* gave \('2', 1\)"):
+        run(replace(task, read=lambda reply: ("2", 1)), world(half))

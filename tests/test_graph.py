@@ -136,6 +136,18 @@ def test_a_name_that_cannot_stand_in_a_prompt_is_an_error(name):
         Node(name, "")
 
 
+@pytest.mark.parametrize("wrong", [{"instruction": None}, {"form": 3}, {"trainable": "no"}, {"inputs": None}], ids=str)
+def test_a_node_of_other_things_is_an_error_that_names_them(wrong):
+    with pytest.raises(GraphError, match=f"'n': {[*wrong][0]} is {[*wrong.values()][0]!r}; it takes"):
+        Node(**{"name": "n", "instruction": "Do it.", **wrong})
+
+
+@pytest.mark.parametrize("nodes", [Node("a", ""), ["a"], (), 3, None], ids=str)
+def test_what_is_no_tuple_of_nodes_makes_no_graph(nodes):
+    with pytest.raises(GraphError, match="at least one node"):
+        Graph(nodes)
+
+
 @pytest.mark.parametrize("name", ["hint_1", "Job title", "Schluß", "第一", "a.b-c:d", "50 %"])
 def test_an_ordinary_name_is_a_name(name):
     assert Graph((Node(name, ""),)).answer == name

@@ -8,8 +8,8 @@ from conftest import Script
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from semback import Language, Node, ParameterError
-from semback.language import Case
+from semback import LLM, Language, Node, ParameterError, Reply
+from semback.language import Case, _blocks
 
 ANSWER = Node("answer", "Solve it.", ("hint_1", "Job title"), form="End with a number.")
 INPUTS = {"hint_1": "It is odd.", "Job title": "It is even."}
@@ -228,10 +228,22 @@ def test_a_template_that_does_not_work_is_a_parameter_error_before_any_request(t
     assert not coach.asked
 
 
-@pytest.mark.parametrize("wrong", [{"prompts": "/no/such/folder"}, {"feedback": "praise"}])
+@pytest.mark.parametrize("wrong", [{"prompts": "/no/such/folder"}, {"feedback": "praise"}, {"neighbourhood": "no"}, {"critique": 1}])
 def test_a_setting_that_cannot_be_is_a_parameter_error_that_names_it(wrong):
     with pytest.raises(ParameterError, match=f"{[*wrong][0]}.*{[*wrong.values()][0]}"):
         language(**wrong)
+
+
+def test_a_model_that_is_none_is_a_parameter_error_that_says_what_it_takes():
+    with pytest.raises(ParameterError, match=r"coach is 'gpt-4o'.*LLM\('gpt-4o'\)"):
+        Language(LLM("gpt-4o"), "gpt-4o")
+
+
+@pytest.mark.parametrize("piece", ["<instruction>Work step by step.</instruction> ", "<instruction>\nWork.\n", "<instruction> ",
+                                   "<instruction>Work.</instruction>\n\n \n", "</instruction> "])
+def test_a_reply_that_goes_round_in_circles_until_the_token_limit_is_read_at_once(piece):
+    blocks, problem = _blocks(Reply(piece * (6000 // len(piece)) + "<instruction>Work st", "length", {}, "m", False, ""), "instruction")
+    assert blocks == {"": None} and "cut at the token limit" in problem
 
 
 def test_aggregate_says_each_thing_once_in_order():

@@ -47,7 +47,8 @@ def test_whatever_python_writes_as_csv_is_read_back(tmp_path_factory, rows):
 
 @pytest.mark.parametrize("content, said", [
     ("question,answr\nWhy?,So\n", r"questions.csv, line 1: there is no column called answer; the first line has question, answr"),
-    ("", "line 1: there is no column called answer or question"),
+    ("", "line 1: there is no column called answer or question; the file is empty"),
+    ("question,Answer,answer\nWhy?,So,No\n", "line 1: there is more than one column called answer"),
     ("question,answer\n\n", "questions.csv has no rows"),
     ("question,answer\nWhy?,So\nWhat, then?,So\n", "line 3: 3 cells, and the first line has 2; a text with a comma in it needs quotes"),
     ("question,answer\nWhy?\n", "line 2: 1 cells"),

@@ -116,6 +116,20 @@ def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
         Task("t", (a,), (b, b), GRAPH, overlap=True)
 
 
+@pytest.mark.parametrize("wrong, error, said", [
+    ({"train": [Example("a", "1 + 1?", 2)]}, DataError, "'a': the answer is 2, which is no text"),
+    ({"train": ["1 + 1?"]}, DataError, "no Example"), ({"graph": None}, ParameterError, "graph is None; it takes a Graph"),
+    ({"read": "number"}, ParameterError, "read is 'number'; it takes a function")], ids=str)
+def test_a_task_of_other_things_is_an_error_that_names_them(wrong, error, said):
+    with pytest.raises(error, match=said):
+        Task(**{"name": "t", "train": [Example("a", "q", "1")], "test": [], "graph": GRAPH, **wrong})
+
+
+def test_a_task_says_how_many_test_questions_are_asked_in_training_too():
+    task = Task("t", [Example("a", "Same?", "1")], [Example("b", "Same?", "1"), Example("c", "Other?", "1")], GRAPH)
+    assert "none in both; 1 others of the test ask what one in training asks, word for word" in repr(task)
+
+
 @full_data
 def test_all_of_bbh_is_read_and_split_as_published():
     rows = overlap = 0

@@ -35,8 +35,8 @@ def known(name: str, value, allowed) -> None:
 def shuffled(examples: list, train: int, seed: int, spare: int = 0) -> tuple[list, random.Random]:
     """The examples in a seeded random order, and the generator that made it. ParameterError unless `train` of them can be
     taken with `spare` left over."""
-    if type(seed) is not int:
-        raise ParameterError(f"seed={seed!r}: it is a whole number")
+    if type(seed) is not int or seed < 0:  # random.Random does not tell -1 from 1
+        raise ParameterError(f"seed={seed!r}: it is a whole number, 0 or more")
     if type(train) is not int or not 1 <= train <= len(examples) - spare:
         left = f", of which {spare} must be left to test on" if spare else ""
         raise ParameterError(f"train={train!r}: it is a whole number from 1 to {len(examples) - spare}; "

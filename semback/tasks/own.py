@@ -19,8 +19,8 @@ def examples(path: str | Path) -> tuple[Example, ...]:
 
     Errors
     ------
-    DataError: no file, no UTF-8, no such columns, no rows; a row with an empty cell, with cells that are too many or too few, or with
-    an id that was there before. It names the file and the line.
+    DataError: no file, no UTF-8, no such columns or two of one name, no rows; a row with an empty cell, with cells that are too many
+    or too few, or with an id that was there before. It names the file and the line.
     """
     path = Path(path)
     try:
@@ -40,7 +40,10 @@ def examples(path: str | Path) -> tuple[Example, ...]:
 def _examples(path: Path, rows) -> tuple[Example, ...]:
     head = [name.strip().lower() for name in next(rows, [])]
     if missing := {"question", "answer"} - set(head):
-        raise DataError(f"{path}, line 1: there is no column called {' or '.join(sorted(missing))}; the first line has {', '.join(head)}")
+        there = f"the first line has {', '.join(head)}" if head else "the file is empty"
+        raise DataError(f"{path}, line 1: there is no column called {' or '.join(sorted(missing))}; {there}")
+    if twice := sorted(name for name in {"id", "question", "answer"} if head.count(name) > 1):
+        raise DataError(f"{path}, line 1: there is more than one column called {' or '.join(twice)}; call the others something else")
     found: dict[str, Example] = {}
     for row in rows:
         cells = [cell.strip() for cell in row]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import DataError
+from ..errors import DataError, ParameterError
 from ..graph import Graph
 
 
@@ -21,6 +21,17 @@ class Example:
     id: str
     question: str
     answer: str
+
+
+def checked(example) -> Example:
+    """The example; DataError where it is none, or one with a question or an answer that is no text."""
+    if not isinstance(example, Example):
+        raise DataError(f"{repr(example)[:80]} is no Example")
+    for what in ("id", "question", "answer"):
+        if not isinstance(getattr(example, what), str):
+            raise DataError(f"example {example.id!r}: the {what} is {getattr(example, what)!r}, which is no text; answers are compared as "
+                            "text, so write it as Task.read gives it")
+    return example
 
 
 def whole_reply(reply: str) -> str | None:
@@ -55,7 +66,8 @@ class Task:
 
     Errors
     ------
-    DataError: no training example, an id used twice, or an example both in train and test without `overlap`.
+    DataError: no training example, an id used twice, an example both in train and test without `overlap`, a question or an answer that
+    is no text. ParameterError: no graph, or a `read`, `correct` or `feedback` that is no function.
     """
 
     name: str
@@ -70,6 +82,13 @@ class Task:
     def __post_init__(self):
         object.__setattr__(self, "train", tuple(self.train))
         object.__setattr__(self, "test", tuple(self.test))
+        if not isinstance(self.graph, Graph):
+            raise ParameterError(f"task {self.name!r}: graph is {repr(self.graph)[:80]}; it takes a Graph")
+        for what in ("read", "correct", "feedback"):
+            if not callable(getattr(self, what)):
+                raise ParameterError(f"task {self.name!r}: {what} is {getattr(self, what)!r}; it takes a function")
+        for example in (*self.train, *self.test):
+            checked(example)
         if not self.train:
             raise DataError(f"task {self.name!r} has no training examples")
         for part in ("train", "test"):
