@@ -178,9 +178,9 @@ def _tell(loop: asyncio.AbstractEventLoop, gone: asyncio.Event):
 def _is_web_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return bool(re.fullmatch(r"https?://\S+", url) and parts.hostname and parts.port != 0 and "@" not in parts.netloc
-                    and not set(url) & set("?#"))
-    except ValueError:  # a port that is none
+        host = (parts.hostname or "").encode("idna")
+        return bool(re.fullmatch(r"https?://[^\s?#]+", url) and host and parts.port != 0 and "@" not in parts.netloc)
+    except ValueError:  # a port or a host that is none
         return False
 
 

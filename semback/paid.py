@@ -56,8 +56,9 @@ async def settled() -> None:
     """Wait until the answers that are on their way in this event loop are recorded; inside of `settling` its end waits for them."""
     if not _inside.get():
         calls, task = _running()
-        if waiting := [call for call, state in calls.items() if state != MADE and call is not task and not call.done()]:
-            await asyncio.wait(waiting)
+        waiting = set(calls) - {task}
+        while waiting := {call for call in waiting if calls.get(call, MADE) != MADE and not call.done()}:  # and not for what failed
+            await asyncio.wait(waiting, timeout=0.1)
 
 
 @asynccontextmanager

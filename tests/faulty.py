@@ -135,6 +135,13 @@ async def truncated(request):
     return response
 
 
+async def not_http(request):
+    """Words that are no HTTP, then the end of the connection."""
+    request.transport.write(b"Welcome, who are you?\r\n\r\n")
+    request.transport.close()
+    return web.Response()
+
+
 async def drip(request):
     """White space, a byte every 20 ms, for ever."""
     response = web.StreamResponse(headers={"content-type": "application/json"})

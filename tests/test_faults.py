@@ -206,10 +206,38 @@ def test_a_redirect_loop_ends_soon():
         assert "circles" in said(model(server, retries=5)) and len(server.asked) <= 5
 
 
-@pytest.mark.parametrize("address", ["localhost:8000/v1", "ftp://localhost/v1", "http:localhost", "http://[bad"])
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "ftp://localhost/v1", "http:localhost", "http://[bad",
+                                     "http://localhost:8000/v1?api-version=1", "http://localhost:8000/v1#x", "http://a..b/v1"])
 def test_an_address_that_is_none_is_an_error_that_says_so(address):
     text = said(LLM("m", base_url=address, api_key=KEY, retries=0))
-    assert re.split("[:/]+", address)[-1] in text and "address" in text, text
+    assert re.split("[:/]+", re.split("[?#]", address)[0])[-1] in text and "address" in text, text
+
+
+@pytest.mark.parametrize("name, value", [("SSL_CERT_FILE", "/no/such/file"), ("HTTPS_PROXY", "ftp://proxy:9"), ("OPENAI_ORG_ID", "a\nb")])
+def test_a_setting_of_the_environment_that_cannot_be_is_one_error_that_says_where_to_look(name, value, monkeypatch):
+    monkeypatch.setenv(name, value)
+    connections.certificates.cache_clear()
+    text = said(LLM("m", base_url="https://127.0.0.1:9/v1", api_key=KEY, retries=0))
+    assert "m at 127.0.0.1:9/v1" in text and ("SSL_CERT_FILE" in text and "OPENAI_" in text or "check the address" in text), text
+    connections.certificates.cache_clear()
+
+
+@pytest.mark.parametrize("answer", [faulty.reset, faulty.truncated, faulty.not_http], ids=["a reset", "a truncated body", "no HTTP"])
+def test_a_fault_behind_a_proxy_is_tried_again_as_one_without(answer, monkeypatch):
+    with Endpoint(answer, good) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
+        assert chat(LLM("m", base_url="http://models.example/v1", api_key=KEY)).text == "Four." and len(proxy.asked) == 2
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON", "text/plain", "application/vnd.api+json; charset=utf-8"])
+def test_a_good_reply_is_taken_whatever_the_server_calls_its_kind(kind):
+    with Endpoint(raw(json.dumps(faulty.GOOD).encode(), kind=kind)) as server:
+        assert chat(model(server)).text == "Four."
+
+
+def test_a_refusal_that_asks_for_milliseconds_is_waited_for_by_all():
+    with Endpoint(error(429, "Not now", retry_after_ms="400"), good) as server:
+        assert chat(model(server)).text == "Four." and server.times[1] - server.times[0] > 0.35
 
 
 def test_an_error_shows_no_password_of_the_address_and_no_part_of_a_garbled_key():

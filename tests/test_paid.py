@@ -92,6 +92,25 @@ def test_the_first_error_ends_the_tries_of_the_others_and_is_the_one_that_is_rai
     assert len(asked) <= 24  # each question's first request, and no second
 
 
+def test_the_error_of_one_call_does_not_wait_for_all_the_tries_of_another(cache):
+    asked = []
+
+    async def handle(request):
+        asked.append(request)
+        if len(asked) == 2:
+            return httpx2.Response(401, json={"error": {"message": "no such key"}})
+        await asyncio.sleep(0.1)
+        return httpx2.Response(500, json={"error": {"message": "oops"}})
+
+    async def story():
+        llm = LLM("m", cache, transport=httpx2.MockTransport(handle), retries=50)
+        await asyncio.gather(*(llm.chat(question(number)) for number in range(2)))
+
+    with pytest.raises(ModelError, match="no such key"):
+        asyncio.run(story())
+    assert len(asked) <= 3
+
+
 # What is recorded is what was sent
 
 def test_messages_that_are_changed_while_they_are_asked_are_recorded_as_they_were_sent(script, cache):
