@@ -44,8 +44,8 @@ def answers(rows):
 
 
 def alike(table) -> bool:
-    """Whether all seeds in a table of `answers` answered every question alike, so that they tell no more than one of them."""
-    return bool((table.min() == table.max()).all())
+    """Whether all seeds in a table of `answers` were asked the same and answered it alike, so that they tell no more than one of them."""
+    return bool((table.notna().all() & (table.min() == table.max())).all())
 
 
 def redrawn(parts):

@@ -95,9 +95,17 @@ def test_equal_methods_are_seldom_told_apart(monkeypatch):
 
 
 def test_seeds_that_agree_have_the_interval_of_their_questions():
-    agreed = rows([1, 1, 0, 1], [1, 1, 0, None], [None, 1, 0, 1])
-    accuracy, low, high, kind = intervals.pooled(agreed)
+    accuracy, low, high, kind = intervals.pooled(rows([1, 1, 0, 1], [1, 1, 0, 1], [1, 1, 0, 1]))
     assert kind == "Wilson over questions" and (accuracy, low, high) == (3 / 4, *intervals.wilson(3, 4))
+
+
+def test_seeds_that_were_asked_different_questions_count_alike_and_a_gain_is_the_difference_of_the_accuracies():
+    before, after = rows([1, 1, 0, None, None], [None, None, 0, 0, 1]), rows([1, 1, 1, None, None], [None, None, 1, 0, 1])
+    for which in (intervals.pooled, intervals.mean_over_files):
+        (old, _, _, kind), (new, low, high, _) = which(before), which(after)
+        assert (old, new) == pytest.approx(((2 / 3 + 1 / 3) / 2, (1 + 2 / 3) / 2)) and low < new < high and "bootstrap over 2 seeds" in kind
+    found = intervals.paired(after, before)
+    assert found["difference"] == pytest.approx(new - old) and found["test"] == "bootstrap"
 
 
 def test_seeds_that_differ_have_an_interval_of_both_levels():
