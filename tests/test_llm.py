@@ -302,6 +302,15 @@ def test_a_row_that_holds_the_answer_to_another_question_is_refused(cache):
         asyncio.run(llm.chat([{"role": "user", "content": "a"}]))
 
 
+def test_a_row_that_is_cut_at_its_end_is_refused_by_a_call_as_it_is_by_an_export(cache, tmp_path):
+    llm = Script("Four.").llm(cache=cache)
+    key = chat(llm).key
+    cache._disk._sql("UPDATE Cache SET value = substr(value, 1, length(value) - 9) WHERE key = ?", (key,))
+    for work in (lambda: chat(llm), lambda: cache.export(tmp_path / "all.jsonl")):
+        with pytest.raises(CacheError, match=f"entry {key[:12]} .* was altered"):
+            work()
+
+
 def test_what_answered_under_another_name_is_counted_and_shown(task):
     said = Script("Answer: 1")  # it answers as "m-2024-07-18"
     run = asyncio.run(descend(task, Language(said.llm("m"), said.llm("m")), steps=0))
