@@ -19,15 +19,21 @@ MARK = re.compile(  # the words that announce an answer; `junk` looks like it an
 ANSWERS = "option", "choice", "response", "result", "value", "total"  # these announce one with such a word before them
 FILLER = re.compile(r"(?:\W|\b(?:option|choice|answer|letter|about|approximately|exactly|a|total|of|the|simply|just|definitely|clearly|"
                     r"therefore|thus|so|hence|x)\b)*", re.IGNORECASE)
-NEGATED = re.compile(r"(?:\b(?:not|never|neither|nor|cannot|unlike)|n['’]t|rather than|instead of)\s+"
+NEGATED = re.compile(r"(?:\b(?:not|never|neither|nor|cannot|unlike|hardly|far from|fails? to be|no(?! doubt| question)|"
+                     r"(?:all|any\w*|every\w*) (?:but|except))|n['’]t|rather than|instead of)\s+"
                      r"(?:(?!and\b|so\b|thus\b|therefore\b|hence\b|but\b)[\w()]+\s+){0,3}\W*$", re.IGNORECASE)
 REFUTED = re.compile(r"\W*\w*\s*(?:\b(?:is|are|was|can|could|would|does)(?: not\b|n['’]t)|\bcannot\b|"
                      r"\bis (?:\w+ )?(?:wrong|incorrect|ruled out|eliminated)\b)", re.IGNORECASE)
 HEDGE = re.compile(r"\b(?:either|whether|maybe|perhaps|might|may|could|possibly|unsure|unclear|not sure|cannot|can['’]t|don['’]t|if)\b"
                    r"|\?", re.IGNORECASE)
+UNSURE = re.compile(r"\b(?:either|maybe|perhaps|possibly|unsure|unclear|not sure|(?:might|may|could) be)\b", re.IGNORECASE)
+DENIED = re.compile(r"\b(?:wrong|incorrect|doubt|unlikely|mistake|(?:might|may|could|would) (?:think|say|believe))\b|"
+                    r"(?:\bnot|n['’]t) (?:think|believe|sure|say)\b", re.IGNORECASE)  # in the sentence before an announcement
+SUPPOSED = re.compile(r"\b(?:if|were|had|unless|otherwise)\b", re.IGNORECASE)  # in the sentence of one that says "would be"
 JOINED = re.compile(r"\W*(?:$|(?:or|and|but|nor|vs)\b)", re.IGNORECASE)
 RETRACTED = re.compile(r"(?:^|[.!?\n]\s*)(?:but |no,? |oh,? |hmm,? )?(?:wait|actually|correction|on second thought|hold on|scratch that)\b"
-                       r"|(?:\.\.\.|…)\s*no\b", re.IGNORECASE)
+                       r"|(?:\.\.\.|…)\s*no\b|(?:^|[.!?\n,—–-]\s*)(?:no,? |but )?(?:that|this|it)(?: is|['’]s) (?:\w+ )?(?:wrong|incorrect|"
+                       r"not\b\W*(?:$|\n|right|correct|so|true))", re.IGNORECASE)
 RUN_ON = re.compile(r"(?=^[ \t*#]*(?:Q|Question|Problem)[ \t]*[:.])", re.MULTILINE)
 SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
 
@@ -71,14 +77,25 @@ def _announcements(text: str) -> list[re.Match]:
     return [mark for mark in MARK.finditer(text, start) if not mark["junk"]]
 
 
+def _unmeant(text: str, mark: re.Match) -> bool:
+    """Whether the sentence of an announcement denies what it announces, or only supposes it: "the answer would be (B) if …"."""
+    before = text[max(text.rfind(end, 0, mark.start()) for end in ".!?\n") + 1:mark.start()]
+    if "would be" in mark[0].lower() and SUPPOSED.search(before + " … " + re.split(r"[.!?\n]", text[mark.end():], maxsplit=1)[0]):
+        return True
+    return bool(DENIED.search(before))
+
+
 def _read_block(text: str, state, close) -> str | None:
-    end = len(text)
+    end, unmeant = len(text), False
     for mark in reversed(_announcements(text)):
+        if _unmeant(text, mark):
+            unmeant, end = True, mark.start()
+            continue
         value, rest, end = state(text[mark.end():end], bool(mark["says"])), text[mark.end():], mark.start()
         if value is not None:
             retracted = RETRACTED.search(rest)
             return _read_block(rest[retracted.end():].lstrip(" ,.:—-\n"), state, close) if retracted else value or None
-    return close(text) or None if text else None
+    return close(text) or None if text and not unmeant else None
 
 
 def _settle(text: str, find, joined=JOINED, leading: bool = False) -> str | None:
@@ -104,6 +121,8 @@ def _by_candidates(reply: str, find, joined=JOINED) -> str | None:
     """Read with `find(text)`, which gives the candidates in a text as (start, end, canonical answer)."""
     def state(rest, says):
         sentence = SENTENCE.split(rest.strip(), maxsplit=1)[0]
+        if (unsure := UNSURE.search(sentence)) and (found := find(sentence)) and unsure.start() < found[0][0]:
+            return ""
         return None if sentence.endswith("?") else _settle(sentence, find, joined, leading=not says)
 
     def opener(line):  # the candidate that a line starts with
@@ -129,9 +148,11 @@ def _by_candidates(reply: str, find, joined=JOINED) -> str | None:
 
 def letter(reply: str, texts: tuple[str, ...] = ()) -> str | None:
     """The option chosen, as ``"(B)"``; or, word for word, one of `texts`, for the few questions whose answer is no option."""
-    pattern = re.compile(r"\(([A-Ra-r])\)|^\W*(?:option |choice )?([A-R])(?=\W*$|[).:,;]|\s*[-–—]\s|"
-                         r"\s+(?:because|since|as)\b|\s+\d|(?<![AI])\s+[A-Z])|"
-                         r"\b(?:is|be|[Oo]ption|[Cc]hoice|[Aa]nswer)\s+([A-R])(?=\W*$|[).:,;])")
+    pattern = re.compile(r"\(([A-Ra-r])\)|^\W*([a-r])(?=\)?\W*$)|"
+                         r"^\W*(?:[Oo]ption |[Cc]hoice )?([A-R])(?=\W*$|[).:;]|,(?!\s*(?:and |or )?[A-R]\b)|\s*[-–—]\s|"
+                         r"\s+(?:because|since|as|is (?:the )?(?:correct|right|best))\b|\s+\d|(?<![AI])\s+[A-Z])|"
+                         r"\b(?:is|be|[Oo]ption|[Cc]hoice|[Aa]nswer)\s+([A-R])(?=\W*$|[).:;]|,(?!\s*(?:and |or )?[A-R]\b)|"
+                         r"\s+is (?:the )?(?:correct|right|best)\b)")
 
     def find(text):
         if whole := [t for t in texts if text.strip(" .\"'").casefold() == t.casefold()]:
@@ -151,8 +172,10 @@ def choice(reply: str, words: tuple[str, ...]) -> str | None:
 
 def number(reply: str) -> str | None:
     """A number without commas, currency, unit or trailing zeros: ``"$1,234.00"`` is ``"1234"``, ``"18.50"`` is ``"18.5"``."""
-    pattern = re.compile(r"(?<![\w.])(?<!\d[/:^])([-−–]?)[$€£¥]?([-−–]?)(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-                         r"(?!\d|[.,/:^]\d|(?:st|nd|rd|th|k|K|M|e\d+)\b|\s*(?:hundred|thousand|million|billion|trillion|dozen)\b)")
+    pattern = re.compile(r"(?<![\w.])(?<!\d[/:^,])(?<!sqrt\{)([-−–]?)[$€£¥]?([-−–]?)(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+                         r"(?![\d²³¹⁰⁴-⁹⁻]|[.,/:^_]\d|(?:st|nd|rd|th|k|K|M|[eE]\d+)\b|\s+\d+/\d|\s*(?:[x×*]\s*10\s*\^|\\(?:pi|times|cdot)\b)|"
+                         r"\s*(?:hundred|thousand|million|billion|trillion|dozen)\b)")
+    apart = re.compile(r"(?:^|(?P<equals>[=(:]))\s*[-−–—]\s*$|(?P<word>\b(?:minus|negative)\s+)$", re.IGNORECASE)
     rival = re.compile(r"(?!.*(?:[(;]|\b(?:for|in|per|every|each|of|from|at|over|after|with|when|because|since|which|where)\b))")
 
     def canonical(sign, digits):
@@ -164,7 +187,9 @@ def number(reply: str) -> str | None:
         head = re.split(r"(?<=[\w.%])\s+\(|;|\b(?:because|since)\b", text)[0]
         text = head if pattern.search(head) else text
         found = pattern.finditer(text, text.rfind("=") if re.search(r"=\W*\d", text) else 0)
-        return [(m.start(), m.end(), canonical("-" if m[1] or m[2] else "", m[3])) for m in found]
+        signs = [(m, apart.search(text[max(0, m.start() - 12):m.start()] if m.start() > 12 else text[:m.start()])) for m in found]
+        return [(m.start(), m.end(), canonical("-" if m[1] or m[2] or sign else "", m[3])) for m, sign in signs
+                if not sign or sign["equals"] or sign["word"]]  # a dash before the first number may be a sign or none
 
     return _by_candidates(reply, find, rival)
 
@@ -173,9 +198,11 @@ def brackets(reply: str) -> str | None:
     """The missing closing brackets, separated by single blanks. A reply that repeats what was already there is not the
     completion that was asked for and gives None; so does a last line with anything but brackets in it."""
     def run(line, rest=r"(?:\W*$|[.,;:]\s|\s+\w)"):
-        found = re.match(r"\W*?((?:[\[\]{}<>)]|\((?!\w))(?:[\s\"',]*(?:[\[\]{}<>)]|\((?!\w)))*)" + rest, line)
+        found = re.match(r"[^\w\[\]{}<>()]*+((?:[\[\]{}<>)]|\((?!\w))(?:[\s\"',]*+(?:[\[\]{}<>)]|\((?!\w)))*+)" + rest, line)
         return found and ("" if set(found[1]) & set("[({<") else " ".join(re.sub(r"[\s\"',]", "", found[1])))
 
+    if not re.search(r"\\[\[(]", reply):  # then it is Markdown that escapes them, and not LaTeX
+        reply = re.sub(r"\\([\])>])", r"\1", reply)
     return _read(reply, lambda rest, says: run(rest.split("\n")[0]), lambda text: run(text.split("\n")[-1], r"\W*$"))
 
 
@@ -185,7 +212,9 @@ def words(reply: str) -> str | None:
     def listed(text):
         block = re.split(r"\n\s*\n", re.sub(r"(?:(?<=\s)|^)(?:\d+[.)]|[-*•])\s+", "", text.strip()))[0].split("\n")
         block = block if len(block[0].split()) == 1 else block[:1]
-        return " ".join(re.sub(r"[,;\"\[\]]|->|→", " ", " ".join(block).rstrip(". ")).split()).lower() or None
+        line = re.sub(r",\s*and\s+(?=\S+$)", ", ", " ".join(block).rstrip(". "))
+        found = [word.strip("'()<>`") for word in re.sub(r"[,;|\"\[\]]|->|→", " ", line).split()]
+        return None if re.search(r"\w\W*\s\(", line) else " ".join(word for word in found if word).lower() or None
 
     def close(text):
         body = text.rpartition(":")[2]
