@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ import nbformat
 from tqdm import tqdm
 
 from . import results, worker
+from .claims import Claims
 from .errors import ParameterError
 from .home import home
 from .jobs import LAST, Job, check
@@ -60,14 +61,15 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
 
     Errors
     ------
-    ParameterError, DataError: those of `jobs.check`, before any kernel starts; no worker; no scheduler that answers.
+    ParameterError, DataError: those of `jobs.check`, before any kernel starts; no worker; no scheduler that answers; a job that another
+    batch of the name is executing.
     """
     check(jobs, name)
     if workers is not None and workers < 1:
         raise ParameterError(f"{workers} notebooks at one time; it takes at least one")
     folder, outcomes = results.folder(name) / "notebooks", {}
     folder.mkdir(parents=True, exist_ok=True)
-    with (tqdm(total=len(jobs), unit="notebook", disable=not sys.stderr.isatty()) as bar,
+    with (_claimed(jobs, name), tqdm(total=len(jobs), unit="notebook", disable=not sys.stderr.isatty()) as bar,
           _cluster(scheduler) if scheduler else _threads(workers or os.cpu_count() or 1) as (pool, batch)):
 
         def finish(job, state, seconds, path, error=""):
@@ -79,11 +81,12 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
             forced = again or last and any(outcome.state != "skipped" for outcome in outcomes.values())
             under_way = {}
             for job in (job for job in jobs if (job.notebook.stem == LAST) == last):
-                path, mark = folder / f"{job.id}.ipynb", _fingerprint(job, name)
-                if not forced and _complete(job, path, name, mark):
+                path = folder / f"{job.id}.ipynb"
+                if not forced and complete(job, name):
                     finish(job, "skipped", 0.0, path)
                     continue
-                work = pool.submit(worker.execute, str(job.notebook), dict(job.parameters), str(path), mark, _environment(), batch)
+                work = pool.submit(worker.execute, str(job.notebook), dict(job.parameters), str(path), str(_record_path(job, name)),
+                                   _fingerprint(job, name), _environment(), batch)
                 under_way[work] = job, path
             for work in as_completed(under_way):
                 job, path = under_way[work]
@@ -97,6 +100,12 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
     return [outcomes[job.id] for job in jobs]
 
 
+def complete(job: Job, name: str) -> bool:
+    """Whether a job succeeded before in this batch with the same parameters, cells and semback, and its record is still the one it left."""
+    path, record = results.folder(name) / "notebooks" / f"{job.id}.ipynb", _record_path(job, name)
+    return (not job.experiment or record.is_file()) and worker.fingerprint(path, record) == _fingerprint(job, name)
+
+
 def _record_path(job: Job, name: str) -> Path:
     return results.folder(name) / "results" / f"{job.id}.json"
 
@@ -104,14 +113,6 @@ def _record_path(job: Job, name: str) -> Path:
 def _record(job: Job, name: str) -> dict | None:
     path = _record_path(job, name)
     return json.loads(path.read_text(encoding="utf-8")) if job.experiment and path.is_file() else None
-
-
-def _complete(job: Job, path: Path, name: str, mark: str) -> bool:
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))["metadata"]["semback"]["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return kept == mark and (job.experiment is None or _record_path(job, name).is_file())
 
 
 def _fingerprint(job: Job, name: str) -> str:
@@ -135,6 +136,23 @@ def _environment() -> dict[str, str]:
     found = {key: value for key, value in os.environ.items() if key.startswith("SEMBACK_") and value}
     paths = {key: os.path.abspath(found[key]) for key in ("SEMBACK_DATA_DIR", "SEMBACK_CACHE_DIR") if key in found}
     return {**found, **paths, "SEMBACK_HOME": str(home())}
+
+
+@contextmanager
+def _claimed(jobs: Sequence[Job], name: str) -> Iterator[None]:
+    """Nobody else executes these jobs for a batch of this name meanwhile, who could take our record for his. (On one computer.)"""
+    claims, mine = Claims.of(results.folder(name)), []
+    try:
+        for job in jobs:
+            key = hashlib.sha256(job.id.encode()).hexdigest()
+            with suppress(OSError):  # a file system without locks
+                if not claims.claim(key):
+                    raise ParameterError(f"{job.id} is being executed by another batch called {name!r}; wait for it, or take another name")
+                mine.append(key)
+        yield
+    finally:
+        for key in mine:
+            claims.release(key)
 
 
 @contextmanager

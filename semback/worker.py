@@ -3,6 +3,8 @@
 So it is told everything in plain data. What it leaves is <id>.ipynb or <id>.failed.ipynb (see `batch`).
 """
 
+import hashlib
+import json
 import logging
 import os
 import tempfile
@@ -22,33 +24,57 @@ _kernels: dict[str, list] = {}  # batch: the processes of its kernels
 _stopped: set[str] = set()
 
 
-def execute(notebook: str, parameters: dict, output: str, mark: str, environment: dict, batch: str) -> tuple[float, str]:
-    """Execute one notebook. Returns (seconds, what went wrong or ""). Until it is done its file is called <id>.running.ipynb."""
+def execute(notebook: str, parameters: dict, output: str, record: str, mark: str, environment: dict, batch: str) -> tuple[float, str]:
+    """Execute one notebook. Returns (seconds, what went wrong or ""). Until it is done its file is called <id>.running.ipynb.
+
+    record: the path of its results, if it writes any. The finished notebook of an earlier time is put aside meanwhile, since the record
+    may soon be no longer its own; it comes back where the batch is stopped before that.
+    """
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would log is in the outcome
     started, path = time.perf_counter(), Path(output)
-    running, failed = path.with_suffix(".running.ipynb"), path.with_suffix(".failed.ipynb")
+    running, failed, before = (path.with_suffix(f".{end}") for end in ("running.ipynb", "failed.ipynb", "ipynb.before"))
     with (tempfile.TemporaryDirectory(prefix="semback-", ignore_cleanup_errors=True) as folder,
           tempfile.TemporaryFile("a+", encoding="utf-8", errors="replace") as log):
         try:
+            if path.is_file():
+                path.replace(before)
             book = papermill.execute_notebook(
                 unbraced(notebook), unbraced(running), parameters, kernel_name="python3", progress_bar=False,
                 kernel_manager_class=_kernel_class(folder, log, environment, batch), extra_arguments=["--log-level=CRITICAL"],
                 resources={"metadata": {"path": str(Path(notebook).parent)}})  # papermill's own cwd= would move the whole process
-            book.metadata["semback"] = {"fingerprint": mark}
+            book.metadata["semback"] = {"fingerprint": mark, "record": _hash(record)}
             _write(book, notebook, running, path)
-            failed.unlink(missing_ok=True)
+            for old in (failed, before):
+                old.unlink(missing_ok=True)
             return time.perf_counter() - started, ""
         except Exception as error:  # only this tells: papermill calls an interrupted or killed notebook "completed"
             in_cell = isinstance(error, papermill.PapermillExecutionError)  # then the traceback is in the notebook
             said = f"{error.ename}: {error.evalue}" if in_cell else f"{type(error).__name__}: {error}"
-            if running.is_file() and batch not in _stopped:
+            if batch in _stopped:
+                if fingerprint(before, record):
+                    before.replace(path)
+            elif running.is_file():
                 book = nbformat.read(running, as_version=4)
                 book.cells += [] if in_cell else [nbformat.v4.new_markdown_cell(f"**It ended here.** {said}{_last_words(log)}")]
                 _write(book, notebook, running, failed)
-            running.unlink(missing_ok=True)
+            for old in (running, before):
+                old.unlink(missing_ok=True)
             return time.perf_counter() - started, said.strip(": \n").split("\n")[0]
         finally:
             ensure_event_loop().close()  # nbclient leaves this thread's loop open
+
+
+def fingerprint(path: Path, record: str | Path) -> str | None:
+    """What a finished notebook follows from; None where there is none, or the record is no longer the one that it left."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))["metadata"]["semback"]
+        return kept["fingerprint"] if kept["record"] == _hash(record) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _hash(record: str | Path) -> str | None:
+    return hashlib.sha256(Path(record).read_bytes()).hexdigest() if Path(record).is_file() else None
 
 
 def _last_words(log) -> str:

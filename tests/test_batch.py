@@ -104,6 +104,38 @@ def test_a_stopped_batch_ends_its_kernels_and_leaves_nothing_half_done(own_home,
     assert files(own_home) == []
 
 
+@pytest.mark.parametrize("how, written, state", [
+    (signal.SIGTERM, False, "skipped"), (signal.SIGTERM, True, "ok"), (signal.SIGKILL, True, "ok")])
+def test_a_batch_ended_while_it_ran_a_job_anew_leaves_no_result_that_passes_for_the_older_one(
+        how, written, state, own_home, notebook, executed):
+    path = notebook("04_liar_ablation")
+    book = nbformat.read(path, as_version=4)
+    book.cells[1].source = book.cells[1].source.replace('"correct": 1', '"correct": steps % 4')
+    waits = f"{book.cells[1].source.split('folder =')[0]}import time\nif steps == 2:\n    " \
+            "pathlib.Path(os.environ['SEMBACK_HOME'], 'sleeping').touch()\n    time.sleep(60)"
+    book.cells.insert(2 if written else 1, nbformat.v4.new_code_cell(waits))
+    nbformat.write(book, path)
+    (job,) = jobs.grid(["liar"], variants=["full"], name="test", extra={"steps": 1})
+    (first,) = batch.run([job], "test")
+    finished = first.path.read_bytes()
+
+    command = [sys.executable, "-c", "from semback.cli import main; main()", *"run liar --variant full --name test --steps 2".split()]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not (own_home / "sleeping").exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        assert not first.path.exists(), "while it runs, no notebook of another run stands beside the record"
+        process.send_signal(how)
+        process.wait(timeout=30)
+    finally:
+        process.kill()
+    assert first.path.exists() == (state == "skipped")
+    (again,) = batch.run([job], "test")
+    assert again.state == state and again.record == first.record and (first.path.read_bytes() == finished or state == "ok")
+
+
 def test_dask_workers_execute_notebooks_too(own_home, notebook):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
@@ -128,6 +160,32 @@ def test_what_is_complete_runs_again_only_if_something_changed(own_home, noteboo
     (own_home / "runs/test/results/liar-full-seed0-simulated.json").unlink()
     assert states(batch.run([again], "test")) == {"liar-full-seed0-simulated": "ok"}, "no record"
     assert len(executed) == 5
+
+
+def test_a_record_that_is_not_the_one_its_notebook_left_is_made_again(own_home, notebook, executed):
+    job = Job(notebook("04_liar_ablation"), {"name": "test"})
+    batch.run([job], "test")
+    record = own_home / "runs/test/results/liar-full-seed0-simulated.json"
+    whole = record.read_text()
+    record.write_text(whole.replace("3", "2"))
+    (outcome,) = batch.run([job], "test")
+    assert outcome.state == "ok" and record.read_text() == whole
+
+
+def test_a_job_runs_in_one_batch_of_a_name_at_a_time(notebook, executed, monkeypatch):
+    job, other = Job(notebook("04_liar_ablation"), {"name": "test"}), Job(notebook("plain"), {})
+    execute, said = papermill.execute_notebook, []
+
+    def meanwhile(path, *arguments, **settings):
+        if Path(path).stem == "04_liar_ablation":
+            said.append(states(batch.run([other], "test")))
+            with pytest.raises(ParameterError, match="liar-full-seed0-simulated is being executed by another batch called 'test'; wait"):
+                batch.run([job], "test", again=True)
+        return execute(path, *arguments, **settings)
+
+    monkeypatch.setattr(papermill, "execute_notebook", meanwhile)
+    assert states(batch.run([job], "test")) == {"liar-full-seed0-simulated": "ok"} and said == [{"plain": "ok"}]
+    assert states(batch.run([job], "test")) == {"liar-full-seed0-simulated": "skipped"}
 
 
 def test_a_finished_line_shows_the_accuracy_before_and_after(notebook, executed, capsys):
