@@ -29,7 +29,7 @@ from .recording import canonical
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job went. state: "ok", "failed" or "skipped" (complete before). path: of the executed notebook. error: in one line.
+    """How a job went. state: "ok", "failed" or "skipped" (complete before). path: of the executed notebook. error: what it said.
     record: of its results, where the job makes one."""
 
     job: Job
@@ -42,7 +42,7 @@ class Outcome:
     def __str__(self):
         scores = [self.record["test"][stage] for stage in ("before", "after")] if self.record else []
         shown = " → ".join(f"{score['correct'] / score['questions']:.1%}" for score in scores)
-        return f"{self.state:7} {self.seconds:6.1f} s  {self.job.id}  {shown}{self.error}".rstrip()
+        return f"{self.state:7} {self.seconds:6.1f} s  {self.job.id}  {shown}{self.error.partition(chr(10))[0]}".rstrip()
 
 
 def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: str | None = None, again: bool = False) -> list[Outcome]:

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from textwrap import indent
 
 import click
 
@@ -88,10 +89,11 @@ def run(workers, scheduler, again, **options):
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by another program: end the kernels, as after Ctrl-C
     jobs, name = _jobs(**options)
-    if any(not job.settings[role].startswith(SIMULATED) for job in jobs if job.experiment for role in ("model", "coach")):
+    asked = [job for job in jobs if job.experiment and (again or not batch.complete(job, name))]
+    if any(not job.settings[role].startswith(SIMULATED) for job in asked for role in ("model", "coach")):
         from .plan import plan, total
 
-        click.echo(f"without what is recorded: {total(plan(jobs))}; `semback plan` has the details", err=True)
+        click.echo(f"if nothing of it were recorded: {total(plan(asked))}; `semback plan` has the details", err=True)
     outcomes = batch.run(jobs, name, workers, scheduler, again)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     folder = results.folder(name)
@@ -100,14 +102,15 @@ def run(workers, scheduler, again, **options):
         click.echo(comparisons.summary(results.load(name)))
     calls = results.calls(name, [outcome.job.id for outcome in outcomes if outcome.state == "ok" and outcome.job.experiment])
     click.echo(f"\ncalls               {', '.join(f'{count:,} {kind}' for kind, count in calls.items())}")
-    click.echo(f"executed notebooks  {folder / 'notebooks'}\nresults             {folder / 'results'}")
-    click.echo(f"figures             {folder / 'figures'}" if (folder / "figures").is_dir() else f"figures: semback figures {name}")
+    click.echo(f"executed notebooks  {folder / 'notebooks'}")
     if some:
+        click.echo(f"results             {folder / 'results'}")
+        click.echo(f"figures             {folder / 'figures'}" if (folder / "figures").is_dir() else f"figures: semback figures {name}")
         from .report import write
 
         click.echo(f"report              {write(name)}")
     if failed:
-        click.echo("".join(f"\nfailed: {outcome.path}\n  {outcome.error}" for outcome in failed), err=True)
+        click.echo("".join(f"\nfailed: {outcome.path}\n{indent(outcome.error, '  ')}" for outcome in failed), err=True)
         sys.exit(1)
 
 

@@ -1,8 +1,8 @@
 """Is one method better than another? Each is compared with semantic gradient descent on the same questions, in numbers and in words.
 
-With one seed by McNemar's exact test, on the questions that only one of the two answers rightly. With several by a bootstrap over the
-seeds and the questions, in which both methods always meet the same ones. Comparisons that answer one question together are held to
-the level of one (Holm).
+With one seed, or several that tell no more than one, by McNemar's exact test, on the questions that only one of the two answers
+rightly. With several by a bootstrap over the seeds and the questions, in which both methods always meet the same ones. Comparisons that
+answer one question together are held to the level of one (Holm).
 """
 
 from . import results
@@ -16,9 +16,9 @@ def table(records):
 
     A result is a task, or a group of BBH files pooled over their questions, of one setting (model, coach, data); only seeds and files
     that both methods ran are compared. Columns: result, variant ("full"), against (the other variant, or "start") and its `method`;
-    the setting; seeds; questions (different ones); both, only_variant, only_against, neither: who answered how many rightly, over all
-    seeds; difference of the accuracies (shares), low, high, and `interval`, their kind; p and the `test` it is of; family and
-    comparisons: what it was counted with, and how many those are; holm: p, so adjusted; words: what that says; simulated. The
+    the setting; seeds; questions of one seed, and the different ones of all; both, only_variant, only_against, neither: who answered how
+    many rightly, over all seeds; difference of the accuracies (shares), low, high, and `interval`, their kind; p and the `test` it is of;
+    family and comparisons: what it was counted with, and how many those are; holm: p, so adjusted; words: what that says; simulated. The
     comparisons on one experiment are a family; in BBH those on files are one, and those on groups another.
 
     Empty where "full" was not run. Errors: DataError where there are no records, or two of the same run.
@@ -71,8 +71,9 @@ def words(row: dict) -> str:
     difference, low, high = (f"{round(100 * row[name], 1) + 0:.1f}" for name in ("difference", "low", "high"))  # + 0: no minus zero
     counted = f", Holm's of {row['comparisons']} {_p(row['holm'])}" if row["comparisons"] > 1 else ""
     seeds = f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
+    several = f" a seed, {row['different']} different ones" if row["different"] > row["questions"] else ""
     return (f"{verdict}: {difference} points (95 % interval {low} to {high}; {row['test']} p {_p(row['p'])}{counted}; "
-            f"{row['questions']} questions{seeds})")
+            f"{row['questions']} questions{several}{seeds})")
 
 
 def _p(value: float) -> str:

@@ -110,6 +110,7 @@ def grid(experiments: Sequence[str] = (), data: str = "sample", categories: Sequ
 
 def check(jobs: Iterable[Job], name: str) -> None:
     """Refuse what cannot run in the batch `name`: ParameterError or DataError, with the notebook, the parameter and what there is."""
+    results.folder(name)
     seen: dict[str, Job] = {}
     for job in jobs:
         at, defaults = job.notebook.name, job.defaults
@@ -121,6 +122,8 @@ def check(jobs: Iterable[Job], name: str) -> None:
                 raise ParameterError(f"{at}: {key} is {value!r}; it takes a value of type {type(default).__name__}, such as {default!r}")
         if job.parameters.get("name", name) != name:
             raise ParameterError(f"{at}: name is {job.parameters['name']!r}, so its results would not go to those of the batch, {name!r}")
+        if (steps := job.parameters.get("steps")) is not None and steps < 0:
+            raise ParameterError(f"{at}: steps is {steps}; it is 0 or more")
         if job.experiment:
             if missing := [key for key in NEEDED if key not in defaults]:
                 raise ParameterError(f"{at} has no parameter {', '.join(missing)}; the notebook of an experiment needs {', '.join(NEEDED)}")

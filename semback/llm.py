@@ -102,6 +102,9 @@ class LLM:
         self.params = MappingProxyType({name: value for name, value in fields.items() if value is not None})  # keys depend on it
         if taken := {"model", "messages", "stream", "n"} & set(self.params):
             raise ParameterError(f"params cannot hold {', '.join(sorted(taken))}: one plain reply to given messages is what is asked for")
+        for limit in {"max_tokens", "max_completion_tokens"} & set(self.params):
+            if type(self.params[limit]) is not int or self.params[limit] < 1:
+                raise ParameterError(f"params: {limit} is {self.params[limit]!r}; it takes a whole number, 1 or more")
         budget = budget or Budget()
         budget.admits(model)
         self._endpoint = Endpoint(model, base_url, api_key, retries, timeout, budget, transport, pace)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .ablations import METHODS
-from .errors import DataError
+from .errors import DataError, ParameterError
 from .home import home, put
 from .intervals import complete, mean_over_files, pooled, wilson
 from .run import Run, Scores
@@ -37,7 +37,9 @@ def run_of(record: dict) -> str:
 
 
 def folder(name: str) -> Path:
-    """Where the batch of this name keeps its files: `runs/<name>` in the checkout."""
+    """Where the batch of this name keeps its files: `runs/<name>` in the checkout. ParameterError for what is no name of a folder."""
+    if not isinstance(name, str) or not re.fullmatch(r"\w[^/\\\n]*", name):
+        raise ParameterError(f"a batch cannot be called {name!r}: it is the name of a folder in runs/, which begins with a letter or digit")
     return home() / "runs" / name
 
 
@@ -204,8 +206,8 @@ def table(records):
     """The summary of a batch as a DataFrame: one row for each setting (model, coach, data), result and variant.
 
     A result is a task (each BBH file is one) or a group of BBH files, averaged in the two ways that its name tells, over the seeds
-    that ran all its `files`. before, after: test accuracy; low, high: of `after`, and `interval` names their kind; questions: of one
-    seed; calls, tokens, dollars: what all seeds asked for together, training included. Errors: as `frame`.
+    that ran all its `files`. before, after: test accuracy, the mean over the seeds; low, high: of `after`, and `interval` names their
+    kind; questions: of one seed; calls, tokens, dollars: what all seeds asked for together, training included. Errors: as `frame`.
     """
     import pandas
 
@@ -221,7 +223,7 @@ def table(records):
                 runs = complete(runs)
                 before, after = (runs[(runs["split"] == "test") & (runs["stage"] == stage)] for stage in ("before", "after"))
                 table.append({"result": result, "variant": variant, "method": runs["method"].iloc[0], **dict(zip(SETTING, setting)),
-                              "files": after["task"].nunique(), "questions": after.groupby("seed")["questions"].sum().iloc[0],
+                              "files": after["task"].nunique(), "questions": after.groupby("seed")["questions"].sum().max(),
                               "before": score(before)[0], **dict(zip(("after", "low", "high", "interval"), score(after))),
                               "seeds": after["seed"].nunique(), "calls": runs["calls"].sum(), "tokens": runs["tokens"].sum(),
                               "dollars": runs["dollars"].sum(skipna=False), "simulated": bool(runs["simulated"].any())})

@@ -59,7 +59,7 @@ def execute(notebook: str, parameters: dict, output: str, record: str, mark: str
                 _write(book, notebook, running, failed)
             for old in (running, before):
                 old.unlink(missing_ok=True)
-            return time.perf_counter() - started, said.strip(": \n").split("\n")[0]
+            return time.perf_counter() - started, said.strip(": \n")
         finally:
             ensure_event_loop().close()  # nbclient leaves this thread's loop open
 

@@ -38,7 +38,7 @@ def ran(monkeypatch):
     def run(these, name, *how):
         jobs.extend(these)
         jobs.append(how)
-        return [batch.Outcome(job, "failed", 1.0, Path("x.failed.ipynb"), "ValueError: no") for job in these]
+        return [batch.Outcome(job, "failed", 1.0, Path("x.failed.ipynb"), "ValueError: no\nThe nearest is x") for job in these]
 
     monkeypatch.setattr(batch, "run", run)
     return jobs
@@ -77,7 +77,8 @@ def test_a_run_executes_notebooks_and_prints_the_table_and_where_to_look(semback
 
 def test_a_failed_notebook_makes_the_exit_code_1(semback, checkout, ran):
     done = semback("run", "gsm8k", "--variant", "full", "--jobs", 3, "--again", "--scheduler", "tcp://x:1")
-    assert done.exit_code == 1 and "failed: x.failed.ipynb\n  ValueError: no" in done.stderr
+    assert done.exit_code == 1 and "failed: x.failed.ipynb\n  ValueError: no\n  The nearest is x" in done.stderr
+    assert "executed notebooks" in done.stdout and not any(word in done.stdout for word in ("results", "figures"))  # there are none
     assert ran[-1] == (3, "tcp://x:1", True)
 
 
@@ -95,7 +96,13 @@ def test_options_become_the_parameters_of_every_job(semback, checkout, ran):
 def test_a_run_of_real_models_says_first_what_it_may_cost(semback, checkout, ran):
     free = semback("run", "gsm8k", "--variant", "full")
     paid = semback("run", "gsm8k", "--variant", "full", "--model", "gpt-4o-mini")
-    assert "dollars" not in free.stderr and "dollars: 0." in paid.stderr
+    assert "dollars" not in free.stderr and "if nothing of it were recorded: " in paid.stderr and "dollars: 0." in paid.stderr
+
+
+def test_a_run_that_is_complete_speaks_of_no_costs(semback, checkout, ran, monkeypatch):
+    monkeypatch.setattr(batch, "complete", lambda job, name: True)
+    arguments = "run", "gsm8k", "--variant", "full", "--model", "gpt-4o-mini"
+    assert "dollars" not in semback(*arguments).stderr and "dollars" in semback(*arguments, "--again").stderr
 
 
 def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
@@ -108,6 +115,11 @@ def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
     (["run", "gsmk"], "experiment='gsmk'"),
     (["run", "gsm8k", "-p", "stepz", "3"], "03_gsm8k.ipynb has no parameter 'stepz'; it has "),
     (["run", "gsm8k", "-p", "steps", "three"], "steps is 'three'"),
+    (["run", "gsm8k", "--steps", "-1"], "steps is -1; it is 0 or more"),
+    (["run", "gsm8k", "--seed", "-1"], "seed=-1: it is a whole number, 0 or more"),
+    (["run", "gsm8k", "--name", "../elsewhere"], "a batch cannot be called '../elsewhere'"),
+    (["table", ""], "a batch cannot be called ''"),
+    (["plan", "gsm8k", "--model", "gpt-4o-mini", "-p", "model_params", '{"max_tokens": "abc"}'], "max_tokens is 'abc'"),
     (["plan", "bbh", "--category", "snark"], "02_bbh.ipynb: category='snark'"),
     (["run", "liar", "--variant", "only_Stat"], "only_State"),
     (["run"], "01_semantic_gradients.ipynb"),

@@ -69,6 +69,26 @@ def test_seeds_are_resampled_with_their_questions(record):
     assert comparisons.table(seeds[::-1]).equals(comparisons.table(seeds))
 
 
+def of_its_own(record, seed, start, correct):
+    """The record of a seed whose questions are from `seed` on: a third of those of the next seed are others."""
+    record = started(changed(record, correct, 30, seed=seed), start)
+    for stage in ("before", "after"):
+        record["test"][stage]["answers"] = [[f"sum/{place + 10 * seed}", *said] for place, (_, *said)
+                                            in enumerate(record["test"][stage]["answers"])]
+    return record
+
+
+@pytest.mark.parametrize("spread", [0, 3])
+def test_seeds_with_other_test_questions_have_one_mean_everywhere(record, spread):
+    seeds = [of_its_own(record, seed, 10 - spread * seed, 20 + spread * seed) for seed in range(3)]
+    before, after = ([record["test"][stage]["correct"] / 30 for record in seeds] for stage in ("before", "after"))
+    shown, found = results.table(seeds).iloc[0], comparisons.table(seeds).iloc[0]
+    assert shown["before"] == pytest.approx(sum(before) / 3) and shown["after"] == pytest.approx(sum(after) / 3)
+    assert found["difference"] == pytest.approx(shown["after"] - shown["before"])
+    assert shown["interval"] == found["interval"] == "bootstrap over 3 seeds and their questions" and found["test"] == "bootstrap"
+    assert found["words"].endswith("; 30 questions a seed, 50 different ones, 3 seeds)") and shown["questions"] == 30
+
+
 def test_only_seeds_that_both_methods_ran_are_compared(record):
     seeds = [changed(record, 20 + seed, 30, seed=seed) for seed in range(3)]
     table = comparisons.table([*seeds, changed(record, 10, 30, seed=1, variant="no_gate")])

@@ -94,18 +94,37 @@ def test_equal_methods_are_seldom_told_apart(monkeypatch):
     assert alarms / times <= 0.08
 
 
-def test_seeds_that_agree_have_the_interval_of_their_questions():
-    accuracy, low, high, kind = intervals.pooled(rows([1, 1, 0, 1], [1, 1, 0, 1], [1, 1, 0, 1]))
-    assert kind == "Wilson over questions" and (accuracy, low, high) == (3 / 4, *intervals.wilson(3, 4))
+@pytest.mark.parametrize("agreed, right", [([[1, 1, 0, 1]] * 3, 3), ([[1, 1, None], [None, 1, 1]], 3), ([[0, None], [None, 0]], 0)])
+def test_seeds_that_agree_have_the_interval_of_their_questions(agreed, right):
+    accuracy, low, high, kind = intervals.pooled(rows(*agreed))
+    asked = len(agreed[0])
+    assert kind == "Wilson over questions" and (accuracy, low, high) == (right / asked, *intervals.wilson(right, asked))
 
 
-def test_seeds_that_were_asked_different_questions_count_alike_and_a_gain_is_the_difference_of_the_accuracies():
-    before, after = rows([1, 1, 0, None, None], [None, None, 0, 0, 1]), rows([1, 1, 1, None, None], [None, None, 1, 0, 1])
-    for which in (intervals.pooled, intervals.mean_over_files):
-        (old, _, _, kind), (new, low, high, _) = which(before), which(after)
-        assert (old, new) == pytest.approx(((2 / 3 + 1 / 3) / 2, (1 + 2 / 3) / 2)) and low < new < high and "bootstrap over 2 seeds" in kind
-    found = intervals.paired(after, before)
-    assert found["difference"] == pytest.approx(new - old) and found["test"] == "bootstrap"
+def test_seeds_with_questions_of_their_own_have_the_mean_of_their_accuracies():
+    apart = rows([1, 1, 0, 1, None, None], [None, None, 0, 1, 0, 0])  # alike where they meet: 75 and 25 %, and 50 % of the six
+    for score in (intervals.pooled, intervals.mean_over_files):
+        accuracy, low, high, kind = score(apart)
+        assert kind == "bootstrap over 2 seeds and their questions" and accuracy == pytest.approx(0.5) and low < 0.5 < high
+    uneven = rows([1, 1, 0, 1, None, None], [None, None, 0, 1, 0, 1])  # 75 and 50 %, and 67 % of the six
+    assert intervals.pooled(uneven)[0] == pytest.approx(0.625)
+
+
+def test_the_difference_of_two_accuracies_is_that_of_the_comparison():
+    chance = np.random.default_rng(3)
+    for _ in range(50):
+        asked = np.where(chance.random((3, 12)) < 0.7, 1, None)
+        one, other = (np.where(asked == 1, chance.integers(0, 2, (1, 12)), None) for _ in range(2))
+        one, other = rows(*one.tolist()), rows(*other.tolist())
+        apart = intervals.pooled(one)[0] - intervals.pooled(other)[0]
+        assert intervals.paired(one, other)["difference"] == pytest.approx(apart)
+
+
+def test_methods_with_the_same_answers_are_not_surely_alike():
+    one = rows([1, 1, 0, 0, 1], [1, 0, 0, 1, 0])
+    found = intervals.paired(one, one)
+    assert found["difference"] == 0 and found["p"] == 1 and found["low"] < 0 < found["high"]
+    assert (found["low"], found["high"]) == intervals.newcombe(2.5, 0, 0, 2.5)
 
 
 def test_seeds_that_differ_have_an_interval_of_both_levels():
@@ -140,7 +159,7 @@ def test_mcnemar_is_the_share_of_coin_throws_that_are_as_uneven(first, second):
 def test_several_seeds_are_compared_on_what_both_methods_were_asked():
     one, other = rows([1, 1, 1, 0, None], [1, 1, 0, 1, 1]), rows([1, 0, 0, 0, 1], [0, 1, 0, 0, None])
     found = intervals.paired(one, other)
-    assert found["seeds"] == 2 and found["questions"] == 4 and found["test"] == "bootstrap"
+    assert found["seeds"] == 2 and found["questions"] == 4 == found["different"] and found["test"] == "bootstrap"
     assert [found[name] for name in ("both", "only_variant", "only_against", "neither")] == [2, 4, 0, 2]
     assert found["difference"] == pytest.approx(0.5) and found["low"] < 0.5 < found["high"] <= 1
 

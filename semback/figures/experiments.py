@@ -79,7 +79,7 @@ def _curves(data) -> Plot:
         for ax in axes[len(panels):]:
             ax.remove()
         figure.suptitle(setting_text(panels[0][0][1:], 40 * columns) if settings == 1 else None)
-        figure.supylabel("accuracy on training questions")
+        (axes[0].set_ylabel if columns == 1 else figure.supylabel)("accuracy on training questions")
         return finished(figure, concat([data, *means], ignore_index=True), panels, columns=1 if columns == 1 else 4)
 
 
@@ -142,7 +142,7 @@ def bbh_files(records, variant: str = "full") -> Plot:
             before, after = mine[mine["variant"] == "start"], mine[mine["variant"] == variant]
             bold = list(after["result"] == after["group"])
             y = [place + 0.4 * sum(bold[:place + 1]) for place in range(len(bold))]
-            ax.hlines(y, before["accuracy"], after["accuracy"], color="#bbbbbb", linewidth=2.5)
+            ax.hlines(y, before["accuracy"], after["accuracy"], color="#bbbbbb", linewidth=2.5, label="the change")
             for points, shift, face, colour, name in ((before, -0.15, "white", GREY, "the start graph"),
                                                       (after, 0.15, BLUE, BLUE, "after the descent")):
                 ax.errorbar(points["accuracy"], [place + shift for place in y], xerr=spread(points), fmt="o", color=colour,
@@ -152,7 +152,7 @@ def bbh_files(records, variant: str = "full") -> Plot:
             down_the_side(ax, y, names, setting, 80)
             for tick, heavy in zip(ax.get_yticklabels(), bold):
                 tick.set_fontweight("bold" if heavy else "normal")
-        return finished(figure, data, panels, columns=2)
+        return finished(figure, data, panels, columns=3)
 
 
 def liar_ablation(records) -> Plot:

@@ -29,7 +29,7 @@ def score(rows, setting, **names) -> dict:
     """A row of a figure's data: where a point is, pooled over the questions of some rows of `results.frame`."""
     rows = complete(rows)
     return {**dict(zip(results.SETTING, setting)), **names, **dict(zip(("accuracy", "low", "high", "interval"), pooled(rows))),
-            "files": rows["task"].nunique(), "seeds": rows["seed"].nunique(), "questions": rows.groupby("seed")["questions"].sum().iloc[0],
+            "files": rows["task"].nunique(), "seeds": rows["seed"].nunique(), "questions": rows.groupby("seed")["questions"].sum().max(),
             "simulated": bool(rows["simulated"].any()), "runs": tuple(rows["run"])}
 
 
