@@ -86,7 +86,7 @@ def finished(figure, data, panels, columns: int, percent: bool = True) -> Plot:
     """
     handles = {label: handle for ax in figure.axes for handle, label in zip(*ax.get_legend_handles_labels())}
     kinds = sorted(set(data["interval"].dropna())) if "interval" in data else []
-    title = textwrap.fill("thin bars: 95 % " + " or ".join(kind.replace(" over", " interval over") for kind in kinds), 55) if kinds else None
+    title = textwrap.fill("bars: 95 % " + " or ".join(kind.replace(" over", " interval over") for kind in kinds), 55) if kinds else None
     legend = figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, title=title)
     legend.get_title().set_multialignment("center")
     for ax in figure.axes if percent else ():
