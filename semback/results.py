@@ -38,8 +38,8 @@ def run_of(record: dict) -> str:
 
 def folder(name: str) -> Path:
     """Where the batch of this name keeps its files: `runs/<name>` in the checkout. ParameterError for what is no name of a folder."""
-    if not isinstance(name, str) or not re.fullmatch(r"\w[^/\\\n]*", name):
-        raise ParameterError(f"a batch cannot be called {name!r}: it is the name of a folder in runs/, which begins with a letter or digit")
+    if not isinstance(name, str) or not re.fullmatch(r"(?!\.)[^/\\\0]+", name):
+        raise ParameterError(f"a batch cannot be called {name!r}: it is the name of a folder in runs/, without slashes or a dot in front")
     return home() / "runs" / name
 
 
