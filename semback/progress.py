@@ -1,20 +1,20 @@
 """How far long work is: one line that is rewritten in place, in a notebook as in a terminal.
 
-Work that is done within a second shows nothing, so replayed notebooks stay quiet. Where nobody looks (a pipe, a log) nothing
-is written either. `SEMBACK_PROGRESS=off` switches it off.
+Work that is done within a second of its first example shows nothing, so replayed notebooks stay quiet, however long the first call
+took to import what it needs. Where nobody looks (a pipe, a log) nothing is written either. `SEMBACK_PROGRESS=off` switches it off.
 """
 
 import os
 import sys
 import time
 
-from .tally import Tally, price
+from .tally import SIMULATED, Tally, price
 
-PATIENCE, EVERY = 1.0, 0.25  # seconds until a line appears, and between its updates
+PATIENCE, EVERY = 1.0, 0.25  # seconds from the first example that is done until a line appears, and between its updates
 
 
 class Progress:
-    """The progress of an evaluation: examples done, accuracy so far, live and recorded calls, dollars, time left.
+    """The progress of an evaluation: examples done, accuracy so far, live (or simulated) and recorded calls, dollars, time left.
 
     Parameters
     ----------
@@ -26,13 +26,15 @@ class Progress:
         self.done = self.right = 0
         self._before = self._calls()
         self._started = time.monotonic()
-        self._next = self._started + PATIENCE
+        self._next = None
         self._show, self._shown = _shower(), False
 
     def step(self, right: bool) -> None:
         """One more example is done."""
         self.done, self.right = self.done + 1, self.right + right
         now, last = time.monotonic(), self.done == self.total
+        if self._next is None:
+            self._next = now + PATIENCE
         if self._show and (now >= self._next or last and self._shown):  # the last line always comes where one was
             self._show(self._line(now), last)
             self._next, self._shown = now + EVERY, True
@@ -42,8 +44,9 @@ class Progress:
         seconds = (now - self._started) / self.done * (self.total - self.done)
         left = f", about {seconds:.0f} s left" if self.done < self.total else ""
         money = f", {dollars:.2f} dollars" if dollars else ""
+        kind = "simulated" if any(model.startswith(SIMULATED) for phase, model in self.tally.counts if phase == "forward") else "live"
         return (f"{self.what}: {self.done:,} of {self.total:,} examples, {self.right / self.done:.1%} right; "
-                f"{live:,} live and {recorded:,} recorded calls{money}{left}")
+                f"{live:,} {kind} and {recorded:,} recorded calls{money}{left}")
 
     def _calls(self) -> tuple[int, int, float]:
         counts = self.tally.counts.items()

@@ -28,12 +28,12 @@ def screen(monkeypatch):
     return Screen()
 
 
-def work(screen, total=3):
+def work(screen, total=3, model="gpt-4o-mini-2024-07-18"):
     tally = Tally()
     with redirect_stderr(screen):
         bar = Progress("step 1 of 4", total, tally)
         for number in range(total):
-            tally.add("forward", "gpt-4o-mini-2024-07-18", Reply("", "stop", {"prompt_tokens": 10**6}, "m", number == 0, f"{number:064x}"))
+            tally.add("forward", model, Reply("", "stop", {"prompt_tokens": 10**6}, "m", number == 0, f"{number:064x}"))
             bar.step(number > 0)
 
 
@@ -56,6 +56,19 @@ def test_quick_work_shows_nothing(screen, monkeypatch):
     monkeypatch.setattr(progress, "PATIENCE", 60)
     work(screen)
     assert screen.getvalue() == ""
+
+
+def test_the_first_example_may_take_long_since_its_call_imports_what_it_needs(screen, monkeypatch):
+    clock = iter([0, 60, 60.5, 60.9])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress, "PATIENCE", 1)
+    work(screen)
+    assert screen.getvalue() == ""
+
+
+def test_calls_of_a_simulated_model_are_not_called_live(screen):
+    work(screen, model="simulated-2")
+    assert "; 2 simulated and 1 recorded calls " in screen.getvalue() and "live" not in screen.getvalue()
 
 
 @pytest.mark.parametrize("off", ["pipe", "variable"])
