@@ -71,7 +71,7 @@ def simulated(task: Task, cache: ResponseCache | None = None, name: str = SIMULA
     unreadable: share of replies, from 0 to 1, that are not in the form asked for.
     settings: the other parameters of LLM.
     """
-    if delay < 0 or not 0 <= failing <= 1 or not 0 <= unreadable <= 1:
+    if not 0 <= delay < math.inf or not 0 <= failing <= 1 or not 0 <= unreadable <= 1:
         raise ParameterError(f"delay is in seconds, failing and unreadable are shares from 0 to 1; not {delay}, {failing}, {unreadable}")
     student = Student(task, name)
 

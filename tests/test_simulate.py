@@ -1,6 +1,7 @@
 """The simulated student: always the same, plainly named, and better taught with the whole method than with a part of it."""
 
 import asyncio
+import math
 from dataclasses import replace
 
 import pytest
@@ -31,7 +32,8 @@ def test_its_name_begins_with_simulated_and_model_takes_other_names_for_real_one
     assert reply.model == "simulated-b" and reply.text and reply.usage["prompt_tokens"] > 0
 
 
-@pytest.mark.parametrize("wrong", [{"delay": -1}, {"failing": 1.1}, {"failing": -0.1}, {"unreadable": 2}])
+@pytest.mark.parametrize("wrong", [{"delay": -1}, {"delay": math.nan}, {"delay": math.inf}, {"failing": 1.1}, {"failing": -0.1},
+                                   {"failing": math.nan}, {"unreadable": 2}])
 def test_a_rate_that_cannot_be_is_a_parameter_error(task, wrong):
     with pytest.raises(ParameterError, match=f"{[*wrong][0]}.*{[*wrong.values()][0]}"):
         LLM.simulated(task, **wrong)
