@@ -22,6 +22,7 @@ from .prompts import fence
 
 _kernels: dict[str, list] = {}  # batch: the processes of its kernels
 _stopped: set[str] = set()
+SHORT = 70  # bytes of a folder in which sockets have room: their paths may have some 100 (`sun_path` in unix(7)), and add 30
 
 
 def execute(notebook: str, parameters: dict, output: str, record: str, mark: str, environment: dict, batch: str) -> tuple[float, str]:
@@ -33,7 +34,7 @@ def execute(notebook: str, parameters: dict, output: str, record: str, mark: str
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would log is in the outcome
     started, path = time.perf_counter(), Path(output)
     running, failed, before = (path.with_suffix(f".{end}") for end in ("running.ipynb", "failed.ipynb", "ipynb.before"))
-    with (tempfile.TemporaryDirectory(prefix="semback-", ignore_cleanup_errors=True) as folder,
+    with (tempfile.TemporaryDirectory(prefix="semback-", dir=_sockets(), ignore_cleanup_errors=True) as folder,
           tempfile.TemporaryFile("a+", encoding="utf-8", errors="replace") as log):
         try:
             if path.is_file():
@@ -62,6 +63,12 @@ def execute(notebook: str, parameters: dict, output: str, record: str, mark: str
             return time.perf_counter() - started, said.strip(": \n")
         finally:
             ensure_event_loop().close()  # nbclient leaves this thread's loop open
+
+
+def _sockets() -> str:
+    """Where the kernels' sockets are: the folder for temporary files, unless its path is too long, as those of clusters can be."""
+    usual = tempfile.gettempdir()
+    return usual if os.name == "nt" or len(os.fsencode(usual)) <= SHORT else "/tmp"
 
 
 def fingerprint(path: Path, record: str | Path) -> str | None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -83,6 +84,15 @@ def test_what_a_kernel_says_outside_its_cells_is_in_the_failed_notebook(tmp_path
     assert outcome.state == "failed" and "no kernel today" in nbformat.read(outcome.path, as_version=4).cells[-1].source
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("[1/1] failed")
+
+
+def test_a_long_path_for_temporary_files_leaves_room_for_sockets(tmp_path, notebook, monkeypatch):
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (outcome,) = batch.run([Job(notebook("plain"), {})], "test")
+    assert outcome.state == "ok", outcome.error
 
 
 def test_a_stopped_batch_ends_its_kernels_and_leaves_nothing_half_done(own_home, notebook):
