@@ -35,7 +35,7 @@ class Language:
     Parameters
     ----------
     model: answers, in `forward`.
-    coach: writes gradients and instructions, in `backward` and `update`.
+    coach: writes gradients and instructions, in `backward` and `update`; None where only `forward` is asked for.
     neighbourhood: whether a node judges all its inputs together, in one call; without it each input is judged alone, by
         a call that sees no other input. (That is TextGrad's form; its own prompt shows more of the context, but also
         asks about one variable at a time and does not say that the others may change.)
@@ -49,7 +49,7 @@ class Language:
     """
 
     model: LLM
-    coach: LLM
+    coach: LLM | None
     neighbourhood: bool = True
     gradient: bool = True
     feedback: str = "target"
@@ -60,7 +60,7 @@ class Language:
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
 
     def __post_init__(self):
-        for name in ("model", "coach"):
+        for name in ("model", "coach") if self.coach is not None else ("model",):
             if not hasattr(getattr(self, name), "chat"):
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; it takes an LLM, as in LLM({str(getattr(self, name))!r})")
         for name in ("neighbourhood", "gradient", "critique", "short"):
