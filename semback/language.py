@@ -60,9 +60,9 @@ class Language:
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
 
     def __post_init__(self):
-        for name in ("model", "coach") if self.coach is not None else ("model",):
-            if not hasattr(getattr(self, name), "chat"):
-                raise ParameterError(f"{name} is {getattr(self, name)!r}; it takes an LLM, as in LLM({str(getattr(self, name))!r})")
+        for name in ("model", "coach"):
+            if isinstance(said := getattr(self, name), str):
+                raise ParameterError(f"{name} is {said!r}; it takes an LLM, as in LLM({said!r})")
         for name in ("neighbourhood", "gradient", "critique", "short"):
             if not isinstance(getattr(self, name), bool):
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; it takes True or False")
