@@ -110,7 +110,7 @@ def grid(experiments: Sequence[str] = (), data: str = "sample", categories: Sequ
 
 def check(jobs: Iterable[Job], name: str) -> None:
     """Refuse what cannot run in the batch `name`: ParameterError or DataError, with the notebook, the parameter and what there is."""
-    results.folder(name)
+    results.folder(name)  # which refuses what is no name
     seen: dict[str, Job] = {}
     for job in jobs:
         at, defaults = job.notebook.name, job.defaults

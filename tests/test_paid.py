@@ -24,6 +24,20 @@ def late(script, seconds=0.1):
     return httpx2.MockTransport(handle)
 
 
+def refusing(place, seconds):
+    """A transport that knows no key at request number `place` and fails, after so many seconds, at all others; and what it was asked."""
+    asked = []
+
+    async def handle(request):
+        asked.append(request)
+        if len(asked) == place:
+            return httpx2.Response(401, json={"error": {"message": "no such key"}})
+        await asyncio.sleep(seconds)
+        return httpx2.Response(500, json={"error": {"message": "oops"}})
+
+    return httpx2.MockTransport(handle), asked
+
+
 def question(number):
     return [{"role": "user", "content": f"Question {number}"}]
 
@@ -77,33 +91,18 @@ def test_what_an_evaluation_has_sent_is_kept_when_the_users_own_code_fails(cache
 
 
 def test_the_first_error_ends_the_tries_of_the_others_and_is_the_one_that_is_raised(cache, task):
-    asked = []
-
-    async def handle(request):
-        asked.append(request)
-        if len(asked) == 3:
-            return httpx2.Response(401, json={"error": {"message": "no such key"}})
-        await asyncio.sleep(0.2)
-        return httpx2.Response(500, json={"error": {"message": "oops"}})
-
-    llm = LLM("m", cache, transport=httpx2.MockTransport(handle), retries=50)
+    transport, asked = refusing(3, 0.2)
+    llm = LLM("m", cache, transport=transport, retries=50)
     with pytest.raises(ModelError, match="no such key"):
         asyncio.run(evaluate(task.graph, task.test, task, Language(llm, llm)))
     assert len(asked) <= 24  # each question's first request, and no second
 
 
 def test_the_error_of_one_call_does_not_wait_for_all_the_tries_of_another(cache):
-    asked = []
-
-    async def handle(request):
-        asked.append(request)
-        if len(asked) == 2:
-            return httpx2.Response(401, json={"error": {"message": "no such key"}})
-        await asyncio.sleep(0.1)
-        return httpx2.Response(500, json={"error": {"message": "oops"}})
+    transport, asked = refusing(2, 0.1)
 
     async def story():
-        llm = LLM("m", cache, transport=httpx2.MockTransport(handle), retries=50)
+        llm = LLM("m", cache, transport=transport, retries=50)
         await asyncio.gather(*(llm.chat(question(number)) for number in range(2)))
 
     with pytest.raises(ModelError, match="no such key"):

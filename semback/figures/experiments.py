@@ -89,8 +89,8 @@ def _mean(rows):
     low_high = [limits(redrawn([values[:, None]])) for values in current.to_numpy()]
     same = {name: rows[name].iloc[0] for name in ("result", "variant", *results.SETTING)}
     return DataFrame([{**same, "method": f"mean of {current.shape[1]} runs", "step": step, "accuracy": accuracy, "low": low,
-                      "high": high, "interval": "bootstrap over the runs", "simulated": rows["simulated"].any()}
-                     for (step, accuracy), (low, high) in zip(current.mean(axis=1).items(), low_high)])
+                       "high": high, "interval": "bootstrap over the runs", "simulated": rows["simulated"].any()}
+                      for (step, accuracy), (low, high) in zip(current.mean(axis=1).items(), low_high)])
 
 
 def methods(records) -> Plot:

@@ -56,7 +56,7 @@ def backward_pass(run: Run, step: int | None = None, example: str | None = None)
     graph, here = before.candidate, run.steps[step]
     messages = [("the score", graph.answer, here.gradients[example].get(graph.answer)), *map(tuple, here.messages[example])]
     data = DataFrame([{"task": run.task, "model": run.model, "coach": run.coach, "step": step, "example": example, "from": source,
-                      "to": target, "gradient": said, "simulated": run.simulated} for source, target, said in messages])
+                       "to": target, "gradient": said, "simulated": run.simulated} for source, target, said in messages])
     outcome = "accepted" if here.accepted else "rejected"
     models = f"{run.model}{f', coach {run.coach}' if run.coach != run.model else ''}"
     title = f"{run.task}, {models}: example {example} in step {step}, whose new instructions were {outcome}"
