@@ -1,11 +1,11 @@
 """Is one method better than another? Each is compared with semantic gradient descent on the same questions, in numbers and in words.
 
 With one seed, or several that tell no more than one, by McNemar's exact test, on the questions that only one of the two answers
-rightly. With several by a bootstrap over the seeds and the questions, in which both methods always meet the same ones. Comparisons that
-answer one question together are held to the level of one (Holm).
+rightly. With several by a bootstrap over the seeds and the questions, in which both methods always meet the same ones. Comparisons
+that answer one question together are held to the level of one (Holm).
 """
 
-from . import results
+from . import conditions, results
 from .intervals import complete, paired
 
 FULL, START, LEVEL = "full", "start", 0.05
@@ -14,12 +14,12 @@ FULL, START, LEVEL = "full", "start", 0.05
 def table(records):
     """Every variant against "full", and "full" against the start graph, as a DataFrame with a row for each pair of each result.
 
-    A result is a task, or a group of BBH files pooled over their questions, of one setting (model, coach, data); only seeds and files
-    that both methods ran are compared. Columns: result, variant ("full"), against (the other variant, or "start") and its `method`;
-    the setting; seeds; questions of one seed, and the different ones of all; both, only_variant, only_against, neither: who answered how
-    many rightly, over all seeds; difference of the accuracies (shares), low, high, and `interval`, their kind; p and the `test` it is of;
-    family and comparisons: what it was counted with, and how many those are; holm: p, so adjusted; words: what that says; simulated. The
-    comparisons on one experiment are a family; in BBH those on files are one, and those on groups another.
+    A result is a task, or a group of BBH files pooled over their questions, of one setting (model, coach, data, conditions); only seeds
+    and files that both methods ran are compared. Columns: result, variant ("full"), against (the other variant, or "start") and its
+    `method`; the setting; seeds; questions of one seed, and the different ones of all; both, only_variant, only_against, neither: who
+    answered how many rightly, over all seeds; difference of the accuracies (shares), low, high, and `interval`, their kind; p and the
+    `test` it is of; family and comparisons: what it was counted with, and how many those are; holm: p, so adjusted; words: what that
+    says; simulated. The comparisons on one experiment are a family; in BBH those on files are one, and those on groups another.
 
     Empty where "full" was not run. Errors: DataError where there are no records, or two of the same run.
     """
@@ -88,7 +88,7 @@ def as_text(table) -> str:
             columns={"against": "full against", "only_variant": "only full", "only_against": "only other"})
         left = {"result": f"{{:<{shown['result'].str.len().max()}}}".format}
         lines = shown.to_string(index=False, formatters=left).split("\n")
-        blocks.append("model {}, coach {}, {} data: right answers of both, of one only, of neither\n".format(*setting)
+        blocks.append(f"{conditions.heading(*setting)}: right answers of both, of one only, of neither\n"
                       + "\n".join(f"{line}  {said}" for line, said in zip(lines, ["full is", *rows["words"]])))
     return "\n\n".join(blocks)
 

@@ -139,7 +139,8 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
                 kept=dict.fromkeys(sorted(drew_old), "drew the old one") | kept))
             if accepted:
                 graph, scores = candidate, new_scores
-    return Run(task.name, lang.model.model, lang.coach.model, settings, tuple(history), stopped, lang.tally)
+    params = {"model": dict(lang.model.params), "coach": dict(lang.coach.params)}
+    return Run(task.name, lang.model.model, lang.coach.model, settings, tuple(history), stopped, params, lang.tally)
 
 
 @contextmanager

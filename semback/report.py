@@ -19,7 +19,7 @@ import jinja2
 import nbformat
 from nbconvert import HTMLExporter
 
-from . import comparisons, figures, recording, results
+from . import comparisons, conditions, figures, recording, results
 from .cache import ResponseCache
 from .home import put
 from .run import Run
@@ -62,7 +62,8 @@ def html(name: str) -> str:
         name=name, settings=[(dict(zip(results.SETTING, setting)), rows.to_dict("records"),
                               compared[setting].to_dict("records") if setting in compared else [])
                              for setting, rows in table.groupby(results.SETTING)],
-        compared=compared, simulated=table["simulated"].any(), real=not table["simulated"].all(), figures=drawn, batch=recorded["batch"],
+        compared=compared, contaminated=table["conditions"].str.contains(conditions.CONTAMINATED).any(), simulated=table["simulated"].any(),
+        real=not table["simulated"].all(), figures=drawn, batch=recorded["batch"],
         runs=[run | {"recorded": recorded["run", run["id"]]} for run in runs], others=_others(name, runs), versions=versions(),
         shown=next((run for run in runs if run["history"] and any(step.messages for step in run["history"].steps[1:2])), None))
 
@@ -102,12 +103,12 @@ def _runs(name: str, records) -> list[dict]:
     before, after = (frame[(frame["split"] == "test") & (frame["stage"] == stage)] for stage in ("before", "after"))
     for identity, row in after.iterrows():
         record = by_id[identity]
-        origin = {key: record[key] for key in results.RUN}
+        origin = {key: row[key] for key in results.RUN if row[key] != ""}
         history, book = folder / "history" / f"{identity}.json", folder / "notebooks" / f"{identity}.ipynb"
         page, parameters = _notebook(book) if book.is_file() else ("", {})
-        runs.append({"id": identity, **origin, **row[["result", "method", "simulated", "low", "high"]],
+        runs.append({"id": identity, **origin, **row[["result", "method", "conditions", "simulated", "low", "high"]],
                      "before": before.loc[identity, "accuracy"], "after": row["accuracy"],
-                     "parameters": {**origin, **record["settings"], **parameters}, "usage": record["usage"],
+                     "parameters": {**origin, **record["settings"], **conditions.of(record), **parameters}, "usage": record["usage"],
                      "history": Run.load(history) if history.is_file() else None, "notebook": page})
     return runs
 

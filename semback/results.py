@@ -3,14 +3,16 @@
 A record holds only what follows from the parameters and the recorded responses, so a rerun gives the same bytes. What
 depends on circumstances (which calls were live) is in the Run that is saved beside it, under `history/`.
 
-Accuracies are shares from 0 to 1; intervals are 95 %. Results of different models, data or variants are never pooled.
+Accuracies are shares from 0 to 1; intervals are 95 %. Results of different models, data, variants or conditions are never pooled.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from . import conditions
 from .ablations import METHODS
 from .errors import DataError, ParameterError
 from .home import home, put
@@ -18,10 +20,11 @@ from .intervals import complete, mean_over_files, pooled, wilson
 from .run import Run, Scores
 from .tasks import Task
 
-SETTING = ["model", "coach", "data"]  # what two results must share to stand in one row, or one plot
+SETTING = ["model", "coach", "data", "conditions"]  # what two results must share to stand in one row, or one plot
 RUN = ["experiment", "task", "variant", "seed", *SETTING]  # what tells a run from all others
 NAMES = {"bbh": "BBH", "gsm8k": "GSM8K", "liar": "LIAR"}  # how tables and figures call the experiments, in their order
 CALLS = ("recorded", "live", "repeated", "cut", "refused", "unreadable")  # of a run; repeated: asked before by the same one
+USAGE = "phase model calls repeated cut refused prompt_tokens completion_tokens cost answered_by".split()  # recorded already or not
 GROUPS = {"nlp": "BBH NLP", "algorithmic": "BBH algorithmic"}
 
 
@@ -53,22 +56,21 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
     task, run: what was run. before, after: scores of the start graph and of `run.graph` on the test examples.
     group: the part of the benchmark the task belongs to, for averages: "nlp" or "algorithmic" in BBH.
 
-    Returns the path of the record.
+    Returns the path of the record; one that is there is replaced.
     """
     record = {
         "experiment": experiment, "task": task.name, "group": group, "variant": variant, "data": data, "seed": run.settings["seed"],
         "model": run.model, "coach": run.coach, "simulated": run.simulated,
-        "settings": run.settings, "stopped": run.stopped,
+        "settings": run.settings, "stopped": run.stopped, "overlap": task.overlap, "params": run.params,
         "train": training(run),
         "test": {stage: {"questions": len(scores.rows), "correct": scores.correct, "unreadable": scores.unreadable,
                          "answers": [[row.id, row.answer, row.correct] for row in scores.rows]}
                  for stage, scores in (("before", before), ("after", after))},
         "instructions": {node.name: [node.instruction, run.graph[node.name].instruction] for node in task.graph.nodes},
-        "usage": [_usage("train", row) for row in run.tally.rows()]
-                 + [_usage(f"test {stage}", row) for stage, scores in (("before", before), ("after", after))
-                    for row in scores.tally.rows()],
+        "usage": [{"stage": stage, **{name: row[name] for name in USAGE}}
+                  for stage, scored in (("train", run), ("test before", before), ("test after", after)) for row in scored.tally.rows()],
     }
-    identity = run_of(record)
+    path = folder(name) / "results" / f"{(identity := run_of(record))}.json"
     run.save(folder(name) / "history" / f"{identity}.json")
     tallies = run.tally, before.tally, after.tally
     made = {kind: sum(getattr(count, kind) for tally in tallies for count in tally.counts.values()) for kind in CALLS[:-1]}
@@ -76,7 +78,7 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
     put(folder(name) / "history" / f"{identity}.calls.json", json.dumps(made) + "\n")
     keys = sorted({key for tally in tallies for key in tally.keys})
     put(folder(name) / "responses" / f"{identity}.txt", "".join(f"{key}\n" for key in keys))
-    return put(folder(name) / "results" / f"{identity}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return put(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
@@ -89,12 +91,6 @@ def training(run: Run) -> list[dict]:
     """What a record keeps of the steps of a run. `correct` is None where a candidate was not evaluated, because nothing in it was new."""
     return [{"step": number, "questions": len(run.steps[0].scores.rows), "correct": step.scores and step.scores.correct,
              "accepted": step.accepted, "kept": step.kept} for number, step in enumerate(run.steps)]
-
-
-def _usage(stage: str, row: dict) -> dict:
-    """What a stage asked for, however much of it was recorded already."""
-    kept = ("phase", "model", "calls", "repeated", "cut", "refused", "prompt_tokens", "completion_tokens", "cost", "answered_by")
-    return {"stage": stage, **{name: row[name] for name in kept}}
 
 
 def load(name: str) -> list[dict]:
@@ -120,14 +116,14 @@ def _read(path: Path) -> dict:
 
 
 def _ordered(records) -> list[dict]:
-    """The paper's experiments, groups and variants first, nodes in the order of their graph. DataError for none, or one twice."""
+    """With `conditions`; the paper's experiments, groups, variants first, nodes as in their graph. DataError for none, or one twice."""
     def place(record):
         variants = [*METHODS, *(f"only_{node}" for node in record["instructions"])]
         orders = {"experiment": list(NAMES), "group": list(GROUPS), "variant": variants}
         experiment, group, variant = (order.index(record[key]) if record[key] in order else len(order) for key, order in orders.items())
         return experiment, record["experiment"], group, record["task"], variant, *(record[key] for key in RUN[2:])
 
-    if not (records := sorted(records, key=place)):
+    if not (records := sorted(conditions.labelled(list(records)), key=place)):
         raise DataError("there are no results to show; `semback run` makes some")
     for one, other in zip(records, records[1:]):
         if all(one[key] == other[key] for key in RUN):
@@ -144,12 +140,17 @@ def _columns(record: dict) -> dict:
 
 
 def parts(rows):
-    """What results are shown of, of rows of `frame`: (name, rows) of each task, and then of each group of BBH files and of all of them."""
+    """What results are shown of, of rows of `frame`: (name, rows) of each task, and then of each group of BBH files and of all of them,
+    where that is more than a file or a group."""
     yield from rows.groupby("result", sort=False)
-    bbh = rows[rows["experiment"] == "bbh"]
-    for name, groups in {**{name: [group] for group, name in GROUPS.items()}, "BBH all": set(bbh["group"])}.items():
-        if not (mine := bbh[bbh["group"].isin(groups)]).empty:
+    bbh, most = rows[rows["experiment"] == "bbh"], 1
+    for group, name in GROUPS.items():
+        mine = bbh[bbh["group"] == group]
+        most = max(most, files := mine["task"].nunique())
+        if files > 1:
             yield name, mine
+    if bbh["task"].nunique() > most:
+        yield "BBH all", bbh
 
 
 def frame(records):
@@ -203,7 +204,7 @@ def steps(records):
 
 
 def table(records):
-    """The summary of a batch as a DataFrame: one row for each setting (model, coach, data), result and variant.
+    """The summary of a batch as a DataFrame: one row for each setting (model, coach, data, conditions), result and variant.
 
     A result is a task (each BBH file is one) or a group of BBH files, averaged in the two ways that its name tells, over the seeds
     that ran all its `files`. before, after: test accuracy, the mean over the seeds; low, high: of `after`, and `interval` names their
@@ -213,16 +214,13 @@ def table(records):
 
     everything, table = frame(records), []
     for setting, rows in everything.groupby(SETTING):
-        results = []
         for name, mine in parts(rows):
             both = {", pooled over questions": pooled, ", mean over files": mean_over_files}
             ways = {"": pooled} if name in set(mine["result"]) else both
-            results += [(name + way, mine, score) for way, score in ways.items()]
-        for result, mine, score in results:
-            for variant, runs in mine.groupby("variant", sort=False):
+            for (way, score), (variant, runs) in itertools.product(ways.items(), mine.groupby("variant", sort=False)):
                 runs = complete(runs)
                 before, after = (runs[(runs["split"] == "test") & (runs["stage"] == stage)] for stage in ("before", "after"))
-                table.append({"result": result, "variant": variant, "method": runs["method"].iloc[0], **dict(zip(SETTING, setting)),
+                table.append({"result": name + way, "variant": variant, "method": runs["method"].iloc[0], **dict(zip(SETTING, setting)),
                               "files": after["task"].nunique(), "questions": after.groupby("seed")["questions"].sum().max(),
                               "before": score(before)[0], **dict(zip(("after", "low", "high", "interval"), score(after))),
                               "seeds": after["seed"].nunique(), "calls": runs["calls"].sum(), "tokens": runs["tokens"].sum(),
@@ -236,8 +234,10 @@ def as_text(table) -> str:
     shown = {"result": f"{{:<{wide}}}".format, "variant": str, "files": str, "questions": many,
              **dict.fromkeys(("before", "after", "low", "high"), "{:.1%}".format), "interval": str, "seeds": str, "calls": many,
              "tokens": many, "dollars": "{:.2f}".format}
-    blocks = ["model {}, coach {}, {} data\n".format(*setting) + rows[list(shown)].to_string(index=False, formatters=shown, na_rep="?")
+    blocks = [conditions.heading(*setting) + "\n" + rows[list(shown)].to_string(index=False, formatters=shown, na_rep="?")
               for setting, rows in table.groupby(SETTING)]
+    if table["conditions"].str.contains(conditions.CONTAMINATED).any():
+        blocks.append(f"{conditions.CONTAMINATED}: training questions are among the test questions, so these accuracies are too high")
     if table["simulated"].any():
         blocks.append("simulated model: these numbers say nothing about real models")
     return "\n\n".join(blocks)

@@ -79,7 +79,8 @@ class Run:
     """Everything that happened in a descent.
 
     task, model, coach: names. settings: descend's and Language's. steps: the start graph and every step. stopped: why
-    it ended. tally: calls, tokens and failures by phase: forward, backward, update.
+    it ended. params: {"model" or "coach": what was sent to it beside messages}. tally: calls, tokens and failures by phase: forward,
+    backward, update.
     """
 
     task: str
@@ -88,6 +89,7 @@ class Run:
     settings: dict
     steps: tuple[Step, ...]
     stopped: str
+    params: dict[str, dict] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
 
     @property

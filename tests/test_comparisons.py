@@ -102,7 +102,15 @@ def test_groups_are_compared_on_the_files_that_both_methods_ran(record):
     table = comparisons.table(files)
     assert row(table, "no_gate", "BBH NLP, pooled over questions")["questions"] == 30
     assert row(table, "no_gate", "BBH all, pooled over questions")["questions"] == 60
-    assert dict(table.groupby("family")["comparisons"].first()) == {"BBH files": 5, "BBH groups": 6}
+    assert dict(table.groupby("family")["comparisons"].first()) == {"BBH files": 5, "BBH groups": 4}
+
+
+def test_a_contaminated_test_is_compared_with_no_clean_one(record):
+    table = comparisons.table([record, changed(record, 10, 30, variant="no_gate", overlap=True)])
+    assert set(table["against"]) == {"start"}
+    alone = comparisons.table([changed(record, variant=variant, overlap=True) for variant in ("full", "no_gate")])
+    assert set(alone["conditions"]) == {"contaminated test"} and "no_gate" in set(alone["against"])
+    assert comparisons.as_text(alone).startswith("model simulated, coach simulated, sample data, contaminated test: right answers")
 
 
 def test_models_and_data_are_never_compared_with_each_other(record):

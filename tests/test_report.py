@@ -58,7 +58,7 @@ def test_a_report_holds_numbers_figures_parameters_gradients_and_versions(record
     assert f"{table['after']:.1%}" in text and f"{table['low']:.1%} – {table['high']:.1%}" in text and "LIAR" in text
     figures = [attrs for tag, attrs in page.found if tag == "img" and attrs["src"].startswith("data:image/png;base64,iVBOR")]
     assert len(figures) >= 2 and all(each["alt"] for each in figures)
-    assert "Bars are 95 % intervals: Wilson over questions" in text and "model,coach,data,variant" in text
+    assert "Bars are 95 % intervals: Wilson over questions" in text and "model,coach,data,conditions,variant" in text
     assert "draw_between" in text and "train" in text and "the_code" in text
     run = Run.load(folder("trial") / "history" / "liar-sums-full-seed0-simulated.json")
     assert all(said in text for step in run.steps[1:] for messages in step.messages.values() for _, _, said in messages)
@@ -125,6 +125,16 @@ def test_simulated_numbers_are_labelled_and_real_ones_are_not(record):
     path.unlink()
     html = report.html("trial")
     assert "simulated.</strong>" not in html and 'class="badge"' not in html and "gpt-x" in html
+
+
+def test_a_contaminated_test_is_said_at_the_top_in_the_tables_and_in_the_figures_data(record):
+    assert "A test is contaminated." not in Elements(report.html("trial")).text
+    path = next((folder("trial") / "results").glob("*.json"))
+    path.write_text(json.dumps(changed(record, overlap=True)))
+    text = Elements(report.html("trial")).text
+    assert text.index("A test is contaminated.") < text.index("Contents")
+    assert "Model simulated; sample data; contaminated test" in text and "simulated,simulated,sample,contaminated test,full" in text
+    assert "1 run, " in text and "1 runs" not in text
 
 
 def test_a_notebook_that_failed_stands_at_the_top(record):

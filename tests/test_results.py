@@ -113,9 +113,63 @@ def test_pooled_and_mean_over_files_differ_where_files_do(record):
     assert row(table, "BBH snarks")["questions"] == 10
 
 
-def test_the_mean_of_one_file_has_its_wilson_interval(record):
-    table = results.table([changed(record, 9, 10, experiment="bbh", task="bbh/snarks", group="nlp")])
-    assert tuple(row(table, "BBH NLP, mean over files")[["low", "high"]]) == pytest.approx(wilson(9, 10))
+def test_no_result_stands_in_a_table_twice(record):
+    snarks, hyperbaton, navigate = (changed(record, 9, 10, experiment="bbh", task=f"bbh/{name}", group=group)
+                                    for name, group in (("snarks", "nlp"), ("hyperbaton", "nlp"), ("navigate", "algorithmic")))
+    both = [", pooled over questions", ", mean over files"]
+    assert list(results.table([snarks])["result"]) == ["BBH snarks"]
+    assert list(results.table([snarks, hyperbaton])["result"]) == ["BBH hyperbaton", "BBH snarks", *("BBH NLP" + way for way in both)]
+    assert list(results.table([snarks, navigate])["result"]) == ["BBH snarks", "BBH navigate", *("BBH all" + way for way in both)]
+
+
+def with_conditions(record, questions=None, **fields):
+    """The record with other fields, and so many training questions."""
+    record = copy.deepcopy(record) | fields
+    record["train"][0]["questions"] = questions or record["train"][0]["questions"]
+    return record
+
+
+SENT = {"temperature": 0, "top_p": 1, "max_tokens": 1024}
+OTHER = [({"overlap": True}, "", "contaminated test"), ({"settings": {"steps": 9, "errors": 2}}, "steps 2", "steps 9"),
+         ({"questions": 5}, "training questions 12", "training questions 5"),
+         ({"params": {"model": SENT, "coach": {"temperature": 0.5, "max_tokens": 1024}}}, "coach temperature 0, coach top_p 1",
+          "coach temperature 0.5, coach top_p not set")]
+
+
+@pytest.mark.parametrize("other, label, other_label", OTHER, ids=["split", "steps", "training", "requests"])
+def test_results_of_other_conditions_are_never_put_together(record, other, label, other_label):
+    one = changed(record, 9, 10, experiment="bbh", task="bbh/snarks", group="nlp")
+    two = changed(with_conditions(record, **other), 5, 10, experiment="bbh", task="bbh/hyperbaton", group="nlp")
+    table = results.table([one, two])
+    assert set(table["result"]) == {"BBH snarks", "BBH hyperbaton"} and table["conditions"].nunique() == 2
+    assert dict(zip(table["result"], table["conditions"])) == {"BBH snarks": label, "BBH hyperbaton": other_label}
+    again = changed(with_conditions(record, **other), 5, 10, experiment="bbh", task="bbh/snarks", group="nlp", seed=1)
+    assert list(results.table([one, again])["seeds"]) == [1, 1]
+    assert results.table([one, one | {"task": "bbh/hyperbaton"}])["conditions"].unique().tolist() == [""]
+
+
+def test_a_contaminated_test_is_said_even_where_all_are(record):
+    text = results.as_text(results.table([with_conditions(record, overlap=True)]))
+    assert text.startswith("model simulated, coach simulated, sample data, contaminated test\n")
+    assert "training questions are among the test questions" in text
+
+
+def test_a_record_says_how_its_run_was_made(record):
+    assert record["overlap"] is False and record["params"] == {"model": SENT, "coach": SENT} and record["settings"]["steps"] == 2
+
+
+def test_the_record_of_a_rerun_under_other_conditions_takes_the_place_of_its_own(task):
+    record_of("trial", task)
+    released = record_of("trial", replace(task, overlap=True))
+    assert results.load("trial") == [released] and results.table([released])["conditions"].tolist() == ["contaminated test"]
+
+
+def test_an_old_record_is_read_and_may_be_written_anew(task, record):
+    path = results.folder("trial") / "results" / "sums-full-seed0-simulated.json"
+    old = {key: value for key, value in record.items() if key not in ("overlap", "params")}
+    path.write_text(json.dumps(old))
+    assert len(results.table(results.load("trial"))) == 1
+    assert record_of("trial", task) == record
 
 
 def test_several_seeds_have_an_interval_over_seeds(record):

@@ -24,9 +24,8 @@ def costs(records) -> Plot:
     rows, data = results.frame(choose(records, "of any experiment", lambda record: True)), []
     for setting, mine in rows.groupby(results.SETTING):
         unit = "dollars" if mine["dollars"].notna().all() and mine["dollars"].sum() > 0 else "tokens"
-        for result, part in sorted(results.parts(mine), key=lambda part: part[0] not in results.GROUPS.values()):  # BBH first
-            if part["experiment"].iloc[0] == "bbh" and result not in results.GROUPS.values():
-                continue
+        mine["result"] = mine["result"].where(mine["experiment"] != "bbh", mine["group"].map(results.GROUPS).fillna("BBH"))
+        for result, part in mine.groupby("result", sort=False):
             shared = set.intersection(*(set(runs["task"]) for _, runs in part.groupby("variant")))
             part = part[part["task"].isin(shared)]
             for variant, test in start_and_variants(part):
@@ -54,6 +53,6 @@ def costs(records) -> Plot:
             ax.xaxis.set_minor_formatter(NullFormatter())
         for ax in axes[len(panels):]:
             ax.remove()
-        figure.suptitle(setting_text(panels[0][0][:3], 120) if settings == 1 else None)
+        figure.suptitle(setting_text(panels[0][0][:-1], 120) if settings == 1 else None)
         figure.supylabel("accuracy on test questions")
         return finished(figure, data, panels, columns=3)

@@ -44,10 +44,10 @@ def files_text(number) -> str:
 
 
 def setting_text(setting, wide: int) -> str:
-    """The model, the coach and the data as a title, in lines of so many letters."""
-    model, coach, data = setting
-    parts = [model, *([f"coach {coach}"] if coach != model else []), *([f"{data} data"] if data else [])]
-    whole = ", ".join(part.replace(" ", "\xa0") for part in parts)  # so that lines end after a part
+    """The model, the coach, the data and the conditions as a title, in lines of so many letters."""
+    model, coach, data, conditions = setting
+    parts = [model, *([f"coach {coach}"] if coach != model else []), *([f"{data} data"] if data else []), *conditions.split(", ")]
+    whole = ", ".join(part.replace(" ", "\xa0") for part in parts if part)  # so that lines end after a part
     return textwrap.fill(whole, wide, break_on_hyphens=False).replace("\xa0", " ")
 
 
