@@ -140,7 +140,7 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
             if accepted:
                 graph, scores = candidate, new_scores
     params = {"model": dict(lang.model.params), "coach": dict(lang.coach.params)}
-    return Run(task.name, lang.model.model, lang.coach.model, settings, tuple(history), stopped, params, lang.tally)
+    return Run(task.name, lang.model.model, lang.coach.model, settings, tuple(history), stopped, lang.tally, params)
 
 
 @contextmanager

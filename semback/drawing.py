@@ -63,9 +63,10 @@ def graph_drawing(graph: Graph) -> Drawing:
 
 def run_drawing(run: Run) -> Drawing:
     """The accuracy on the training examples, step by step: a line for the graph, dots for accepted and crosses for rejected candidates."""
-    gap = min(60, max(18, 480 // max(1, len(run.steps) - 1)))
-    left, right, top, bottom = 44, 44 + gap * (len(run.steps) - 1), 12, 132
-    width = max(right + 20, 330)
+    steps = max(1, len(run.steps) - 1)
+    gap = max(min(60, max(18, 480 // steps)), 266 // steps)
+    left, right, top, bottom = 44, 44 + gap * steps, 30, 150
+    width = right + 20
     parts = [f'<path d="M{left} {y:.1f}H{right:.1f}" stroke="#ddd"/><text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end" fill="{INK}">'
              f'{share:.0%}</text>' for share in (0, 0.25, 0.5, 0.75, 1) for y in [bottom - share * (bottom - top)]]
     every, line, marks = -(-len(run.steps) // 16), "", ""
@@ -80,12 +81,12 @@ def run_drawing(run: Run) -> Drawing:
         if step.accepted:
             line += f"{'H' if line else 'M'}{x:.1f}{'V' if line else ' '}{y:.1f}"
     parts.append(f'<path d="{line}H{right:.1f}" fill="none" stroke="{BLUE}" stroke-width="1.5"/>{marks}')
-    parts.append(f'<g fill="{INK}">{_accepted(left + 3, 168)}<text x="{left + 12}" y="172">accepted</text>'
-                 f'{_rejected(left + 83, 168)}<text x="{left + 93}" y="172">rejected</text>'
-                 f'<text x="{left + 158}" y="172">by step, on training</text></g>')
+    parts.append(f'<g fill="{INK}">{_accepted(left + 3, 186)}<text x="{left + 12}" y="190">accepted</text>'
+                 f'{_rejected(left + 83, 186)}<text x="{left + 93}" y="190">rejected</text>'
+                 f'<text x="10" y="14">accuracy on training questions, by step</text></g>')
     if run.simulated:
-        parts.insert(0, f'<text x="{width / 2:.1f}" y="86" text-anchor="middle" font-size="36" fill="#e4e4e4">simulated</text>')
-    return _drawing(width, 182, parts, {})
+        parts.insert(0, f'<text x="{(left + right) / 2:.1f}" y="104" text-anchor="middle" font-size="36" fill="#e4e4e4">simulated</text>')
+    return _drawing(width, 200, parts, {})
 
 
 def _accepted(x, y):

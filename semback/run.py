@@ -79,8 +79,8 @@ class Run:
     """Everything that happened in a descent.
 
     task, model, coach: names. settings: descend's and Language's. steps: the start graph and every step. stopped: why
-    it ended. params: {"model" or "coach": what was sent to it beside messages}. tally: calls, tokens and failures by phase: forward,
-    backward, update.
+    it ended. tally: calls, tokens and failures by phase: forward, backward, update. params: what was sent beside messages, {"model" or
+    "coach": {field: value}}.
     """
 
     task: str
@@ -89,8 +89,8 @@ class Run:
     settings: dict
     steps: tuple[Step, ...]
     stopped: str
-    params: dict[str, dict] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
+    params: dict[str, dict] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:

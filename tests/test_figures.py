@@ -120,6 +120,30 @@ def test_methods_shows_the_reported_numbers_and_no_guesses(batch):
     assert sum("reported in the paper, real models" in label for label in labels) == 2
 
 
+def test_methods_shows_what_is_reported_only_beside_what_was_run(batch):
+    plot = figures.methods([record for record in batch if record["group"] != "nlp" and record["experiment"] != "gsm8k"])
+    assert set(plot.data["result"]) == {"BBH algorithmic"}
+    assert [tick.get_text() for tick in plot.figure.axes[0].get_xticklabels()] == ["BBH algorithmic\n2 files"]
+
+
+def test_a_start_graph_on_several_seeds_is_the_mean_of_them(batch):
+    seeds = [changed(batch[0], 6, 12, seed=seed) for seed in range(2)]
+    seeds[1]["test"]["before"] = {**seeds[1]["test"]["before"], "correct": 0, "answers": [
+        [f"other/{id}", None, False] for id, *_ in seeds[1]["test"]["before"]["answers"]]}
+    start = figures.methods(seeds).data.iloc[0]
+    assert start["variant"] == "start" and start["accuracy"] == pytest.approx(seeds[0]["test"]["before"]["correct"] / 12 / 2)
+    assert start["interval"] == "bootstrap over 2 seeds and their questions"
+
+
+def test_a_contaminated_test_has_a_panel_of_its_own(batch):
+    for name in DRAWN:
+        draw = getattr(figures, name)
+        plot = draw([*batch, *(changed(record, overlap=True) for record in batch)])
+        assert set(plot.data["conditions"].dropna()) == {"", "contaminated test"}
+        assert len(plot.figure.axes) == 2 * len(draw(batch).figure.axes)
+        assert any("contaminated" in ax.get_title() for ax in plot.figure.axes)
+
+
 def test_methods_are_compared_on_the_files_that_all_of_them_ran(batch):
     some = [record for record in batch if (record["task"], record["variant"]) != ("bbh/word_sorting", "no_gradient")]
     data = figures.methods(some).data
@@ -141,7 +165,7 @@ def test_figures_say_what_their_intervals_are(batch):
 
 def test_bbh_files_pools_each_group_and_draws_each_file(batch):
     plot = figures.bbh_files(batch)
-    assert list(dict.fromkeys(plot.data["result"])) == ["BBH NLP", "BBH snarks", "BBH algorithmic", "BBH navigate", "BBH word_sorting"]
+    assert list(dict.fromkeys(plot.data["result"])) == ["BBH snarks", "BBH algorithmic", "BBH navigate", "BBH word_sorting"]
     pooled = plot.data[(plot.data["result"] == "BBH algorithmic") & (plot.data["variant"] == "full")].iloc[0]
     assert pooled["accuracy"] == 18 / 24 and (pooled["low"], pooled["high"]) == wilson(18, 24)
 

@@ -289,6 +289,16 @@ def test_the_curve_draws_the_graph_as_a_line_and_candidates_by_shape_at_their_ac
     assert re.findall(r"[ V]([\d.]+)", line) == [f"{y0:.1f}", f"{y1:.1f}"]
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, 100])
+def test_simulated_stands_in_the_middle_of_the_curve_whose_axis_has_a_name(steps):
+    run = replace(a_run("simulated"), steps=(a_run().steps[0], *[a_run().steps[2]] * (steps - 1)))
+    root = ET.fromstring((drawing := run_drawing(run)).svg.replace(' xmlns="http://www.w3.org/2000/svg"', ""))
+    word = next(text for text in root.iter("text") if text.text == "simulated")
+    left, right = map(float, re.match(r"M(\S+) \S+H(\S+)$", next(path.get("d") for path in root.findall("path"))).groups())
+    assert float(word.get("x")) == (left + right) / 2 and right - left > 200 and right < drawing.width  # it is 180 pixels wide
+    assert "accuracy on training questions, by step" in [text.text for text in root.iter("text")]
+
+
 @pytest.mark.parametrize("steps", [1, 2, 100])
 def test_a_run_of_any_length_has_a_curve(steps):
     run = replace(a_run(), steps=(a_run().steps[0], *[a_run().steps[2]] * (steps - 1)))

@@ -12,6 +12,7 @@ from .points import choose, score, setting_text, spread, start_and_variants
 SERIES = {  # variant: marker, colour; any other variant trains one instruction only
     "start": ("s", GREY), "full": ("o", BLUE), "no_neighbourhood": ("^", VERMILLION), "no_gradient": ("v", GREEN), "no_gate": ("D", PURPLE),
 }
+OPEN = {"no_gate": {"markerfacecolor": "none", "markersize": 8}}  # it often costs and achieves what another does, which is seen inside it
 
 
 def costs(records) -> Plot:
@@ -45,7 +46,7 @@ def costs(records) -> Plot:
                 ax.plot([start["cost"], point["cost"]], [start["accuracy"], point["accuracy"]], color=colour, linewidth=0.5, alpha=0.6)
                 one = DataFrame([point])
                 ax.errorbar(one["cost"], one["accuracy"], yerr=spread(one), fmt=marker, color=colour, elinewidth=0.6, label=name,
-                            alpha=1 if variant in SERIES else 0.6)
+                            alpha=1 if variant in SERIES else 0.6, **OPEN.get(variant, {}))
             title = result + (f"\n{setting_text(setting, 30)}" if settings > 1 else "")
             ax.set(title=title, xscale="log", xlabel=f"{start['unit']}, training and test")
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -96,11 +96,11 @@ def _mean(rows):
 def methods(records) -> Plot:
     """The start graph and the methods side by side on GSM8K and both groups of BBH, beside what the paper reports.
 
-    BBH is pooled over the questions of the files that all the methods ran. What was not run, or not reported, stays empty.
+    BBH is pooled over the questions of the files that all the methods ran. Reported is shown only beside what was run.
     """
     chosen = choose(records, "of GSM8K or a group of BBH", lambda record: (record["variant"], "measured") in SERIES and (
         record["experiment"] == "gsm8k" or record["experiment"] == "bbh" and record["group"] in results.GROUPS))
-    rows, data, places = results.frame(chosen), [], list(REPORTED["full"])
+    rows, data = results.frame(chosen), []
     rows["result"] = rows["group"].map(results.GROUPS).where(rows["experiment"] == "bbh", "GSM8K")
     for (*setting, result), mine in rows.groupby([*results.SETTING, "result"]):
         shared = set.intersection(*(set(runs["task"]) for _, runs in mine.groupby("variant")))
@@ -108,12 +108,13 @@ def methods(records) -> Plot:
                  for variant, runs in start_and_variants(mine[mine["task"].isin(shared)]) if len(runs)]
     if not data:
         raise NothingToDraw("there are no results to draw the methods side by side: no file was run with all of them")
-    reported = [dict(source="reported", result=result, variant=variant, accuracy=accuracy, simulated=False)
-                for variant, accuracies in REPORTED.items() for result, accuracy in accuracies.items()]
+    places = [result for result in REPORTED["full"] if any(point["result"] == result for point in data)]
+    reported = [dict(source="reported", result=result, variant=variant, accuracy=accuracies[result], simulated=False)
+                for variant, accuracies in REPORTED.items() for result in places]
     panels, data = list(DataFrame(data).groupby(results.SETTING)), DataFrame(data + reported)
     with canvas(COLUMN, 1.6 + 2 * len(panels), len(panels), sharey=True) as (figure, axes):
         for ax, (setting, mine) in zip(axes, panels):
-            points = DataFrame([*mine.to_dict("records"), *reported])
+            points = DataFrame([*mine.to_dict("records"), *(each for each in reported if each["result"] in set(mine["result"]))])
             for place, ((variant, source), (name, marker, colour)) in enumerate(SERIES.items()):
                 if (some := points[(points["variant"] == variant) & (points["source"] == source)]).empty:
                     continue
@@ -128,12 +129,14 @@ def methods(records) -> Plot:
 
 
 def bbh_files(records, variant: str = "full") -> Plot:
-    """Each BBH file, and each group pooled over its questions: test accuracy of the start graph and after the descent, of one variant."""
+    """Each BBH file, and each group of several pooled over their questions: test accuracy of the start graph and after the descent, of one
+    variant. Thick grey lines lead from the one to the other."""
     chosen, data = choose(records, f"of BBH and the variant {variant!r}",
                            lambda record: (record["experiment"], record["variant"]) == ("bbh", variant)), []
     for (*setting, group), mine in results.frame(chosen).groupby([*results.SETTING, "group"], sort=False):
         name = results.GROUPS.get(group, "BBH")
-        for task, runs in [(name, mine), *mine.groupby("result", sort=False)]:
+        whole = [(name, mine)] if mine["task"].nunique() > 1 else []
+        for task, runs in [*whole, *mine.groupby("result", sort=False)]:
             data += [score(part, setting, group=name, result=task, variant=stage) for stage, part in start_and_variants(runs)]
     panels = list((data := DataFrame(data)).groupby(results.SETTING))
     lines = [mine["result"].nunique() for _, mine in panels]
