@@ -69,15 +69,16 @@ def words(row: dict) -> str:
     else:
         verdict = "not distinguishable " + (f"among {row['comparisons']} comparisons" if row["p"] < LEVEL else "at this sample size")
     difference, low, high = (f"{round(100 * row[name], 1) + 0:.1f}" for name in ("difference", "low", "high"))  # + 0: no minus zero
-    counted = f", Holm's of {row['comparisons']} {_p(row['holm'])}" if row["comparisons"] > 1 else ""
+    counted = f", Holm's of {row['comparisons']} {p_text(row['holm'], '= ')}" if row["comparisons"] > 1 else ""
     seeds = f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
     several = f" a seed, {row['different']} different ones" if row["different"] > row["questions"] else ""
-    return (f"{verdict}: {difference} points (95 % interval {low} to {high}; {row['test']} p {_p(row['p'])}{counted}; "
+    return (f"{verdict}: {difference} points (95 % interval {low} to {high}; {row['test']} p {p_text(row['p'], '= ')}{counted}; "
             f"{row['questions']} questions{several}{seeds})")
 
 
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+def p_text(value: float, equal: str = "") -> str:
+    """A p as it is written, with `equal` before it unless it is only told to be smaller."""
+    return "< 0.001" if value < 0.001 else f"{equal}{value:.3f}"
 
 
 def as_text(table) -> str:

@@ -48,6 +48,7 @@ def costs(records) -> Plot:
                 ax.errorbar(one["cost"], one["accuracy"], yerr=spread(one), fmt=marker, color=colour, elinewidth=0.6, label=name,
                             alpha=1 if variant in SERIES else 0.6, **OPEN.get(variant, {}))
             title = result + (f"\n{setting_text(setting, 30)}" if settings > 1 else "")
+            ax.margins(x=0.1)
             ax.set(title=title, xscale="log", xlabel=f"{start['unit']}, training and test")
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.xaxis.set_major_formatter(EngFormatter(sep="") if start["unit"] == "tokens" else StrMethodFormatter("{x:g}"))
