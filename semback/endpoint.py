@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from . import paid
 from .advice import explain
 from .budget import Budget
 from .errors import ModelError
@@ -166,8 +167,11 @@ class _Held:
 
 
 async def _living(client, gone: asyncio.Event):
-    async with client:
+    try:
         await gone.wait()
+    except asyncio.CancelledError:  # the loop ends
+        await paid.ending()
+    await client.close()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, gone: asyncio.Event):

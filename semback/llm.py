@@ -110,7 +110,6 @@ class LLM:
         self._endpoint = Endpoint(model, base_url, api_key, retries, timeout, budget, transport, pace)
         self._names: dict[tuple, tuple[str, str]] = {}
         self._under_way: WeakKeyDictionary = WeakKeyDictionary()  # {event loop: {key: the task that asks}}
-        self._callers: WeakKeyDictionary = WeakKeyDictionary()  # {such a task: how many wait for it}
 
     def __repr__(self):
         return f"LLM({self.model!r})"
@@ -177,16 +176,14 @@ class LLM:
         was under way before. A caller that is cancelled leaves the call to the others; with the last one it ends, if it was not sent."""
         under_way = self._under_way.setdefault(asyncio.get_running_loop(), {})
         if not (shared := name in under_way):
-            under_way[name] = paid.call(self._ask_and_keep(name, draw, body))
+            under_way[name] = paid.Call(self._ask_and_keep(name, draw, body))
             under_way[name].add_done_callback(lambda call: (_forget(under_way, name, call), call.cancelled() or call.exception()))
         call = under_way[name]
-        self._callers[call] = self._callers.get(call, 0) + 1
-        paid.join(call)
+        call.join()
         try:
             return *await asyncio.shield(call), shared
         finally:
-            self._callers[call] -= 1
-            if not self._callers[call] and not call.done() and paid.leave(call):
+            if call.leave():
                 _forget(under_way, name, call)
 
     def _request(self, messages: list[dict]) -> dict:

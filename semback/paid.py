@@ -1,64 +1,68 @@
 """What somebody has to pay for: calls whose request is on its way, until the answer is recorded. None of them is thrown away.
 
 The tasks of an event loop end with the loop, and those of a notebook with its kernel, which papermill ends at the first error. So an
-error is raised only when what is on its way has been recorded.
+error is raised only when what is on its way has been recorded, and `asyncio.run` does not end before that either, on Ctrl-C as after
+an error in somebody else's task.
 """
 
 import asyncio
+import sys
 import weakref
-from collections.abc import Coroutine
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
-_calls: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # {event loop: {task of a call: MADE, SENT or LEFT}}
-MADE, SENT, LEFT = "made", "sent", "sent, and nobody waits for it any more"
+PATIENCE = 1.0  # seconds that a loop's end waits for answers before it says so
+_calls: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # {event loop: the set of its calls}
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 
-def call(work: Coroutine) -> asyncio.Task:
-    """A task that asks a model and records the answer."""
-    task = asyncio.create_task(work)
-    _calls.setdefault(task.get_loop(), weakref.WeakKeyDictionary())[task] = MADE
-    return task
+class Call(asyncio.Task):
+    """A task that asks a model and records the answer, for all who ask the same at one time.
 
+    Who waits for it joins, and leaves when it has the answer or is cancelled.
+    """
 
-def leave(call: asyncio.Task) -> bool:
-    """Nobody waits for this call any more: it is cancelled, unless its request is on its way. Returns whether it was cancelled."""
-    if _calls[call.get_loop()][call] != MADE:
-        _calls[call.get_loop()][call] = LEFT
-        return False
-    return call.cancel()
+    def __init__(self, work):
+        super().__init__(work, loop=asyncio.get_running_loop())
+        self.callers, self.on_its_way = 0, False
+        _calls.setdefault(self.get_loop(), weakref.WeakSet()).add(self)
 
+    def join(self) -> None:
+        """Somebody waits for this call."""
+        self.callers += 1
 
-def join(call: asyncio.Task) -> None:
-    """Somebody waits for this call, maybe again."""
-    if _calls[call.get_loop()][call] == LEFT:
-        _calls[call.get_loop()][call] = SENT
+    def leave(self) -> bool:
+        """Somebody waits no more. With the last the call is cancelled, unless its request is on its way. Returns whether it was."""
+        self.callers -= 1
+        return not self.callers and not self.on_its_way and self.cancel()
+
+    def cancel(self, msg=None) -> bool:
+        """As for any task, but for the end of its event loop, when asyncio cancels all tasks and waits for them."""
+        if self.on_its_way and not self.get_loop().is_running():
+            return False
+        return super().cancel(msg)
 
 
 def sent() -> None:
     """The request of the running call is on its way."""
-    calls, task = _running()
-    if task in calls:
-        calls[task] = SENT
+    if isinstance(call := asyncio.current_task(), Call):
+        call.on_its_way = True
 
 
 def unanswered() -> None:
     """The running call got no answer, and may be tried again, unless nobody waits for it."""
-    calls, task = _running()
-    if calls.get(task) == LEFT:
-        task.cancel()
-    elif task in calls:
-        calls[task] = MADE
+    if isinstance(call := asyncio.current_task(), Call):
+        call.on_its_way = False
+        if not call.callers:
+            call.cancel()
 
 
 async def settled() -> None:
     """Wait until the answers that are on their way in this event loop are recorded; inside of `settling` its end waits for them."""
     if not _inside.get():
-        calls, task = _running()
-        waiting = set(calls) - {task}
-        while waiting := {call for call in waiting if calls.get(call, MADE) != MADE and not call.done()}:  # and not for what failed
-            await asyncio.wait(waiting, timeout=0.1)
+        calls = set(_calls.get(asyncio.get_running_loop(), ()))
+        while calls := {call for call in calls if call.on_its_way and not call.done()}:  # and not for what failed
+            await asyncio.wait(calls, timeout=0.1)
 
 
 @asynccontextmanager
@@ -78,5 +82,14 @@ async def settling():
         _inside.reset(within)
 
 
-def _running():
-    return _calls.get(asyncio.get_running_loop(), {}), asyncio.current_task()
+async def ending() -> None:
+    """At the end of the event loop: wait as `settled` does, and say so where that takes long. Another Ctrl-C ends it."""
+    _inside.set(False)  # of the task that waits here
+    said = asyncio.get_running_loop().call_later(PATIENCE, _say, asyncio.get_running_loop())
+    await settled()
+    said.cancel()
+
+
+def _say(loop) -> None:
+    if waiting := sum(call.on_its_way and not call.done() for call in _calls.pop(loop, ())):  # popped: it is said once
+        print(f"semback: waiting for {waiting} answers that are on their way, to record them. Ctrl-C gives them up.", file=sys.stderr)

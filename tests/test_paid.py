@@ -1,13 +1,17 @@
 """What was sent is paid for: however a run ends, its answer is recorded; and nothing is sent once nobody waits for it."""
 
 import asyncio
+import signal
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import numpy
 import pytest
 from conftest import Script
+from faulty import Endpoint, delay, good
 
 from semback import LLM, Budget, Language, ModelError, ParameterError, ResponseCache, evaluate
 from semback.errors import CacheError
@@ -111,6 +115,50 @@ def test_the_error_of_one_call_does_not_wait_for_all_the_tries_of_another(cache)
 
 
 # What is recorded is what was sent
+
+@pytest.mark.parametrize("status, kept", [(200, 3), (500, 0)])
+def test_a_loop_that_ends_waits_for_what_is_on_its_way_and_tries_nothing_again(cache, status, kept):
+    script = Script("Four." if status == 200 else lambda body: httpx2.Response(status, json={"error": {"message": "oops"}}))
+    llm = LLM("scripted", cache, transport=late(script), in_flight=3)
+
+    async def story():
+        calls = [asyncio.create_task(llm.chat(question(number))) for number in range(5)]
+        await asyncio.sleep(0.05)
+        raise ZeroDivisionError(len(calls))
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(story())
+    assert len(cache) == kept and len(script.asked) == 3
+
+
+INTERRUPTED = """
+import asyncio, sys
+import semback as sb
+
+async def main():
+    llm = sb.LLM("m", sb.ResponseCache(), base_url=sys.argv[1], api_key="k", in_flight=3)
+    await asyncio.gather(*(llm.chat([{"role": "user", "content": f"Question {number}"}]) for number in range(9)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("seconds, interrupts, kept", [(1.5, 1, 3), (60, 2, 0)], ids=["once", "twice"])
+def test_a_script_that_is_interrupted_records_what_is_on_its_way_unless_it_is_interrupted_again(own_home, seconds, interrupts, kept):
+    with Endpoint(delay(seconds, good)) as server:
+        script = subprocess.Popen([sys.executable, "-c", INTERRUPTED, server.url], stderr=subprocess.PIPE, text=True)
+        while len(server.asked) < 3:
+            assert script.poll() is None
+            time.sleep(0.01)
+        script.send_signal(signal.SIGINT)
+        said = script.stderr.readline()
+        for _ in range(interrupts - 1):
+            script.send_signal(signal.SIGINT)
+        error = script.communicate(timeout=20)[1]
+    assert said == "semback: waiting for 3 answers that are on their way, to record them. Ctrl-C gives them up.\n"
+    assert "\nKeyboardInterrupt\n" in error and script.returncode == -signal.SIGINT
+    assert len(server.asked) == 3 and len(ResponseCache()) == kept
+
 
 def test_messages_that_are_changed_while_they_are_asked_are_recorded_as_they_were_sent(script, cache):
     async def story():
