@@ -57,7 +57,7 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
     again: run also what succeeded before with the same parameters, cells and semback.
 
     Returns an Outcome for each job; a notebook that fails does not stop the others. KeyboardInterrupt ends the kernels and
-    is then raised again: what was complete stays, and every response that came is in the cache.
+    is then raised again: what was complete stays, and the responses that were on their way are in the cache.
 
     Errors
     ------
@@ -135,7 +135,7 @@ def _environment() -> dict[str, str]:
     """semback's variables for a kernel. It starts in the notebook's folder, so paths in them are made absolute."""
     found = {key: value for key, value in os.environ.items() if key.startswith("SEMBACK_") and value}
     paths = {key: os.path.abspath(found[key]) for key in ("SEMBACK_DATA_DIR", "SEMBACK_CACHE_DIR") if key in found}
-    return {**found, **paths, "SEMBACK_HOME": str(home())}
+    return {**found, **paths, "SEMBACK_HOME": str(home()), "SEMBACK_KERNEL": "1"}  # of a batch, which `worker.stop` ends
 
 
 @contextmanager
@@ -162,10 +162,16 @@ def _threads(workers: int) -> Iterator[tuple[Executor, str]]:
     try:
         yield pool, batch
     except BaseException:
+        tqdm.write("stopping: answers that are on their way are still recorded; another Ctrl-C gives them up", file=sys.stderr)
+        pool.shutdown(wait=False, cancel_futures=True)
         worker.stop(batch)
+        try:
+            worker.wait(batch)
+        except KeyboardInterrupt:
+            worker.stop(batch, at_once=True)
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()
 
 
 @contextmanager

@@ -56,6 +56,7 @@ class Connections(openai.DefaultAioHttpClient):
 
     async def send(self, request, **options):
         """The response, read to its end; where it is JSON, ``response.extensions["body"]`` is what it says."""
+        await paid.may_be_sent()
         place, again = slot.get(), 0
         waves = place.waves
         if place.left:  # it was tried before

@@ -2,17 +2,20 @@
 
 The tasks of an event loop end with the loop, and those of a notebook with its kernel, which papermill ends at the first error. So an
 error is raised only when what is on its way has been recorded, and `asyncio.run` does not end before that either, on Ctrl-C as after
-an error in somebody else's task.
+an error in somebody else's task. Nor does a kernel of a batch that is stopped.
 """
 
 import asyncio
+import os
+import signal
 import sys
 import weakref
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 
 PATIENCE = 1.0  # seconds that a loop's end waits for answers before it says so
 _calls: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # {event loop: the set of its calls}
+_stopped: list[asyncio.Task] = []  # what ends this process, when it is to end
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 
@@ -43,6 +46,12 @@ class Call(asyncio.Task):
         return super().cancel(msg)
 
 
+async def may_be_sent() -> None:
+    """Wait where nothing may be sent any more, since this process is about to end."""
+    if _stopped:
+        await asyncio.Event().wait()
+
+
 def sent() -> None:
     """The request of the running call is on its way."""
     if isinstance(call := asyncio.current_task(), Call):
@@ -60,9 +69,13 @@ def unanswered() -> None:
 async def settled() -> None:
     """Wait until the answers that are on their way in this event loop are recorded; inside of `settling` its end waits for them."""
     if not _inside.get():
-        calls = set(_calls.get(asyncio.get_running_loop(), ()))
-        while calls := {call for call in calls if call.on_its_way and not call.done()}:  # and not for what failed
-            await asyncio.wait(calls, timeout=0.1)
+        await _settled()
+
+
+async def _settled():
+    calls = set(_calls.get(asyncio.get_running_loop(), ()))
+    while calls := {call for call in calls if call.on_its_way and not call.done()}:  # and not for what failed
+        await asyncio.wait(calls, timeout=0.1)
 
 
 @asynccontextmanager
@@ -75,8 +88,7 @@ async def settling():
     try:
         yield
     except Exception:
-        _inside.set(False)
-        await settled()
+        await _settled()
         raise
     finally:
         _inside.reset(within)
@@ -84,12 +96,22 @@ async def settling():
 
 async def ending() -> None:
     """At the end of the event loop: wait as `settled` does, and say so where that takes long. Another Ctrl-C ends it."""
-    _inside.set(False)  # of the task that waits here
     said = asyncio.get_running_loop().call_later(PATIENCE, _say, asyncio.get_running_loop())
-    await settled()
+    await _settled()
     said.cancel()
 
 
 def _say(loop) -> None:
     if waiting := sum(call.on_its_way and not call.done() for call in _calls.pop(loop, ())):  # popped: it is said once
         print(f"semback: waiting for {waiting} answers that are on their way, to record them. Ctrl-C gives them up.", file=sys.stderr)
+
+
+def heed_sigterm() -> None:
+    """From now on a SIGTERM ends this process when what is on its way in this event loop is recorded, and nothing more is sent."""
+    with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: _stopped.append(asyncio.create_task(_stop())))
+
+
+async def _stop():
+    await _settled()
+    os._exit(128 + signal.SIGTERM)

@@ -118,9 +118,16 @@ def _kernel_class(folder: str, log, environment: dict, batch: str):
     return Kernel
 
 
-def stop(batch: str) -> None:
-    """End the batch's kernels in this process, and those that are just starting."""
+def stop(batch: str, at_once: bool = False) -> None:
+    """End the batch's kernels in this process, and those that are just starting: when the answers that are on their way to them are
+    recorded (see `paid`), or at once."""
     _stopped.add(batch)
     for process in _kernels.get(batch, ()):
         if process.poll() is None:
-            process.kill()
+            process.kill() if at_once else process.terminate()
+
+
+def wait(batch: str) -> None:
+    """Wait until the batch's kernels in this process have ended."""
+    for process in list(_kernels.get(batch, ())):
+        process.wait()

@@ -13,8 +13,9 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from faulty import Endpoint, delay, good
 
-from semback import batch, jobs, results
+from semback import ResponseCache, batch, jobs, results
 from semback.errors import ParameterError
 from semback.jobs import Job
 
@@ -111,6 +112,36 @@ def test_a_stopped_batch_ends_its_kernels_and_leaves_nothing_half_done(own_home,
     assert process.returncode == 130 and "goes on from there" in said and "Traceback" not in said
     with pytest.raises(ProcessLookupError):
         os.kill(int((own_home / "sleeping").read_text()), 0)
+    assert files(own_home) == []
+
+
+ASKS = """
+import asyncio, os
+import semback as sb
+
+llm = sb.LLM("m", sb.ResponseCache(), base_url=os.environ["SEMBACK_ASKED"], api_key="k", in_flight=3)
+await asyncio.gather(*(llm.chat([{"role": "user", "content": f"Question {number}"}]) for number in range(9)))
+"""
+
+
+@pytest.mark.parametrize("seconds, interrupts, kept", [(1.5, 1, 3), (60, 2, 0)], ids=["once", "twice"])
+def test_a_stopped_batch_records_what_is_on_its_way_unless_it_is_interrupted_again(own_home, monkeypatch, seconds, interrupts, kept):
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(ASKS)]), own_home / "asks.ipynb")
+    code = "import pathlib, sys; from semback import batch, jobs; batch.run([jobs.Job(pathlib.Path(sys.argv[1]), {})], 'test')"
+    with Endpoint(delay(seconds, good)) as server:
+        monkeypatch.setenv("SEMBACK_ASKED", server.url)
+        process = subprocess.Popen([sys.executable, "-c", code, own_home / "asks.ipynb"], stderr=subprocess.PIPE, text=True)
+        while len(server.asked) < 3:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.readline()
+        for _ in range(interrupts - 1):
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert said.startswith("stopping: answers that are on their way are still recorded")
+    assert process.returncode == -signal.SIGINT and len(server.asked) == 3 and len(ResponseCache()) == kept
     assert files(own_home) == []
 
 
