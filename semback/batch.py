@@ -103,7 +103,8 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
 def complete(job: Job, name: str) -> bool:
     """Whether a job succeeded before in this batch with the same parameters, cells and semback, and its record is still the one it left."""
     path, record = results.folder(name) / "notebooks" / f"{job.id}.ipynb", _record_path(job, name)
-    return (not job.experiment or record.is_file()) and worker.fingerprint(path, record) == _fingerprint(job, name)
+    kept = (not job.experiment or record.is_file()) and worker.fingerprint(path, record)
+    return bool(kept) and kept == _fingerprint(job, name)  # which reads the notebook
 
 
 def _record_path(job: Job, name: str) -> Path:
@@ -162,16 +163,16 @@ def _threads(workers: int) -> Iterator[tuple[Executor, str]]:
     try:
         yield pool, batch
     except BaseException:
-        tqdm.write("stopping: answers that are on their way are still recorded; another Ctrl-C gives them up", file=sys.stderr)
-        pool.shutdown(wait=False, cancel_futures=True)
-        worker.stop(batch)
         try:
+            tqdm.write("stopping: answers that are on their way are still recorded; another Ctrl-C gives them up", file=sys.stderr)
+            pool.shutdown(wait=False, cancel_futures=True)
+            worker.stop(batch)
             worker.wait(batch)
         except KeyboardInterrupt:
             worker.stop(batch, at_once=True)
         raise
     finally:
-        pool.shutdown()
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

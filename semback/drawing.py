@@ -64,7 +64,7 @@ def graph_drawing(graph: Graph) -> Drawing:
 def run_drawing(run: Run) -> Drawing:
     """The accuracy on the training examples, step by step: a line for the graph, dots for accepted and crosses for rejected candidates."""
     steps = max(1, len(run.steps) - 1)
-    gap = max(min(60, max(18, 480 // steps)), 266 // steps)
+    gap = max(18, min(480, max(266, 60 * steps)) // steps)
     left, right, top, bottom = 44, 44 + gap * steps, 30, 150
     width = right + 20
     parts = [f'<path d="M{left} {y:.1f}H{right:.1f}" stroke="#ddd"/><text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end" fill="{INK}">'

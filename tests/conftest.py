@@ -3,6 +3,10 @@
 import asyncio
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import httpx2
 import pytest
@@ -21,6 +25,26 @@ def own_home(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SEMBACK_HOME", str(tmp_path))
     return tmp_path
+
+
+def wait_until(happened, process):
+    """Wait until something has happened, while a process runs that makes it happen."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+
+
+def interrupted(code, server, times):
+    """Run Python code that asks a server, given its address; interrupt it, so many times, when three requests are on their way. Returns
+    the first line that it then says, the rest, and its exit code."""
+    process = subprocess.Popen([sys.executable, "-c", code, server.url], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: len(server.asked) >= 3, process)
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.readline()
+    for _ in range(times - 1):
+        process.send_signal(signal.SIGINT)
+    return said, process.communicate(timeout=30)[1], process.returncode
 
 
 class Script:

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+from conftest import interrupted, wait_until
 from faulty import Endpoint, delay, good
 
 from semback import ResponseCache, batch, jobs, results
@@ -101,10 +101,7 @@ def test_a_stopped_batch_ends_its_kernels_and_leaves_nothing_half_done(own_home,
     command = [sys.executable, "-c", "from semback.cli import main; main()", "run", "liar", "--name", "test", "--jobs", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 60
-        while not (own_home / "sleeping").exists() or not (own_home / "sleeping").read_text():
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.05)
+        wait_until(lambda: (own_home / "sleeping").exists() and (own_home / "sleeping").read_text(), process)
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=30)[1]
     finally:
@@ -122,26 +119,22 @@ import semback as sb
 llm = sb.LLM("m", sb.ResponseCache(), base_url=os.environ["SEMBACK_ASKED"], api_key="k", in_flight=3)
 await asyncio.gather(*(llm.chat([{"role": "user", "content": f"Question {number}"}]) for number in range(9)))
 """
+BATCH = """
+import os, pathlib, sys
+from semback import batch, jobs
+
+os.environ["SEMBACK_ASKED"] = sys.argv[1]
+batch.run([jobs.Job(pathlib.Path(os.environ["SEMBACK_HOME"], "asks.ipynb"), {})], "test")
+"""
 
 
 @pytest.mark.parametrize("seconds, interrupts, kept", [(1.5, 1, 3), (60, 2, 0)], ids=["once", "twice"])
-def test_a_stopped_batch_records_what_is_on_its_way_unless_it_is_interrupted_again(own_home, monkeypatch, seconds, interrupts, kept):
+def test_a_stopped_batch_records_what_is_on_its_way_unless_it_is_interrupted_again(own_home, seconds, interrupts, kept):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(ASKS)]), own_home / "asks.ipynb")
-    code = "import pathlib, sys; from semback import batch, jobs; batch.run([jobs.Job(pathlib.Path(sys.argv[1]), {})], 'test')"
     with Endpoint(delay(seconds, good)) as server:
-        monkeypatch.setenv("SEMBACK_ASKED", server.url)
-        process = subprocess.Popen([sys.executable, "-c", code, own_home / "asks.ipynb"], stderr=subprocess.PIPE, text=True)
-        while len(server.asked) < 3:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        said = process.stderr.readline()
-        for _ in range(interrupts - 1):
-            time.sleep(0.5)
-            process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        said, _, code = interrupted(BATCH, server, interrupts)
     assert said.startswith("stopping: answers that are on their way are still recorded")
-    assert process.returncode == -signal.SIGINT and len(server.asked) == 3 and len(ResponseCache()) == kept
+    assert code == -signal.SIGINT and len(server.asked) == 3 and len(ResponseCache()) == kept
     assert files(own_home) == []
 
 
@@ -163,10 +156,7 @@ def test_a_batch_ended_while_it_ran_a_job_anew_leaves_no_result_that_passes_for_
     command = [sys.executable, "-c", "from semback.cli import main; main()", *"run liar --variant full --name test --steps 2".split()]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
-        while not (own_home / "sleeping").exists():
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.05)
+        wait_until((own_home / "sleeping").exists, process)
         assert not first.path.exists(), "while it runs, no notebook of another run stands beside the record"
         process.send_signal(how)
         process.wait(timeout=30)

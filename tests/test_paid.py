@@ -2,15 +2,13 @@
 
 import asyncio
 import signal
-import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import numpy
 import pytest
-from conftest import Script
+from conftest import Script, interrupted
 from faulty import Endpoint, delay, good
 
 from semback import LLM, Budget, Language, ModelError, ParameterError, ResponseCache, evaluate
@@ -114,8 +112,6 @@ def test_the_error_of_one_call_does_not_wait_for_all_the_tries_of_another(cache)
     assert len(asked) <= 3
 
 
-# What is recorded is what was sent
-
 @pytest.mark.parametrize("status, kept", [(200, 3), (500, 0)])
 def test_a_loop_that_ends_waits_for_what_is_on_its_way_and_tries_nothing_again(cache, status, kept):
     script = Script("Four." if status == 200 else lambda body: httpx2.Response(status, json={"error": {"message": "oops"}}))
@@ -146,19 +142,13 @@ asyncio.run(main())
 @pytest.mark.parametrize("seconds, interrupts, kept", [(1.5, 1, 3), (60, 2, 0)], ids=["once", "twice"])
 def test_a_script_that_is_interrupted_records_what_is_on_its_way_unless_it_is_interrupted_again(own_home, seconds, interrupts, kept):
     with Endpoint(delay(seconds, good)) as server:
-        script = subprocess.Popen([sys.executable, "-c", INTERRUPTED, server.url], stderr=subprocess.PIPE, text=True)
-        while len(server.asked) < 3:
-            assert script.poll() is None
-            time.sleep(0.01)
-        script.send_signal(signal.SIGINT)
-        said = script.stderr.readline()
-        for _ in range(interrupts - 1):
-            script.send_signal(signal.SIGINT)
-        error = script.communicate(timeout=20)[1]
+        said, error, code = interrupted(INTERRUPTED, server, interrupts)
     assert said == "semback: waiting for 3 answers that are on their way, to record them. Ctrl-C gives them up.\n"
-    assert "\nKeyboardInterrupt\n" in error and script.returncode == -signal.SIGINT
+    assert "\nKeyboardInterrupt\n" in error and code == -signal.SIGINT
     assert len(server.asked) == 3 and len(ResponseCache()) == kept
 
+
+# What is recorded is what was sent
 
 def test_messages_that_are_changed_while_they_are_asked_are_recorded_as_they_were_sent(script, cache):
     async def story():

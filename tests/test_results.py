@@ -23,9 +23,12 @@ def record_of(name, task, experiment="sums", variant="full", group="", seed=0, d
     return json.loads(asyncio.run(run()).read_text(encoding="utf-8"))
 
 
-def changed(record, correct=None, questions=None, **parts):
-    """A record like another, with another test score after the descent: as many answers from the first one on are right."""
+def changed(record, correct=None, questions=None, trained=None, **parts):
+    """A record like another, with another test score after the descent (as many answers from the first one on are right), and so many
+    training questions."""
     record = copy.deepcopy(record) | parts
+    if trained is not None:
+        record["train"][0]["questions"] = trained
     if correct is not None:
         questions = questions or record["test"]["after"]["questions"]
         ids = [id for id, *_ in record["test"]["before"]["answers"]] + [f"more/{number}" for number in range(questions)]
@@ -122,16 +125,9 @@ def test_no_result_stands_in_a_table_twice(record):
     assert list(results.table([snarks, navigate])["result"]) == ["BBH snarks", "BBH navigate", *("BBH all" + way for way in both)]
 
 
-def with_conditions(record, questions=None, **fields):
-    """The record with other fields, and so many training questions."""
-    record = copy.deepcopy(record) | fields
-    record["train"][0]["questions"] = questions or record["train"][0]["questions"]
-    return record
-
-
 SENT = {"temperature": 0, "top_p": 1, "max_tokens": 1024}
 OTHER = [({"overlap": True}, "", "contaminated test"), ({"settings": {"steps": 9, "errors": 2}}, "steps 2", "steps 9"),
-         ({"questions": 5}, "training questions 12", "training questions 5"),
+         ({"trained": 5}, "training questions 12", "training questions 5"),
          ({"params": {"model": SENT, "coach": {"temperature": 0.5, "max_tokens": 1024}}}, "coach temperature 0, coach top_p 1",
           "coach temperature 0.5, coach top_p not set")]
 
@@ -139,17 +135,17 @@ OTHER = [({"overlap": True}, "", "contaminated test"), ({"settings": {"steps": 9
 @pytest.mark.parametrize("other, label, other_label", OTHER, ids=["split", "steps", "training", "requests"])
 def test_results_of_other_conditions_are_never_put_together(record, other, label, other_label):
     one = changed(record, 9, 10, experiment="bbh", task="bbh/snarks", group="nlp")
-    two = changed(with_conditions(record, **other), 5, 10, experiment="bbh", task="bbh/hyperbaton", group="nlp")
+    two = changed(record, 5, 10, experiment="bbh", task="bbh/hyperbaton", group="nlp", **other)
     table = results.table([one, two])
     assert set(table["result"]) == {"BBH snarks", "BBH hyperbaton"} and table["conditions"].nunique() == 2
     assert dict(zip(table["result"], table["conditions"])) == {"BBH snarks": label, "BBH hyperbaton": other_label}
-    again = changed(with_conditions(record, **other), 5, 10, experiment="bbh", task="bbh/snarks", group="nlp", seed=1)
+    again = changed(record, 5, 10, experiment="bbh", task="bbh/snarks", group="nlp", seed=1, **other)
     assert list(results.table([one, again])["seeds"]) == [1, 1]
     assert results.table([one, one | {"task": "bbh/hyperbaton"}])["conditions"].unique().tolist() == [""]
 
 
 def test_a_contaminated_test_is_said_even_where_all_are(record):
-    text = results.as_text(results.table([with_conditions(record, overlap=True)]))
+    text = results.as_text(results.table([changed(record, overlap=True)]))
     assert text.startswith("model simulated, coach simulated, sample data, contaminated test\n")
     assert "training questions are among the test questions" in text
 

@@ -7,7 +7,7 @@ from pandas import DataFrame
 
 from .. import results
 from ..plot import BLUE, GREEN, GREY, PAGE, PURPLE, VERMILLION, Plot, canvas, finished
-from .points import choose, score, setting_text, spread, start_and_variants
+from .points import by_result, choose, score, setting_text, spread, start_and_variants
 
 SERIES = {  # variant: marker, colour; any other variant trains one instruction only
     "start": ("s", GREY), "full": ("o", BLUE), "no_neighbourhood": ("^", VERMILLION), "no_gradient": ("v", GREEN), "no_gate": ("D", PURPLE),
@@ -23,17 +23,14 @@ def costs(records) -> Plot:
     panel, and each group of BBH, pooled over the questions of the files that all methods ran.
     """
     rows, data = results.frame(choose(records, "of any experiment", lambda record: True)), []
-    for setting, mine in rows.groupby(results.SETTING):
-        unit = "dollars" if mine["dollars"].notna().all() and mine["dollars"].sum() > 0 else "tokens"
-        mine["result"] = mine["result"].where(mine["experiment"] != "bbh", mine["group"].map(results.GROUPS).fillna("BBH"))
-        for result, part in mine.groupby("result", sort=False):
-            shared = set.intersection(*(set(runs["task"]) for _, runs in part.groupby("variant")))
-            part = part[part["task"].isin(shared)]
-            for variant, test in start_and_variants(part):
-                point = score(test, setting, result=result, variant=variant, method=test["method"].iloc[0])
-                spent = test if variant == "start" else part[(part["variant"] == variant) & (part["stage"] == "after")]
-                spent = spent[spent["run"].isin(point["runs"])]
-                data.append(point | {"cost": spent[unit].sum() / point["seeds"], "unit": unit})
+    priced = {setting: spent.notna().all() and spent.sum() > 0 for setting, spent in rows.groupby(results.SETTING)["dollars"]}
+    for setting, result, mine in by_result(rows):
+        unit = "dollars" if priced[setting] else "tokens"
+        for variant, test in start_and_variants(mine):
+            point = score(test, setting, result=result, variant=variant, method=test["method"].iloc[0])
+            spent = test if variant == "start" else mine[(mine["variant"] == variant) & (mine["stage"] == "after")]
+            spent = spent[spent["run"].isin(point["runs"])]
+            data.append(point | {"cost": spent[unit].sum() / point["seeds"], "unit": unit})
     panels = list((data := DataFrame(data)).groupby([*results.SETTING, "result"], sort=False))
     settings, columns = data.groupby(results.SETTING).ngroups, min(len(panels), 4)
     lines = math.ceil(len(panels) / columns)

@@ -8,7 +8,7 @@ from .. import results
 from ..intervals import limits, redrawn
 from ..plot import BLUE, COLUMN, GREEN, GREY, PAGE, VERMILLION, Plot, canvas, finished
 from ..run import Run
-from .points import NothingToDraw, choose, down_the_side, files_text, score, setting_text, spread, start_and_variants
+from .points import NothingToDraw, by_result, choose, down_the_side, files_text, score, setting_text, spread, start_and_variants
 
 SERIES = {  # of `methods`: (variant, where from): name, marker, colour
     ("start", "measured"): ("the start graph", "s", GREY),
@@ -100,12 +100,10 @@ def methods(records) -> Plot:
     """
     chosen = choose(records, "of GSM8K or a group of BBH", lambda record: (record["variant"], "measured") in SERIES and (
         record["experiment"] == "gsm8k" or record["experiment"] == "bbh" and record["group"] in results.GROUPS))
-    rows, data = results.frame(chosen), []
-    rows["result"] = rows["group"].map(results.GROUPS).where(rows["experiment"] == "bbh", "GSM8K")
-    for (*setting, result), mine in rows.groupby([*results.SETTING, "result"]):
-        shared = set.intersection(*(set(runs["task"]) for _, runs in mine.groupby("variant")))
+    data = []
+    for setting, result, mine in by_result(results.frame(chosen)):
         data += [score(runs, setting, source="measured", result=result, variant=variant)
-                 for variant, runs in start_and_variants(mine[mine["task"].isin(shared)]) if len(runs)]
+                 for variant, runs in start_and_variants(mine) if len(runs)]
     if not data:
         raise NothingToDraw("there are no results to draw the methods side by side: no file was run with all of them")
     places = [result for result in REPORTED["full"] if any(point["result"] == result for point in data)]

@@ -25,6 +25,16 @@ def start_and_variants(rows):
     yield from test[test["stage"] == "after"].groupby("variant", sort=False)
 
 
+def by_result(rows):
+    """(setting, result, rows) of each task, and in place of BBH's files of each of their groups: of the files that all its variants ran."""
+    groups = rows["group"].map(results.GROUPS).fillna("BBH")
+    rows = rows.assign(result=rows["result"].where(rows["experiment"] != "bbh", groups))
+    for setting, mine in rows.groupby(results.SETTING):
+        for result, part in mine.groupby("result", sort=False):
+            shared = set.intersection(*(set(runs["task"]) for _, runs in part.groupby("variant")))
+            yield setting, result, part[part["task"].isin(shared)]
+
+
 def score(rows, setting, **names) -> dict:
     """A row of a figure's data: where a point is, pooled over the questions of some rows of `results.frame`."""
     rows = complete(rows)

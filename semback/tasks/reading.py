@@ -187,7 +187,7 @@ def number(reply: str) -> str | None:
         head = re.split(r"(?<=[\w.%])\s+\(|;|\b(?:because|since)\b", text)[0]
         text = head if pattern.search(head) else text
         found = pattern.finditer(text, text.rfind("=") if re.search(r"=\W*\d", text) else 0)
-        signs = [(m, apart.search(text[max(0, m.start() - 12):m.start()] if m.start() > 12 else text[:m.start()])) for m in found]
+        signs = [(m, apart.search(text[max(0, m.start() - 12):m.start()])) for m in found]
         return [(m.start(), m.end(), canonical("-" if m[1] or m[2] or sign else "", m[3])) for m, sign in signs
                 if not sign or sign["equals"] or sign["word"]]  # a dash before the first number may be a sign or none
 
