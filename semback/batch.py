@@ -166,13 +166,19 @@ def _threads(workers: int) -> Iterator[tuple[Executor, str]]:
         try:
             tqdm.write("stopping: answers that are on their way are still recorded; another Ctrl-C gives them up", file=sys.stderr)
             pool.shutdown(wait=False, cancel_futures=True)
-            worker.stop(batch)
-            worker.wait(batch)
+            _aside(worker.stop, batch)
+            _aside(worker.wait, batch)
         except KeyboardInterrupt:
-            worker.stop(batch, at_once=True)
+            _aside(worker.stop, batch, True)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _aside(work, *arguments):
+    """Do it in a thread of its own: a Ctrl-C in the midst of Popen's methods can leave its lock taken, and a dead kernel is then waited
+    for without end."""
+    ThreadPoolExecutor(1).submit(work, *arguments).result()
 
 
 @contextmanager

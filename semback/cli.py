@@ -1,5 +1,6 @@
 """The `semback` command: run batches of notebooks, see what they would cost, look at results, care for data and recordings."""
 
+import os
 import signal
 import sys
 from textwrap import indent
@@ -74,6 +75,19 @@ def _jobs(experiments, data, name, categories, variants, seeds, models, coach, t
     return jobs, name
 
 
+def _heed_hangup() -> None:
+    """A terminal that is closed, or a connection that is lost, is a Ctrl-C too, unless it is to be ignored (nohup)."""
+    terminals = [stream for stream in (1, 2) if os.isatty(stream)]
+
+    def end(*_):
+        for stream in terminals:  # where nothing can be said any more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        raise KeyboardInterrupt
+
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, end)
+
+
 @main.command()
 @_options
 @click.option("--jobs", "workers", type=click.IntRange(min=1), help="Notebooks at one time.  [default: one a processor]")
@@ -88,6 +102,7 @@ def run(workers, scheduler, again, **options):
     from . import batch, comparisons, results
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by another program: end the kernels, as after Ctrl-C
+    _heed_hangup()
     jobs, name = _jobs(**options)
     asked = [job for job in jobs if job.experiment and (again or not batch.complete(job, name))]
     if any(not job.settings[role].startswith(SIMULATED) for job in asked for role in ("model", "coach")):

@@ -4,24 +4,29 @@ import json
 from collections.abc import Sequence
 
 CONTAMINATED = "contaminated test"  # training questions are among the test questions, so the accuracy is too high
+VARIED = ("gate", "trainable", "neighbourhood", "gradient", "draw_between", "among", "feedback", "critique", "short", "prompts")
 
 
 def of(record: dict) -> dict:
-    """The conditions of a record, by name: training questions, steps, wrong answers a step; what was sent to the model and the coach beside
-    messages; whether the test is contaminated. Records of before semback kept the last two do not tell them."""
-    settings = record["settings"]
+    """The conditions of a record, by name: training questions; the settings of `descend` and `Language`, such as steps, wrong answers a
+    step, and the digest of prompts of one's own; what was sent to the model and the coach beside messages; whether the test is
+    contaminated. Records of before semback kept one of them do not tell it."""
+    settings = {name: value for name, value in record["settings"].items() if name != "seed"}
     sent = {f"{role} {field}": value for role, fields in record.get("params", {}).items() for field, value in fields.items()}
-    return {"training questions": record["train"][0]["questions"], "steps": settings.get("steps"), "errors": settings.get("errors"),
-            **sent, CONTAMINATED: record.get("overlap", False)}
+    return {"training questions": record["train"][0]["questions"], **settings, **sent, CONTAMINATED: record.get("overlap", False)}
 
 
 def labelled(records: Sequence[dict]) -> list[dict]:
-    """The records, each with a text `conditions`: whether its test is contaminated, and what it does not share with all that a table could
-    put it together with (those of its task, or of BBH, with its model, coach and data). "" where there is nothing to tell."""
+    """The records, each with a text `conditions`: whether its test is contaminated, and what is not the same in all that a table could
+    put it together with (those of its task, or of BBH, with its model, coach and data). "" where there is nothing to tell.
+
+    What variants are about (`VARIED`) may differ from one variant to another, and is told only where it differs within one.
+    """
     found, groups = [of(record) for record in records], {}
     for record, mine in zip(records, found):
-        groups.setdefault(_group(record), []).append(mine)
-    return [record | {"conditions": _label(mine, groups[_group(record)])} for record, mine in zip(records, found)]
+        groups.setdefault(_group(record), []).append((record["variant"], mine))
+    differ = {group: _differing(members) for group, members in groups.items()}
+    return [record | {"conditions": _label(mine, differ[_group(record)])} for record, mine in zip(records, found)]
 
 
 def _group(record):
@@ -29,10 +34,17 @@ def _group(record):
     return record["experiment"], whole, record["model"], record["coach"], record["data"]
 
 
-def _label(mine, group):
-    names = dict.fromkeys(name for each in group for name in each if name != CONTAMINATED)
-    differ = [f"{name} {_said(mine.get(name))}" for name in names if any(each.get(name) != mine.get(name) for each in group)]
-    return ", ".join([CONTAMINATED] * mine[CONTAMINATED] + differ)
+def _differing(members):
+    def differs(name):
+        values = {(variant if name in VARIED else "", _said(mine.get(name))) for variant, mine in members}
+        return len(values) > len({variant for variant, _ in values})
+
+    names = dict.fromkeys(name for _, mine in members for name in mine if name != CONTAMINATED)
+    return [name for name in names if differs(name)]
+
+
+def _label(mine, differ):
+    return ", ".join([CONTAMINATED] * mine[CONTAMINATED] + [f"{name} {_said(mine.get(name))}" for name in differ])
 
 
 def _said(value) -> str:

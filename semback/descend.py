@@ -16,6 +16,7 @@ from .graph import Graph
 from .language import Case, Language
 from .paid import settling
 from .progress import Progress
+from .prompts import digest
 from .propagate import Gradients, Trace, backward, forward, together
 from .recall import recalled
 from .run import Run, Score, Scores, Step
@@ -108,7 +109,7 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
     names = _trainable(task.graph, trainable)
     settings = {"steps": steps, "errors": errors, "gate": gate, "trainable": trainable and list(trainable), "draw_between": draw_between,
                 "among": among, "seed": seed, "neighbourhood": lang.neighbourhood, "gradient": lang.gradient, "feedback": lang.feedback,
-                "critique": lang.critique, "short": lang.short}
+                "critique": lang.critique, "short": lang.short, "prompts": digest(lang.prompts)}
     lang, chance = replace(lang, draw=seed, tally=Tally()), random.Random(seed)
     by_id = {example.id: example for example in task.train}
     history, stopped = [], "all steps done"

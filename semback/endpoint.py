@@ -103,8 +103,7 @@ class Endpoint:
             asyncio.create_task(_living(held.client, gone), name="semback's connections")  # kept by `gone`, which it waits for
             weakref.finalize(held, _tell, loop, gone)
             self._loops[loop] = held
-            if os.environ.get("SEMBACK_KERNEL"):
-                paid.heed_sigterm()
+            paid.outlasted()
         return held
 
     def _new_client(self, pace: Pace) -> "_Held":

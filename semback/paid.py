@@ -2,10 +2,11 @@
 
 The tasks of an event loop end with the loop, and those of a notebook with its kernel, which papermill ends at the first error. So an
 error is raised only when what is on its way has been recorded, and `asyncio.run` does not end before that either, on Ctrl-C as after
-an error in somebody else's task. Nor does a kernel of a batch that is stopped.
+an error in somebody else's task. Nor does a kernel that is shut down or restarted, nor one of a batch that is stopped.
 """
 
 import asyncio
+import atexit
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from contextvars import ContextVar
 
 PATIENCE = 1.0  # seconds that a loop's end waits for answers before it says so
 _calls: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # {event loop: the set of its calls}
-_stopped: list[asyncio.Task] = []  # what ends this process, when it is to end
+_stopped: list = []  # what ends this process, when it is to end and sends nothing more
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 
@@ -106,12 +107,27 @@ def _say(loop) -> None:
         print(f"semback: waiting for {waiting} answers that are on their way, to record them. Ctrl-C gives them up.", file=sys.stderr)
 
 
-def heed_sigterm() -> None:
-    """From now on a SIGTERM ends this process when what is on its way in this event loop is recorded, and nothing more is sent."""
-    with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: _stopped.append(asyncio.create_task(_stop())))
+def outlasted() -> None:
+    """From now on this process ends only when what is on its way in this event loop is recorded, and sends nothing more: at its own
+    end, in a loop that nobody has closed (a notebook's), and in a batch at a SIGTERM."""
+    atexit.unregister(_at_exit)
+    atexit.register(_at_exit)  # after whatever closes caches and connections at the end, and so before it
+    if os.environ.get("SEMBACK_KERNEL"):
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: _stopped.append(asyncio.create_task(_stop())))
 
 
 async def _stop():
     await _settled()
     os._exit(128 + signal.SIGTERM)
+
+
+def _at_exit():
+    for loop in [loop for loop in _calls if not loop.is_closed() and not loop.is_running()]:
+        _stopped.append(loop)
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # with which Jupyter hurries a kernel that it has told to end
+        end = loop.create_task(ending())
+        while not end.done() and not loop.is_closed():
+            with suppress(RuntimeError):  # the kernel's own order to stop, which it gives twice
+                loop.run_until_complete(end)

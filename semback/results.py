@@ -10,6 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from . import conditions
@@ -22,6 +23,7 @@ from .tasks import Task
 
 SETTING = ["model", "coach", "data", "conditions"]  # what two results must share to stand in one row, or one plot
 RUN = ["experiment", "task", "variant", "seed", *SETTING]  # what tells a run from all others
+NAMED = RUN[:6]  # of them, what its file is named after
 NAMES = {"bbh": "BBH", "gsm8k": "GSM8K", "liar": "LIAR"}  # how tables and figures call the experiments, in their order
 CALLS = ("recorded", "live", "repeated", "cut", "refused", "unreadable")  # of a run; repeated: asked before by the same one
 USAGE = "phase model calls repeated cut refused prompt_tokens completion_tokens cost answered_by".split()  # recorded already or not
@@ -36,7 +38,7 @@ def run_id(experiment: str, task: str, variant: str, seed: int, model: str, coac
 
 def run_of(record: dict) -> str:
     """The `run_id` of a record."""
-    return run_id(*(record[key] for key in ("experiment", "task", "variant", "seed", "model", "coach")))
+    return run_id(*(record[key] for key in NAMED))
 
 
 def folder(name: str) -> Path:
@@ -56,13 +58,13 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
     task, run: what was run. before, after: scores of the start graph and of `run.graph` on the test examples.
     group: the part of the benchmark the task belongs to, for averages: "nlp" or "algorithmic" in BBH.
 
-    Returns the path of the record; one that is there is replaced.
+    Returns the path of the record; one that is there is replaced, unless it is another run's whose names differ in signs only: DataError.
     """
     record = {
         "experiment": experiment, "task": task.name, "group": group, "variant": variant, "data": data, "seed": run.settings["seed"],
         "model": run.model, "coach": run.coach, "simulated": run.simulated,
         "settings": run.settings, "stopped": run.stopped, "overlap": task.overlap, "params": run.params,
-        "train": training(run),
+        "train": run.training,
         "test": {stage: {"questions": len(scores.rows), "correct": scores.correct, "unreadable": scores.unreadable,
                          "answers": [[row.id, row.answer, row.correct] for row in scores.rows]}
                  for stage, scores in (("before", before), ("after", after))},
@@ -71,6 +73,7 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
                   for stage, scored in (("train", run), ("test before", before), ("test after", after)) for row in scored.tally.rows()],
     }
     identity = run_of(record)
+    _refuse_another(folder(name) / "results" / f"{identity}.json", record)
     run.save(folder(name) / "history" / f"{identity}.json")
     tallies = run.tally, before.tally, after.tally
     made = {kind: sum(getattr(count, kind) for tally in tallies for count in tally.counts.values()) for kind in CALLS[:-1]}
@@ -87,12 +90,6 @@ def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
     return {kind: sum(count[kind] for count in counts) for kind in CALLS}
 
 
-def training(run: Run) -> list[dict]:
-    """What a record keeps of the steps of a run. `correct` is None where a candidate was not evaluated, because nothing in it was new."""
-    return [{"step": number, "questions": len(run.steps[0].scores.rows), "correct": step.scores and step.scores.correct,
-             "accepted": step.accepted, "kept": step.kept} for number, step in enumerate(run.steps)]
-
-
 def load(name: str) -> list[dict]:
     """The records of the batch of this name, sorted by file name. DataError where there are none, or one is not a record."""
     paths = sorted((folder(name) / "results").glob("*.json"))
@@ -104,6 +101,13 @@ def load(name: str) -> list[dict]:
 def responses(name: str) -> dict[str, list[str]]:
     """The keys of the responses that each run of a batch rests on, by the run's id."""
     return {path.stem: path.read_text(encoding="utf-8").split() for path in sorted((folder(name) / "responses").glob("*.txt"))}
+
+
+def _refuse_another(path: Path, record: dict) -> None:
+    with suppress(OSError, ValueError, LookupError, TypeError):  # there is nobody's record
+        there = json.loads(path.read_text(encoding="utf-8"))
+        if names := {key: (there[key], record[key]) for key in NAMED if there[key] != record[key]}:
+            raise DataError(f"{path} holds the results of another run, with the same file name: {names}. Take another name for the batch")
 
 
 def _read(path: Path) -> dict:

@@ -102,6 +102,12 @@ class Run:
         """Whether one of its models is simulated."""
         return any(model.startswith(SIMULATED) for model in (self.model, self.coach))
 
+    @property
+    def training(self) -> list[dict]:
+        """What a record of results keeps of the steps: scores are numbers, `correct` None where a candidate was not evaluated."""
+        return [{"step": number, "questions": len(self.steps[0].scores.rows), "correct": step.scores and step.scores.correct,
+                 "accepted": step.accepted, "kept": step.kept} for number, step in enumerate(self.steps)]
+
     def to_frame(self):
         """One row a step, as a DataFrame: step, correct, questions, accuracy (of the candidate, on training examples), accepted, kept."""
         import pandas

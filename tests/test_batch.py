@@ -138,6 +138,24 @@ def test_a_stopped_batch_records_what_is_on_its_way_unless_it_is_interrupted_aga
     assert files(own_home) == []
 
 
+def test_a_batch_whose_terminal_is_closed_records_what_is_on_its_way(own_home, notebook):
+    path = notebook("sleeps", "04_liar_ablation")
+    book = nbformat.read(path, as_version=4)
+    book.cells[-1].source = ASKS
+    nbformat.write(book, path)
+    terminal, stream = os.openpty()
+    command = [sys.executable, "-c", "from semback.cli import main; main()", *"run liar --variant full --name test".split()]
+    with Endpoint(delay(1.5, good)) as server:
+        process = subprocess.Popen(command, env={**os.environ, "SEMBACK_ASKED": server.url}, stdout=stream, stderr=stream)
+        os.close(stream)
+        wait_until(lambda: len(server.asked) == 3, process)
+        os.close(terminal)  # what is written there now is an error
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=30) == 130
+    assert len(server.asked) == len(ResponseCache()) == 3
+    assert files(own_home) == []
+
+
 @pytest.mark.parametrize("how, written, state", [
     (signal.SIGTERM, False, "skipped"), (signal.SIGTERM, True, "ok"), (signal.SIGKILL, True, "ok")])
 def test_a_batch_ended_while_it_ran_a_job_anew_leaves_no_result_that_passes_for_the_older_one(

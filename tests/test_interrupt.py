@@ -5,9 +5,11 @@ import time
 
 import httpx2
 import pytest
+from conftest import wait_until
+from faulty import Endpoint, delay, good
 from jupyter_client import KernelManager
 
-from semback import LLM
+from semback import LLM, ResponseCache
 
 SETUP = """
 import asyncio, json
@@ -29,6 +31,13 @@ async def slow(request):
 cache = sb.ResponseCache()
 llm = sb.LLM("simulated", cache, transport=httpx2.MockTransport(slow), in_flight=4)
 lang = sb.Language(llm, llm)
+"""
+ASK_NINE = """
+import asyncio
+import semback as sb
+
+llm = sb.LLM("m", sb.ResponseCache(), base_url="{url}", api_key="k", in_flight=3)
+await asyncio.gather(*(llm.chat([{{"role": "user", "content": f"Question {{number}}"}}]) for number in range(9)))
 """
 DESCEND = """
 try:
@@ -90,6 +99,14 @@ def test_an_interrupted_cell_stops_at_once_asks_for_nothing_more_and_goes_on_whe
     assert error == "" and counts == f"0 {stopped}"
     left, *_ = kernel.run("print(*[each for each in asyncio.all_tasks() if 'llm.py' in repr(each)])")
     assert left == ""
+
+
+def test_a_kernel_that_is_restarted_records_what_is_on_its_way_and_sends_nothing_more(kernel):
+    with Endpoint(delay(3, good)) as server:  # longer than Jupyter waits before it sends a SIGTERM, and shorter than to its SIGKILL
+        kernel.client.execute(ASK_NINE.format(url=server.url))
+        wait_until(lambda: len(server.asked) == 3, kernel.manager.provisioner.process)
+        kernel.manager.restart_kernel()
+        assert len(server.asked) == len(ResponseCache()) == 3
 
 
 def test_a_call_that_waits_for_its_turn_ends_with_its_last_caller(script, cache):

@@ -9,6 +9,7 @@ import pytest
 
 from semback import LLM, DataError, Language, descend, evaluate, results
 from semback.intervals import wilson
+from semback.prompts import digest
 
 
 def record_of(name, task, experiment="sums", variant="full", group="", seed=0, data="sample", **model):
@@ -26,7 +27,7 @@ def record_of(name, task, experiment="sums", variant="full", group="", seed=0, d
 def changed(record, correct=None, questions=None, trained=None, **parts):
     """A record like another, with another test score after the descent (as many answers from the first one on are right), and so many
     training questions."""
-    record = copy.deepcopy(record) | parts
+    record = copy.deepcopy(record) | parts | {"settings": record["settings"] | parts.get("settings", {})}
     if trained is not None:
         record["train"][0]["questions"] = trained
     if correct is not None:
@@ -50,6 +51,13 @@ def record(task):
 
 def test_what_is_saved_is_loaded(record):
     assert results.load("trial") == [record]
+
+
+def test_a_run_whose_name_differs_in_signs_only_does_not_replace_another(task):
+    first = record_of("trial", task, variant="only a")
+    with pytest.raises(DataError, match=r"another run, with the same file name: \{'variant': \('only a', 'only\+a'\)\}"):
+        record_of("trial", task, variant="only+a")
+    assert results.load("trial") == [first] == [record_of("trial", task, variant="only a")]
 
 
 def test_the_responses_of_each_run_are_known(record):
@@ -126,13 +134,14 @@ def test_no_result_stands_in_a_table_twice(record):
 
 
 SENT = {"temperature": 0, "top_p": 1, "max_tokens": 1024}
-OTHER = [({"overlap": True}, "", "contaminated test"), ({"settings": {"steps": 9, "errors": 2}}, "steps 2", "steps 9"),
+OTHER = [({"overlap": True}, "", "contaminated test"), ({"settings": {"steps": 9}}, "steps 2", "steps 9"),
+         ({"settings": {"prompts": "1a2b3c4d", "short": True}}, "short false, prompts not set", "short true, prompts 1a2b3c4d"),
          ({"trained": 5}, "training questions 12", "training questions 5"),
          ({"params": {"model": SENT, "coach": {"temperature": 0.5, "max_tokens": 1024}}}, "coach temperature 0, coach top_p 1",
           "coach temperature 0.5, coach top_p not set")]
 
 
-@pytest.mark.parametrize("other, label, other_label", OTHER, ids=["split", "steps", "training", "requests"])
+@pytest.mark.parametrize("other, label, other_label", OTHER, ids=["split", "steps", "prompts", "training", "requests"])
 def test_results_of_other_conditions_are_never_put_together(record, other, label, other_label):
     one = changed(record, 9, 10, experiment="bbh", task="bbh/snarks", group="nlp")
     two = changed(record, 5, 10, experiment="bbh", task="bbh/hyperbaton", group="nlp", **other)
@@ -144,6 +153,13 @@ def test_results_of_other_conditions_are_never_put_together(record, other, label
     assert results.table([one, one | {"task": "bbh/hyperbaton"}])["conditions"].unique().tolist() == [""]
 
 
+def test_what_a_variant_is_about_is_no_other_condition(record):
+    one, other = changed(record, 9, 10), changed(record, 5, 10, variant="comments", settings={"feedback": "comment"})
+    assert results.table([one, other])["conditions"].tolist() == ["", ""]
+    third = changed(record, 5, 10, variant="comments", seed=1, settings={"feedback": "target"})
+    assert set(results.table([one, other, third])["conditions"]) == {"feedback target", "feedback comment"}
+
+
 def test_a_contaminated_test_is_said_even_where_all_are(record):
     text = results.as_text(results.table([changed(record, overlap=True)]))
     assert text.startswith("model simulated, coach simulated, sample data, contaminated test\n")
@@ -152,6 +168,15 @@ def test_a_contaminated_test_is_said_even_where_all_are(record):
 
 def test_a_record_says_how_its_run_was_made(record):
     assert record["overlap"] is False and record["params"] == {"model": SENT, "coach": SENT} and record["settings"]["steps"] == 2
+    assert record["settings"]["prompts"] is None
+
+
+def test_prompts_of_ones_own_are_told_by_what_they_say(tmp_path):
+    digests = [digest(None), digest(tmp_path)]
+    for text in ("one", "two", "one"):
+        (tmp_path / "forward.j2").write_text(text)
+        digests.append(digest(tmp_path))
+    assert digests[0] is None and len(set(digests)) == 4 and digests[2] == digests[4]
 
 
 def test_the_record_of_a_rerun_under_other_conditions_takes_the_place_of_its_own(task):

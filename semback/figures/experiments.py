@@ -48,7 +48,7 @@ def learning_curve(run: Run) -> Plot:
     """Accuracy on the training examples, step by step, of one Run: the graph's as a line, candidates as markers."""
     record = {"experiment": run.task.partition("/")[0], "task": run.task, "group": "", "variant": "", "data": "",
               "seed": run.settings["seed"], "model": run.model, "coach": run.coach, "simulated": run.simulated, "instructions": {},
-              "settings": run.settings, "train": results.training(run)}
+              "settings": run.settings, "train": run.training}
     return _curves(results.steps([record]))._replace(runs=())
 
 

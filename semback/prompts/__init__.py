@@ -3,6 +3,8 @@
 What a template shows of the data stands between fences, so that no data is taken for an instruction, and every part can be told again.
 """
 
+import hashlib
+import json
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -38,6 +40,14 @@ def rendered(template: str, data: dict, folder: str | None = None) -> list[dict]
 def forward_rendered(instruction: str, form: str, question: str, inputs: tuple[tuple[str, str | None], ...]) -> list[dict]:
     """The messages of our own forward.j2, made once for all nodes that ask the same."""
     return rendered("forward", {"node": SimpleNamespace(instruction=instruction, form=form), "question": question, "inputs": dict(inputs)})
+
+
+def digest(folder: str | Path | None) -> str | None:
+    """What tells the templates of a folder from all others: the start of the SHA-256 of their names and texts; None for no folder."""
+    if folder is None:
+        return None
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.j2"))}
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
 
 
 def fence(text: str, label: str) -> str:
