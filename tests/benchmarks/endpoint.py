@@ -83,10 +83,11 @@ class Server:
             counters.refused += 1
             wait = b"retry-after: %g\r\n" % settings.retry_after if settings.retry_after is not None else b""
             return send(_response(b"429 Too Many Requests", b'{"error":{"message":"Rate limit","code":"rate_limit_exceeded"}}', wait))
+        came = self.loop.time()  # making the response is part of the latency
         counters.in_flight += 1
         counters.most_in_flight = max(counters.most_in_flight, counters.in_flight)
         latency = settings.latency * max(1, counters.in_flight / settings.knee if settings.knee else 1)
-        self.loop.call_later(latency, self._answer, counters, send, *self._completion(body))
+        self.loop.call_at(came + latency, self._answer, counters, send, *self._completion(body))
 
     def _completion(self, body: bytes) -> tuple[list, bytes]:
         """The phase that a request belongs to, and the response to it."""
