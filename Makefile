@@ -16,6 +16,7 @@ BIN := .venv/bin
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	$(BIN)/python -m compileall -q semback  # or each import would do it, where PYTHONDONTWRITEBYTECODE is set, as in many containers
 	@touch $@
 
 reproduce: .venv/ready

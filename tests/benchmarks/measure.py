@@ -51,9 +51,10 @@ def in_process(module: str, *arguments) -> dict:
 
 
 def with_tests_in_path(**environment) -> dict[str, str]:
-    """This process's environment for another one: it finds these benchmarks and the semback beside them."""
+    """This process's environment for another one: it finds these benchmarks and the semback beside them, and, as for most users, compiles
+    once what it imports (containers are often told not to)."""
     path = os.pathsep.join([str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "SEMBACK_PROGRESS": "off", **environment}
+    return {**os.environ, "PYTHONPATH": path, "SEMBACK_PROGRESS": "off", "PYTHONDONTWRITEBYTECODE": "", **environment}
 
 
 def memory() -> float:
