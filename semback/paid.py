@@ -31,6 +31,11 @@ class Call(asyncio.Task):
         self.callers, self.on_its_way = 0, False
         _calls.setdefault(self.get_loop(), weakref.WeakSet()).add(self)
 
+    @property
+    def unrecorded(self) -> bool:
+        """Whether its request is on its way, and there is neither a recorded answer nor an error."""
+        return self.on_its_way and not self.done()
+
     def join(self) -> None:
         """Somebody waits for this call."""
         self.callers += 1
@@ -75,7 +80,7 @@ async def settled() -> None:
 
 async def _settled():
     calls = set(_calls.get(asyncio.get_running_loop(), ()))
-    while calls := {call for call in calls if call.on_its_way and not call.done()}:  # and not for what failed
+    while calls := {call for call in calls if call.unrecorded}:
         await asyncio.wait(calls, timeout=0.1)
 
 
@@ -103,7 +108,7 @@ async def ending() -> None:
 
 
 def _say(loop) -> None:
-    if waiting := sum(call.on_its_way and not call.done() for call in _calls.pop(loop, ())):  # popped: it is said once
+    if waiting := sum(call.unrecorded for call in _calls.pop(loop, ())):  # popped: it is said once
         print(f"semback: waiting for {waiting} answers that are on their way, to record them. Ctrl-C gives them up.", file=sys.stderr)
 
 
@@ -113,13 +118,21 @@ def outlasted() -> None:
     atexit.unregister(_at_exit)
     atexit.register(_at_exit)  # after whatever closes caches and connections at the end, and so before it
     if os.environ.get("SEMBACK_KERNEL"):
-        with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: _stopped.append(asyncio.create_task(_stop())))
+        loop = asyncio.get_running_loop()
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, lambda *_: _stop(loop))
 
 
-async def _stop():
-    await _settled()
-    os._exit(128 + signal.SIGTERM)
+def _stop(loop):
+    """At once where nothing is on its way, although a cell may be computing; else when the loop has its turn, and all is recorded."""
+    async def stop():
+        await _settled()
+        os._exit(128 + signal.SIGTERM)
+
+    _stopped.append(loop)
+    if not any(call.unrecorded for call in _calls.get(loop, ())):
+        os._exit(128 + signal.SIGTERM)
+    loop.call_soon_threadsafe(lambda: _stopped.append(loop.create_task(stop())))
 
 
 def _at_exit():

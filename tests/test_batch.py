@@ -138,6 +138,17 @@ def test_a_stopped_batch_records_what_is_on_its_way_unless_it_is_interrupted_aga
     assert files(own_home) == []
 
 
+def test_a_stopped_batch_does_not_wait_for_a_cell_that_computes(own_home):
+    computes = ASKS + "open(os.environ['SEMBACK_HOME'] + '/computing', 'w').close()\nimport time\ntime.sleep(60)"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(computes)]), own_home / "asks.ipynb")
+    with Endpoint(good) as server:
+        process = subprocess.Popen([sys.executable, "-c", BATCH, server.url], stderr=subprocess.DEVNULL)
+        wait_until((own_home / "computing").exists, process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == -signal.SIGINT
+    assert files(own_home) == [] and len(ResponseCache()) == 9
+
+
 def test_a_batch_whose_terminal_is_closed_records_what_is_on_its_way(own_home, notebook):
     path = notebook("sleeps", "04_liar_ablation")
     book = nbformat.read(path, as_version=4)
