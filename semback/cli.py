@@ -75,8 +75,10 @@ def _jobs(experiments, data, name, categories, variants, seeds, models, coach, t
     return jobs, name
 
 
-def _heed_hangup() -> None:
-    """A terminal that is closed, or a connection that is lost, is a Ctrl-C too, unless it is to be ignored (nohup)."""
+def _heed_signals() -> None:
+    """To be stopped by another program is a Ctrl-C too, and so is a terminal that is closed or a connection that is lost, unless that is to
+    be ignored (nohup)."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     terminals = [stream for stream in (1, 2) if os.isatty(stream)]
 
     def end(*_):
@@ -101,8 +103,7 @@ def run(workers, scheduler, again, **options):
     """
     from . import batch, comparisons, results
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by another program: end the kernels, as after Ctrl-C
-    _heed_hangup()
+    _heed_signals()
     jobs, name = _jobs(**options)
     asked = [job for job in jobs if job.experiment and (again or not batch.complete(job, name))]
     if any(not job.settings[role].startswith(SIMULATED) for job in asked for role in ("model", "coach")):

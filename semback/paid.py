@@ -129,10 +129,9 @@ def _stop(loop):
         await _settled()
         os._exit(128 + signal.SIGTERM)
 
-    _stopped.append(loop)
     if not any(call.unrecorded for call in _calls.get(loop, ())):
         os._exit(128 + signal.SIGTERM)
-    loop.call_soon_threadsafe(lambda: _stopped.append(loop.create_task(stop())))
+    _stopped.append(asyncio.run_coroutine_threadsafe(stop(), loop))
 
 
 def _at_exit():

@@ -73,7 +73,7 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
                   for stage, scored in (("train", run), ("test before", before), ("test after", after)) for row in scored.tally.rows()],
     }
     identity = run_of(record)
-    _refuse_another(folder(name) / "results" / f"{identity}.json", record)
+    _refuse_another(path := folder(name) / "results" / f"{identity}.json", record)
     run.save(folder(name) / "history" / f"{identity}.json")
     tallies = run.tally, before.tally, after.tally
     made = {kind: sum(getattr(count, kind) for tally in tallies for count in tally.counts.values()) for kind in CALLS[:-1]}
@@ -81,7 +81,7 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
     put(folder(name) / "history" / f"{identity}.calls.json", json.dumps(made) + "\n")
     keys = sorted({key for tally in tallies for key in tally.keys})
     put(folder(name) / "responses" / f"{identity}.txt", "".join(f"{key}\n" for key in keys))
-    return put(folder(name) / "results" / f"{identity}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return put(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def calls(name: str, runs: Iterable[str]) -> dict[str, int]:

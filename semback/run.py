@@ -112,11 +112,9 @@ class Run:
         """One row a step, as a DataFrame: step, correct, questions, accuracy (of the candidate, on training examples), accepted, kept."""
         import pandas
 
-        return pandas.DataFrame([
-            {"step": number, "correct": step.scores and step.scores.correct, "questions": len(self.steps[0].scores.rows),
-             "accuracy": step.scores and step.scores.accuracy, "accepted": step.accepted,
-             "kept": "; ".join(map(": ".join, step.kept.items()))}
-            for number, step in enumerate(self.steps)]).set_index("step")
+        rows = [{**row, "accuracy": step.scores and step.scores.accuracy, "kept": "; ".join(map(": ".join, step.kept.items()))}
+                for row, step in zip(self.training, self.steps)]
+        return pandas.DataFrame(rows, columns=["step", "correct", "questions", "accuracy", "accepted", "kept"]).set_index("step")
 
     def diff(self) -> Diff:
         """The instructions before and after, word by word; empty where none changed."""

@@ -27,6 +27,16 @@ def own_home(tmp_path, monkeypatch):
     return tmp_path
 
 
+ASK_NINE = """
+import asyncio, os, sys
+import semback as sb
+
+async def ask_nine(url):
+    llm = sb.LLM("m", sb.ResponseCache(), base_url=url, api_key="k", in_flight=3)
+    await asyncio.gather(*(llm.chat([{"role": "user", "content": f"Question {number}"}]) for number in range(9)))
+"""
+
+
 def wait_until(happened, process):
     """Wait until something has happened, while a process runs that makes it happen."""
     deadline = time.monotonic() + 60

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from conftest import interrupted, wait_until
+from conftest import ASK_NINE, interrupted, wait_until
 from faulty import Endpoint, delay, good
 
 from semback import ResponseCache, batch, jobs, results
@@ -112,13 +112,7 @@ def test_a_stopped_batch_ends_its_kernels_and_leaves_nothing_half_done(own_home,
     assert files(own_home) == []
 
 
-ASKS = """
-import asyncio, os
-import semback as sb
-
-llm = sb.LLM("m", sb.ResponseCache(), base_url=os.environ["SEMBACK_ASKED"], api_key="k", in_flight=3)
-await asyncio.gather(*(llm.chat([{"role": "user", "content": f"Question {number}"}]) for number in range(9)))
-"""
+ASKS = f"{ASK_NINE}\nawait ask_nine(os.environ['SEMBACK_ASKED'])\n"
 BATCH = """
 import os, pathlib, sys
 from semback import batch, jobs

@@ -5,7 +5,7 @@ import time
 
 import httpx2
 import pytest
-from conftest import wait_until
+from conftest import ASK_NINE, wait_until
 from faulty import Endpoint, delay, good
 from jupyter_client import KernelManager
 
@@ -31,13 +31,6 @@ async def slow(request):
 cache = sb.ResponseCache()
 llm = sb.LLM("simulated", cache, transport=httpx2.MockTransport(slow), in_flight=4)
 lang = sb.Language(llm, llm)
-"""
-ASK_NINE = """
-import asyncio
-import semback as sb
-
-llm = sb.LLM("m", sb.ResponseCache(), base_url="{url}", api_key="k", in_flight=3)
-await asyncio.gather(*(llm.chat([{{"role": "user", "content": f"Question {{number}}"}}]) for number in range(9)))
 """
 DESCEND = """
 try:
@@ -103,7 +96,7 @@ def test_an_interrupted_cell_stops_at_once_asks_for_nothing_more_and_goes_on_whe
 
 def test_a_kernel_that_is_restarted_records_what_is_on_its_way_and_sends_nothing_more(kernel):
     with Endpoint(delay(3, good)) as server:  # longer than Jupyter waits before it sends a SIGTERM, and shorter than to its SIGKILL
-        kernel.client.execute(ASK_NINE.format(url=server.url))
+        kernel.client.execute(f"{ASK_NINE}\nawait ask_nine({server.url!r})")
         wait_until(lambda: len(server.asked) == 3, kernel.manager.provisioner.process)
         kernel.manager.restart_kernel()
         assert len(server.asked) == len(ResponseCache()) == 3

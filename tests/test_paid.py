@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import numpy
 import pytest
-from conftest import Script, interrupted
+from conftest import ASK_NINE, Script, interrupted
 from faulty import Endpoint, delay, good
 
 from semback import LLM, Budget, Language, ModelError, ParameterError, ResponseCache, evaluate
@@ -127,22 +127,10 @@ def test_a_loop_that_ends_waits_for_what_is_on_its_way_and_tries_nothing_again(c
     assert len(cache) == kept and len(script.asked) == 3
 
 
-INTERRUPTED = """
-import asyncio, sys
-import semback as sb
-
-async def main():
-    llm = sb.LLM("m", sb.ResponseCache(), base_url=sys.argv[1], api_key="k", in_flight=3)
-    await asyncio.gather(*(llm.chat([{"role": "user", "content": f"Question {number}"}]) for number in range(9)))
-
-asyncio.run(main())
-"""
-
-
 @pytest.mark.parametrize("seconds, interrupts, kept", [(1.5, 1, 3), (60, 2, 0)], ids=["once", "twice"])
 def test_a_script_that_is_interrupted_records_what_is_on_its_way_unless_it_is_interrupted_again(own_home, seconds, interrupts, kept):
     with Endpoint(delay(seconds, good)) as server:
-        said, error, code = interrupted(INTERRUPTED, server, interrupts)
+        said, error, code = interrupted(f"{ASK_NINE}\nasyncio.run(ask_nine(sys.argv[1]))", server, interrupts)
     assert said == "semback: waiting for 3 answers that are on their way, to record them. Ctrl-C gives them up.\n"
     assert "\nKeyboardInterrupt\n" in error and code == -signal.SIGINT
     assert len(server.asked) == 3 and len(ResponseCache()) == kept
