@@ -2,7 +2,8 @@
 
 The tasks of an event loop end with the loop, and those of a notebook with its kernel, which papermill ends at the first error. So an
 error is raised only when what is on its way has been recorded, and `asyncio.run` does not end before that either, on Ctrl-C as after
-an error in somebody else's task. Nor does a kernel that is shut down or restarted, nor one of a batch that is stopped.
+an error in somebody else's task. Nor does a kernel that is shut down or restarted, nor one of a batch that is stopped
+or killed.
 """
 
 import asyncio

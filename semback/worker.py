@@ -17,6 +17,7 @@ from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_core.utils import ensure_event_loop
 
+from .forkserver import FORKS
 from .jobs import unbraced
 from .prompts import fence
 
@@ -35,7 +36,7 @@ def execute(notebook: str, parameters: dict, output: str, record: str, mark: str
     started, path = time.perf_counter(), Path(output)
     running, failed, before = (path.with_suffix(f".{end}") for end in ("running.ipynb", "failed.ipynb", "ipynb.before"))
     with (tempfile.TemporaryDirectory(prefix="semback-", dir=_sockets(), ignore_cleanup_errors=True) as folder,
-          tempfile.TemporaryFile("a+", encoding="utf-8", errors="replace") as log):
+          open(os.path.join(folder, "log"), "a+", encoding="utf-8", errors="replace") as log):
         try:
             if path.is_file():
                 path.replace(before)
@@ -104,10 +105,16 @@ def _kernel_class(folder: str, log, environment: dict, batch: str):
     log: a file for what a kernel says outside its notebook, such as an error at its start or end; on stderr it would
     stand between the batch's own lines.
     """
+    class Specs(KernelSpecManager):
+        def get_kernel_spec(self, name):
+            spec = super().get_kernel_spec(name)
+            spec.metadata |= {"kernel_provisioner": {"provisioner_name": "semback"}} if FORKS else {}
+            return spec
+
     class Kernel(AsyncKernelManager):
         def __init__(self, **settings):
             super().__init__(transport="tcp" if os.name == "nt" else "ipc", connection_file=os.path.join(folder, "kernel.json"), **settings)
-            self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # a "python3" in a user's folders may be any Python
+            self.kernel_spec_manager = Specs(kernel_dirs=[])  # a "python3" in a user's folders may be any Python
 
         async def start_kernel(self, **launch):
             await super().start_kernel(**launch, env={**os.environ, **environment}, stdout=log, stderr=log)

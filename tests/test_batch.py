@@ -79,8 +79,9 @@ def test_a_failed_notebook_is_kept_with_its_traceback_and_stops_no_other(own_hom
 
 
 def test_what_a_kernel_says_outside_its_cells_is_in_the_failed_notebook(tmp_path, notebook, monkeypatch, capfd):
-    (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit('no kernel today')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "profile_default").mkdir()
+    (tmp_path / "profile_default" / "ipython_kernel_config.py").write_text("import os\nos.write(2, b'no kernel today')\nos._exit(1)")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     (outcome,) = batch.run([Job(notebook("plain"), {})], "test")
     assert outcome.state == "failed" and "no kernel today" in nbformat.read(outcome.path, as_version=4).cells[-1].source
     (line,) = capfd.readouterr().err.splitlines()
