@@ -27,7 +27,8 @@ STYLE = {"font.family": "DejaVu Sans", "font.size": 8, "axes.titlesize": 8, "fig
 
 class Plot(NamedTuple):
     """A matplotlib Figure, the DataFrame of what it shows, and the runs that it rests on, by the file names of their records: the keys
-    of their responses are in `runs/<batch>/responses/<run>.txt`. A notebook shows the figure, whatever matplotlib's backend."""
+    of their responses are in `runs/<batch>/responses/<run>.txt`. A notebook shows the figure, whatever matplotlib's backend. It is laid
+    out; after changes of yours, `figure.set_layout_engine("constrained")` does it anew."""
 
     figure: Figure
     data: DataFrame
@@ -97,8 +98,9 @@ def finished(figure, data, panels, columns: int, percent: bool = True) -> Plot:
 
 
 def across(figure, simulated) -> None:
-    """Write "simulated" across those of the figure's axes for which it is true, as large as they are."""
+    """Write "simulated" across those of the figure's axes for which it is true, as large as they are: so the layout is fixed here."""
     figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")  # the same for each file that it is written to; to find it takes longer than to draw
     for ax in (ax for ax, each in zip(figure.axes, simulated) if each):
         width, height = ax.get_window_extent().size * 72 / figure.dpi
         diagonal = math.hypot(width, height)  # the word, 5 times as long as its letters are high, fits the panel along it
