@@ -8,6 +8,7 @@ import ast
 import operator
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from .errors import ParameterError
 from .llm import LLM
@@ -152,7 +153,7 @@ def _formula(instruction: str) -> str | None:
 
 
 def _names(formula: str) -> set[str]:
-    return {node.id for node in ast.walk(ast.parse(formula, mode="eval")) if isinstance(node, ast.Name)}
+    return {node.id for node in ast.walk(_parsed(formula)) if isinstance(node, ast.Name)}
 
 
 def _work_out(formula: str, values: dict[str, int]) -> int:
@@ -161,4 +162,9 @@ def _work_out(formula: str, values: dict[str, int]) -> int:
             return _OPERATIONS[type(node.op)](value(node.left), value(node.right))
         return values[node.id] if isinstance(node, ast.Name) else node.value
 
-    return value(ast.parse(formula, mode="eval").body)
+    return value(_parsed(formula).body)
+
+
+@lru_cache(512)
+def _parsed(formula: str) -> ast.Expression:
+    return ast.parse(formula, mode="eval")

@@ -39,20 +39,21 @@ class Connections(openai.DefaultAioHttpClient):
 
     def __init__(self, pace: Pace, budget: Budget, retries: int, timeout: float, transport):
         limits = {"max_connections": pace.in_flight, "max_keepalive_connections": pace.in_flight, "keepalive_expiry": FRESH}
-        proxied = not transport and {"http", "https", "all"} & set(getproxies())
-        layers = {"verify": certificates()} if proxied else {"transport": transport or httpx2.AsyncBaseTransport()}  # that does nothing
+        self.proxied = bool(not transport and {"http", "https", "all"} & set(getproxies()))
+        layers = {"verify": certificates()} if self.proxied else {"transport": transport or httpx2.AsyncBaseTransport()}  # does nothing
         super().__init__(**layers, max_redirects=REDIRECTS, limits=httpx2.Limits(**limits),
                          timeout=httpx2.Timeout(timeout, connect=min(timeout, 20)))
         self.pace, self.budget, self.retries, self.seconds = pace, budget, retries, timeout
-        self.straight = not transport and not proxied  # to aiohttp, with the certificates that it needs; the layers know of proxies
+        self.straight = not transport and not self.proxied  # to aiohttp, with the certificates that it needs; the layers know of proxies
         self.session, self.address = None, ("", None)
 
     def build_request(self, method, url, *, content=None, **others):
-        if not self.straight:
+        if self.proxied:
             return super().build_request(method, url, content=content, **others)
         if url != self.address[0]:
             self.address = url, httpx2.URL(url)
-        return httpx2.Request(method, self.address[1], headers=others["headers"], stream=httpx2.ByteStream(content))
+        body = {"stream": httpx2.ByteStream(content)} if self.straight else {"content": content}  # with which it gets more headers
+        return httpx2.Request(method, self.address[1], headers=others["headers"], **body)
 
     async def send(self, request, **options):
         """The response, read to its end; where it is JSON, ``response.extensions["body"]`` is what it says."""
