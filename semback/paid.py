@@ -144,3 +144,5 @@ def _at_exit():
         while not end.done() and not loop.is_closed():
             with suppress(RuntimeError):  # the kernel's own order to stop, which it gives twice
                 loop.run_until_complete(end)
+        with suppress(ValueError):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # it may hang yet (see `forkserver`)
