@@ -63,36 +63,53 @@ def whole_test_set(endpoint: Endpoint, rounds: int, folder) -> Iterator[Measurem
 
 
 def deep_graphs(endpoint: Endpoint, rounds: int, levels: int = 30, width: int = 20) -> Iterator[Measurement]:
-    """One question forward and backward through a graph of many levels: the time over that of its critical path."""
-    task = work.task(1, sb.Graph.layered([width] * (levels - 1) + [1]))
-    seen = {"forward": [], "backward": [], "forward, bare aiohttp": []}
+    """One question forward and backward through graphs of many levels: the time over that of the critical path.
 
-    async def there_and_back():
-        llm = work.model(endpoint, None)
-        lang, start = sb.Language(llm, llm), time.perf_counter()
-        trace = await sb.forward(task.graph, task.train[0], lang)
-        turn = time.perf_counter()
-        gradients = await sb.backward(trace, task.feedback(task.train[0]), lang)
-        assert not gradients.missing, gradients.missing
-        seen["forward"].append(turn - start)
-        seen["backward"].append(time.perf_counter() - turn)
+    A node takes two values of the level before, and its level goes on as they come; or all of them, and each level waits for the last.
+    """
+    for inputs in (2, width):
+        task = work.task(1, _levels(levels, width, inputs))
+        seen, nodes = {"forward": [], "backward": []}, len(task.graph.nodes)
+        for _ in range(rounds):
+            endpoint.set(latency=LATENCY)
+            for way, seconds in zip(seen, asyncio.run(_there_and_back(endpoint, task))):
+                seen[way].append(seconds)
+        limits = bound(nodes, levels), bound(nodes - width, levels - 1)  # the first level has no inputs to judge
+        for (way, seconds), limit in zip(seen.items(), limits):
+            yield Measurement("deep graph", f"{way}, {levels} levels, {width} wide, {inputs} inputs each", "s", seconds, limit, 1.2)
+    beside = [asyncio.run(_level_by_level(endpoint.url, levels, width)) for _ in range(rounds)]
+    yield Measurement("deep graph", f"forward, bare aiohttp, a level of {width} after the other", "s", beside, bound(nodes, levels))
 
-    async def by_loop():
-        prompt, start = work.messages("Work out a step.", "\n\n".join([task.train[0].question, *[WORDS] * width])), time.perf_counter()
-        async with work.aiohttp_asking(endpoint.url) as ask:
-            for level in range(levels):
-                await asyncio.gather(*(ask(prompt) for _ in range(width if level < levels - 1 else 1)))
-        seen["forward, bare aiohttp"].append(time.perf_counter() - start)
 
-    for _ in range(rounds):
-        endpoint.set(latency=LATENCY)
-        asyncio.run(there_and_back())
-        asyncio.run(by_loop())
-    nodes = len(task.graph.nodes)
-    limits = {"forward": bound(nodes, levels), "backward": bound(nodes - width, levels - 1)}  # the first level has no inputs to judge
-    for way, seconds in seen.items():
-        limit, target = limits[way.partition(",")[0]], 1.2 if way in limits else None
-        yield Measurement("deep graph", f"{way}, {levels} levels, {width} wide", "s", seconds, limit, target)
+def _levels(levels: int, width: int, inputs: int) -> sb.Graph:
+    """A graph of levels, all as wide, then the answer; a node takes so many values of the level before, the answer all of them."""
+    nodes, before = [], []
+    for level in range(levels - 1):
+        taken = [tuple(before[(place + i) % width] for i in range(inputs)) if before else () for place in range(width)]
+        nodes += [sb.Node(f"step_{level}_{place}", f"Work out step {level}.{place}.", taken[place]) for place in range(width)]
+        before = [node.name for node in nodes[-width:]]
+    return sb.Graph((*nodes, sb.Node("answer", "Work out the answer.", tuple(before))))
+
+
+async def _there_and_back(endpoint, task) -> tuple[float, float]:
+    """The seconds forward and backward."""
+    llm = work.model(endpoint, None)
+    lang, start = sb.Language(llm, llm), time.perf_counter()
+    trace = await sb.forward(task.graph, task.train[0], lang)
+    turn = time.perf_counter()
+    gradients = await sb.backward(trace, task.feedback(task.train[0]), lang)
+    assert not gradients.missing, gradients.missing
+    return turn - start, time.perf_counter() - turn
+
+
+async def _level_by_level(url: str, levels: int, width: int) -> float:
+    """The seconds of as many requests, about as long, by bare aiohttp."""
+    prompt = work.messages("Work out a step.", "\n\n".join(["What is it?", *[WORDS] * width]))
+    start = time.perf_counter()
+    async with work.aiohttp_asking(url) as ask:
+        for level in range(levels):
+            await asyncio.gather(*(ask(prompt) for _ in range(width if level < levels - 1 else 1)))
+    return time.perf_counter() - start
 
 
 def limited(endpoint: Endpoint, rounds: int, questions: int, cap: int, in_flight: int = IN_FLIGHT,

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -44,15 +45,15 @@ def importing(rounds: int = 9) -> Iterator[Measurement]:
 
 
 def notebooks(rounds: int) -> Iterator[Measurement]:
-    """Notebooks executed by papermill from the recordings that ship, beside an empty one: most of the time should be the kernel's start."""
+    """Notebooks executed again from the recordings that ship, by papermill alone and in a batch, beside an empty one by papermill: most of
+    the time should be the kernel's start."""
     import nbformat
-    import papermill
 
-    seen = {name: [] for name in NOTEBOOKS}
+    seen = {}
     with tempfile.TemporaryDirectory(prefix="semback-bench-") as home, mock.patch.dict(os.environ, with_tests_in_path(
             SEMBACK_HOME=home, SEMBACK_CACHE_DIR=f"{home}/cache", SEMBACK_CACHE_MODE="replay")):
         shutil.copytree(TESTS.parent / "cache" / "recordings", f"{home}/cache/recordings")
-        for number in range(rounds + 1):  # the first reads the recordings and compiles
+        for _ in range(rounds + 1):  # the first reads the recordings and compiles
             for name, code in NOTEBOOKS.items():
                 path = TESTS.parent / "notebooks" / f"{name}.ipynb"
                 if code != "":
@@ -60,15 +61,31 @@ def notebooks(rounds: int) -> Iterator[Measurement]:
                     kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
                     path = Path(home) / f"{list(NOTEBOOKS).index(name)}.ipynb"
                     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
-                start = time.perf_counter()
-                papermill.execute_notebook(path, f"{home}/out.ipynb", cwd=home, kernel_name="python3",
-                                           progress_bar=False, extra_arguments=["--log-level=CRITICAL"])
-                if number:
-                    seen[name].append(time.perf_counter() - start)
-    empty = Measurement("notebook again", "empty", "s", seen.pop("empty"))
+                for way, seconds in (("by papermill", _by_papermill(path, home)), ("in a batch", _in_a_batch(path, home))):
+                    seen.setdefault(f"{name}, {way}", []).append(seconds)
+    empty = Measurement("notebook again", "empty, by papermill", "s", seen.pop("empty, by papermill")[1:])
     yield empty
     for name, seconds in seen.items():
-        yield Measurement("notebook again", name, "s", seconds, bound=empty.row()["median"], target=2 if name[0].isdigit() else None)
+        yield Measurement("notebook again", name, "s", seconds[1:], bound=empty.row()["median"], target=2 if name[0].isdigit() else None)
+
+
+def _by_papermill(path: Path, home: str) -> float:
+    import papermill
+
+    start = time.perf_counter()
+    papermill.execute_notebook(path, f"{home}/out.ipynb", cwd=home, kernel_name="python3", progress_bar=False,
+                               extra_arguments=["--log-level=CRITICAL"])
+    return time.perf_counter() - start
+
+
+def _in_a_batch(path: Path, home: str) -> float:
+    from semback import worker
+
+    with ThreadPoolExecutor(1) as pool:  # as a batch does
+        work = pool.submit(worker.execute, str(path), {}, f"{home}/batch.ipynb", f"{home}/none.json", "", {}, "benchmark")
+    seconds, error = work.result()
+    assert not error, error
+    return seconds
 
 
 def _output(*command) -> str:
