@@ -169,7 +169,7 @@ def become(order: dict) -> None:
 
     style = matplotlib.matplotlib_fname()
     os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     null, log = os.open(os.devnull, os.O_RDONLY), os.open(order["log"], os.O_WRONLY | os.O_APPEND)
     for number, file in enumerate((null, log, log)):
         os.dup2(file, number)
@@ -195,6 +195,7 @@ def _last_words(control) -> None:
 
 def prepare() -> None:
     """Import what notebooks import, here and once, and ipykernel's parts."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the server ends with its kernels; one for a kernel waits until it is one
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as kernels do before it is imported
     import diskcache  # noqa: F401
     import ipykernel.ipkernel  # noqa: F401
@@ -202,7 +203,6 @@ def prepare() -> None:
 
     import semback.figures  # noqa: F401
 
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends with its kernels
     gc.collect()
     gc.freeze()  # what is imported is never searched for garbage, so that its pages stay shared
 

@@ -36,9 +36,10 @@ def shown(outcome):
 def test_a_forked_kernel_has_its_own_environment_folder_session_and_signals(own_home, job, monkeypatch):
     monkeypatch.setenv("SEMBACK_TOLD", "this")
     tells = "import os, signal, sys; (os.environ['SEMBACK_TOLD'], os.getcwd(), os.getsid(0) == os.getpid(), " \
-            "signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, sys.modules['__main__'].__dict__ is globals(), sys.stdin.closed)"
+            "signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, signal.pthread_sigmask(signal.SIG_BLOCK, ()), " \
+            "sys.modules['__main__'].__dict__ is globals(), sys.stdin.closed)"
     (outcome,) = batch.run([job("one", tells)], "test")
-    assert eval(shown(outcome)[0]["text/plain"]) == ("this", str(own_home), True, True, True, False)
+    assert eval(shown(outcome)[0]["text/plain"]) == ("this", str(own_home), True, True, set(), True, False)
 
 
 def test_forked_kernels_do_not_draw_the_same_numbers(job):
@@ -73,6 +74,13 @@ def test_kernels_end_with_their_fork_server_and_the_next_has_another(job):
     ends = job("ends", "import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(60)")
     before, after = batch.run([ends, job("goes_on", "1 + 1")], "test", workers=1)
     assert before.error == "DeadKernelError: Kernel died" and shown(after)[0]["text/plain"] == "2"
+
+
+def test_a_fork_server_outlives_a_sigterm(job):
+    """As at the end of a session, when every process gets one: its kernels record what is on its way, and need it until then."""
+    tells = "import os, signal\nos.kill(os.getppid(), signal.SIGTERM)\nos.getppid()"
+    before, after = batch.run([job("one", tells), job("two", "import os\nos.getppid()")], "test", workers=1)
+    assert shown(before) == shown(after)
 
 
 def test_a_fork_server_that_does_not_start_says_why(tmp_path, job, monkeypatch, capfd):
