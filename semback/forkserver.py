@@ -49,8 +49,8 @@ class Forked:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, pid: int, server: "ForkServer"):
-        self.pid, self.returncode, self._ended, self._server = pid, None, threading.Event(), server
+    def __init__(self, pid: int):
+        self.pid, self.returncode, self._ended = pid, None, threading.Event()
 
     def ended(self, code: int) -> None:
         self.returncode = code
@@ -100,7 +100,7 @@ class ForkServer:
             for line in self._process.stdout:
                 pid, code = json.loads(line)
                 if code is None:
-                    self._started.put(self._kernels.setdefault(pid, Forked(pid, self)))
+                    self._started.put(self._kernels.setdefault(pid, Forked(pid)))
                 else:
                     self._kernels.pop(pid).ended(code)
         for kernel in self._kernels.values():  # which look for their parent every second

@@ -14,6 +14,7 @@ from semback import ResponseCache, batch, forkserver
 from semback.jobs import Job
 
 pytestmark = pytest.mark.skipif(not forkserver.FORKS, reason="kernels are not forked on this system")
+BATCH = "import pathlib, sys; from semback import batch, jobs; batch.run([jobs.Job(pathlib.Path(sys.argv[1]), {})], 'test')"
 
 
 @pytest.fixture
@@ -58,10 +59,9 @@ def test_pyplot_draws_inline_in_the_style_of_the_folder(own_home, job):
 def test_a_batch_that_is_killed_leaves_kernels_that_record_what_is_on_its_way(own_home, job):
     asks = job("asks", f"{ASK_NINE}\nopen(os.environ['SEMBACK_HOME'] + '/kernel', 'w').write(str(os.getpid()))\n"
                        "await ask_nine(os.environ['SEMBACK_ASKED'])")
-    code = "import pathlib, sys; from semback import batch, jobs; batch.run([jobs.Job(pathlib.Path(sys.argv[1]), {})], 'test')"
     with Endpoint(delay(2.5, good)) as server:
         environment = {**os.environ, "SEMBACK_ASKED": server.url}
-        process = subprocess.Popen([sys.executable, "-c", code, str(asks.notebook)], env=environment, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([sys.executable, "-c", BATCH, str(asks.notebook)], env=environment, stderr=subprocess.DEVNULL)
         wait_until(lambda: len(server.asked) == 3, process)
         kernel = int((own_home / "kernel").read_text())
         process.kill()
@@ -114,8 +114,7 @@ def test_a_server_that_nobody_can_order_from_any_more_ends_its_kernels_and_itsel
     """The process that executed notebooks is gone; its kernel has nothing to record."""
     computes = job("computes", "import os, pathlib, time\npathlib.Path(os.environ['SEMBACK_HOME'], 'pids').write_text("
                                "f'{os.getpid()} {os.getppid()}')\ntime.sleep(60)")
-    code = "import pathlib, sys; from semback import batch, jobs; batch.run([jobs.Job(pathlib.Path(sys.argv[1]), {})], 'test')"
-    process = subprocess.Popen([sys.executable, "-c", code, str(computes.notebook)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", BATCH, str(computes.notebook)], stderr=subprocess.DEVNULL)
     pids = own_home / "pids"
     wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 2, process)
     process.send_signal(signal.SIGKILL)
