@@ -31,6 +31,14 @@ class Claims:
             claims = _of_folder[name] = _of_folder.get(name) or cls(folder)
         return claims
 
+    @staticmethod
+    def inherited() -> None:
+        """In a process that was forked: take over all claims of the one before, which is ending, when it has ended."""
+        for claims in _of_folder.values():
+            for key in claims._mine:
+                fcntl.lockf(claims._file, fcntl.LOCK_EX, 1, int(key[:15], 16))
+            claims._mine = dict.fromkeys(claims._mine, os.getpid())
+
     def claim(self, key: str) -> bool:
         """Whether the caller may ask for the response with this key: False while somebody else is asking for it."""
         with _one:

@@ -2,18 +2,22 @@
 
 The tasks of an event loop end with the loop, and those of a notebook with its kernel, which papermill ends at the first error. So an
 error is raised only when what is on its way has been recorded, and `asyncio.run` does not end before that either, on Ctrl-C as after
-an error in somebody else's task. Nor does a kernel that is shut down or restarted, nor one of a batch that is stopped
-or killed.
+an error in somebody else's task. Nor does a kernel of a batch that is stopped or killed; one that is shut down or restarted leaves a
+`survivor`.
 """
 
 import asyncio
 import atexit
+import math
 import os
 import signal
 import sys
+import time
 import weakref
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+
+from .survivor import survives
 
 PATIENCE = 1.0  # seconds that a loop's end waits for answers before it says so
 _calls: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # {event loop: the set of its calls}
@@ -79,9 +83,9 @@ async def settled() -> None:
         await _settled()
 
 
-async def _settled():
-    calls = set(_calls.get(asyncio.get_running_loop(), ()))
-    while calls := {call for call in calls if call.unrecorded}:
+async def _settled(seconds: float = math.inf):
+    calls, end = set(_calls.get(asyncio.get_running_loop(), ())), time.monotonic() + seconds
+    while (calls := {call for call in calls if call.unrecorded}) and time.monotonic() < end:
         await asyncio.wait(calls, timeout=0.1)
 
 
@@ -140,9 +144,18 @@ def _at_exit():
         _stopped.append(loop)
         with suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # with which Jupyter hurries a kernel that it has told to end
-        end = loop.create_task(ending())
-        while not end.done() and not loop.is_closed():
-            with suppress(RuntimeError):  # the kernel's own order to stop, which it gives twice
-                loop.run_until_complete(end)
+        _finish(loop, _settled(PATIENCE))
+        survivor = survives(loop) if any(call.unrecorded for call in _calls[loop]) else None
+        if survivor is not False:
+            _finish(loop, ending())
+        if survivor:
+            os._exit(0)
         with suppress(ValueError):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # it may hang yet (see `forkserver`)
+
+
+def _finish(loop, work) -> None:
+    task = loop.create_task(work)
+    while not task.done() and not loop.is_closed():
+        with suppress(RuntimeError):  # the kernel's own order to stop, which it gives twice
+            loop.run_until_complete(task)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,18 @@ class Script:
 def script():
     """A factory: script(says) is a Script."""
     return Script
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """The path of a certificate for 127.0.0.1, with its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    path, public = tmp_path / "certificate.pem", tmp_path / "public.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout"
+    subprocess.run([*command.split(), path, "-out", public], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + public.read_bytes())
+    return path
 
 
 @pytest.fixture

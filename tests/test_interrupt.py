@@ -1,7 +1,12 @@
 """Stopping long work: it ends at once, asks for nothing more, loses nothing that came, and goes on from there."""
 
 import asyncio
+import os
+import sys
+import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -68,6 +73,14 @@ class Kernel:
             if kind == "status" and content["execution_state"] == "idle":
                 return printed.strip(), error, time.monotonic() - interrupted if interrupted else 0.0
 
+    def processes(self) -> int:
+        """How many processes there are of this kernel, on Linux: itself, and those that it left behind."""
+        count = 0
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has just ended
+                count += os.fsencode(self.manager.connection_file) in path.read_bytes()
+        return count
+
     def end(self):
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
@@ -94,8 +107,36 @@ def test_an_interrupted_cell_stops_at_once_asks_for_nothing_more_and_goes_on_whe
     assert left == ""
 
 
-def test_a_kernel_that_is_restarted_records_what_is_on_its_way_and_sends_nothing_more(kernel):
-    with Endpoint(delay(3, good)) as server:  # longer than Jupyter waits before it sends a SIGTERM, and shorter than to its SIGKILL
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a kernel leaves a process behind")
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_kernel_that_is_restarted_leaves_a_process_that_records_what_is_on_its_way(kernel, secure, request):
+    answered, ask = threading.Event(), f"{ASK_NINE}\nawait ask_nine(os.environ['URL'])"
+
+    async def late(request):
+        while not answered.is_set():
+            await asyncio.sleep(0.01)
+        return await good(request)
+
+    certificate = request.getfixturevalue("certificate") if secure else None
+    environment = {"SSL_CERT_FILE": str(certificate)} if secure else {}
+    with Endpoint(late, certificate=certificate) as server:
+        setup = f"import os; os.environ.update({environment | {'URL': server.url}!r})\n"
+        kernel.client.execute(setup + ask)
+        wait_until(lambda: len(server.asked) == 3, kernel.manager.provisioner.process)
+        kernel.manager.restart_kernel()
+        assert len(server.asked) == 3 and kernel.processes() == 2 and not ResponseCache()
+        kernel.client.wait_for_ready(timeout=60)
+        kernel.client.execute(setup + ask)  # which waits for the three, and asks for others meanwhile
+        wait_until(lambda: len(server.asked) == 6, kernel.manager.provisioner.process)
+        answered.set()
+        wait_until(lambda: len(ResponseCache()) == 9 and kernel.processes() == 1)
+        assert len(server.asked) == 9
+        kernel.manager.shutdown_kernel(now=True)
+        wait_until(lambda: not server.open)  # before its end, which with TLS would not wait for that
+
+
+def test_a_kernel_that_is_restarted_records_at_once_what_comes_soon(kernel):
+    with Endpoint(delay(0.5, good)) as server:
         kernel.client.execute(f"{ASK_NINE}\nawait ask_nine({server.url!r})")
         wait_until(lambda: len(server.asked) == 3, kernel.manager.provisioner.process)
         kernel.manager.restart_kernel()
