@@ -98,11 +98,12 @@ class ResponseCache:
 
     def add(self, key: str, entry: dict) -> dict:
         """Keep an entry unless there is one already (in mode "refresh": in any case). Returns the one that counts from now on."""
-        return self._add_all([(key, entry)])[0]
+        return self._add_all([(key, recording.canonical(entry))])[0] or entry
 
-    async def keep(self, key: str, entry: dict) -> dict:
-        """`add`, for tasks: what those of one event loop keep in one turn of it is one transaction, which takes half as long."""
-        return await self._turn.done((key, entry), self._add_all, final=CacheBusy)
+    async def keep(self, key: str, text: str) -> dict | None:
+        """`add`, for tasks that have the text of the entry (see `recording.text_of`). Returns the entry that counts in its place, if there
+        is one. What the tasks of one event loop keep in one turn of it is one transaction, which takes half as long."""
+        return await self._turn.done((key, text), self._add_all, final=CacheBusy)
 
     def claim(self, key: str) -> bool:
         """Whether the caller may ask for the response with this key: False while another caller or process is asking for it."""
@@ -197,7 +198,8 @@ class ResponseCache:
             raise self._altered(key, wrong)
         return entry and entry["reply"]
 
-    def _add_all(self, entries: list[tuple[str, dict]]) -> list[dict]:
+    def _add_all(self, entries: list[tuple[str, str]]) -> list[dict | None]:
+        """Keep the texts of entries. Returns for each the entry that counts in its place, or None."""
         kept, anew = [], self.mode == "refresh"
         if self._where() != self._place:
             warnings.warn(f"the table in {self.folder} was moved away while it was open; what comes is recorded in a new one", stacklevel=1)
@@ -205,10 +207,10 @@ class ResponseCache:
                 self._disk, self._claims = table.opened(self.folder / "responses"), None
             self._place = self._where()
         with self._told("written"), self._disk.transact():
-            for key, entry in entries:
+            for key, text in entries:
                 if anew:
-                    self._disk.set(key, entry)
-                kept.append(entry if anew or self._disk.add(key, entry) else self.get(key))
+                    self._disk.set(key, text)
+                kept.append(None if anew or self._disk.add(key, text) else self.get(key))
         if anew:
             self.refreshed.update(key for key, _ in entries)
         return kept

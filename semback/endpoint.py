@@ -34,8 +34,8 @@ class Endpoint:
         self._retries, self._timeout, self._budget, self._transport, self._pace = retries, timeout, budget, transport, pace
         self._loops: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
-    async def ask(self, request: dict, body: str) -> dict:
-        """What came back for a request: {"reply", "source"}, as an entry of the cache holds them. body: its JSON text, which is sent.
+    async def ask(self, body: str) -> dict:
+        """What came back for a request, whose JSON text is `body`: {"reply", "source"}, as an entry of the cache holds them.
 
         Errors: ModelError, BudgetExceeded.
         """
@@ -48,7 +48,7 @@ class Endpoint:
         except (OSError, ValueError) as error:
             raise self._error(f"cannot be asked: {error}. Look at base_url, and at what SSL_CERT_FILE, the proxies and OPENAI_… are set to "
                               "in the environment.") from None
-        reply = self._read(request, response)
+        reply = self._read(response)
         estimate = {"prompt_tokens": tokens(len(body)), "completion_tokens": tokens(len(reply["text"]))}
         self._budget.end(self.model, estimate | reply["usage"])
         if self._transport:
@@ -69,7 +69,7 @@ class Endpoint:
         finally:
             held.pace.leave(place)
 
-    def _read(self, request: dict, response) -> dict:
+    def _read(self, response) -> dict:
         """The reply in a response; ModelError where it is none."""
         body = response.extensions["body"] if "body" in response.extensions else response.read().decode(errors="replace")
         choices = body.get("choices") if isinstance(body, dict) else None
@@ -84,7 +84,7 @@ class Endpoint:
             "text": _text(message.get("content") or ""),
             "finish_reason": "refusal" if message.get("refusal") else _text(choice.get("finish_reason") or "stop"),
             "usage": {name: number for name in ("prompt_tokens", "completion_tokens") if (number := count(usage.get(name))) is not None},
-            "model": _text(body.get("model") or request["model"]),  # as the endpoint names it: an answer from another model stays visible
+            "model": _text(body.get("model") or self.model),  # as the endpoint names it: an answer from another model stays visible
             "fingerprint": _text(body["system_fingerprint"]) if body.get("system_fingerprint") else None,
         }
         return reply | ({"refusal": _text(message["refusal"])} if message.get("refusal") else {})

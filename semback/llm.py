@@ -18,7 +18,7 @@ from .budget import Budget
 from .cache import ResponseCache
 from .endpoint import Endpoint
 from .errors import CacheError, ModelError, ParameterError
-from .recording import canonical, named
+from .recording import canonical, named, text_of
 from .window import fits
 
 REMEMBERED = 512  # keys of requests that were asked, so that what nodes ask alike is hashed once
@@ -149,7 +149,7 @@ class LLM:
                 raise self.cache.miss(request, draw)
             fits(messages, self.model, self.window)
             if not self._recording:
-                return _reply(name, (await self._endpoint.ask(request, body))["reply"], recorded=False)
+                return _reply(name, (await self._endpoint.ask(body))["reply"], recorded=False)
             said, recorded, shared = await self._asked_once(name, draw, body)
             return _reply(name, said, recorded, shared)
         except (ModelError, CacheError):
@@ -207,7 +207,6 @@ class LLM:
 
     async def _ask_and_keep(self, name: str, draw: int, body: str) -> tuple[dict, bool]:
         """The reply that counts, and whether somebody else had it recorded while this one waited."""
-        request = json.loads(body)  # what is sent, whatever becomes of the caller's messages meanwhile
         waited = 0
         while not self.cache.claim(name):
             await asyncio.sleep(0.05)
@@ -217,8 +216,8 @@ class LLM:
         try:
             if said := self.cache.replies([(name, body, draw)])[0]:
                 return said, True
-            came = await self._endpoint.ask(request, body)
-            return (await self.cache.keep(name, {"request": request, "draw": draw, **came}))["reply"], False
+            came = await self._endpoint.ask(body)
+            return (await self.cache.keep(name, text_of(body, draw, **came)) or came)["reply"], False
         finally:
             self.cache.release(name)
 

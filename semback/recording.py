@@ -76,6 +76,11 @@ def reply_in(text, body: str, draw: int) -> dict | None:
     return reply if whole and not _reply_problem(reply) else None
 
 
+def text_of(body: str, draw: int, reply: dict, source: dict) -> str:
+    """What `canonical` writes of the entry for a request, whose own text is `body`."""
+    return f'{{"draw":{draw:d},"reply":{canonical(reply)},"request":{body},"source":{canonical(source)}}}'
+
+
 def alteration(name: str, entry) -> str | None:
     """What shows that an entry is not what was once recorded under this key, in words; None where nothing does."""
     try:

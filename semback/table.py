@@ -43,7 +43,7 @@ def opened(folder: Path):
             return str(key), True
 
         def store(self, value, read, key=None):
-            return 0, 1, None, canonical(value)
+            return 0, 1, None, value if isinstance(value, str) else canonical(value)
 
         def fetch(self, mode, filename, value, read):
             """What the text says; False, which is no entry, for anything else."""

@@ -14,7 +14,7 @@ import zstandard
 
 from semback import CacheMiss, ParameterError, ResponseCache
 from semback.errors import CacheError
-from semback.recording import canonical, key
+from semback.recording import canonical, key, text_of
 
 MESSAGES = [{"role": "system", "content": "Solve it."}, {"role": "user", "content": "What is\n2 + 2?"}]
 
@@ -24,6 +24,12 @@ def entry(text="Four.", draw=0, **request):
     request = {"model": "m", "messages": MESSAGES, **request}
     reply = {"text": text, "finish_reason": "stop", "usage": {}, "model": "m-1", "fingerprint": None}
     return key(request, draw), {"request": request, "draw": draw, "reply": reply, "source": {"host": "example.org"}}
+
+
+def as_text(*said):
+    """(key, text of the entry) of a made-up response."""
+    name, made = entry(*said)
+    return name, canonical(made)
 
 
 def chat(llm, messages=MESSAGES, **settings):
@@ -251,18 +257,24 @@ def test_a_planted_key_never_runs_and_the_other_entries_still_work(opened, tmp_p
     assert not (tmp_path / "it ran").exists()
 
 
+def test_the_text_of_an_entry_is_what_canonical_writes_of_it():
+    made = entry('"Four.\n\u2028é', 3)[1]
+    assert text_of(canonical(made["request"]), 3, made["reply"], made["source"]) == canonical(made)
+
+
 def test_what_tasks_keep_together_is_what_add_keeps_and_one_that_cannot_be_kept_takes_nothing_from_the_others(opened):
     together, cache = opened(), opened()
     before = cache.add(*entry("First.", 2))
-    broken = entry("None.", 3)[0], {**entry("None.", 3)[1], "source": {"time": float("nan")}}
+    broken = entry("None.", 3)[0], "half of a character: \ud800"
 
     async def keep():
-        gone = asyncio.create_task(together.keep(*entry("Gone.", 4)))
-        calls = [together.keep(*entry("One.", 1)), together.keep(*entry("Second.", 2)), together.keep(*broken)]
+        gone = asyncio.create_task(together.keep(*as_text("Gone.", 4)))
+        calls = [together.keep(*as_text("One.", 1)), together.keep(*as_text("Second.", 2)), together.keep(*broken)]
         first = asyncio.create_task(asyncio.sleep(0))
         first.add_done_callback(lambda _: gone.cancel())  # while its entry waits to be written
         return await asyncio.gather(*calls, return_exceptions=True)
 
     one, two, three = asyncio.run(keep())
-    assert one == entry("One.", 1)[1] and two == before and isinstance(three, ValueError)
+    assert one is None and two == before and isinstance(three, ValueError)
+    assert cache.get(entry("", 1)[0]) == entry("One.", 1)[1]
     assert cache.get(entry("", 4)[0])["reply"]["text"] == "Gone." and len(cache) == 3

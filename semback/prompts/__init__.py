@@ -20,26 +20,12 @@ def rendered(template: str, data: dict, folder: str | None = None) -> list[dict]
 
     ParameterError: the template does not work; it names the line.
     """
-    from jinja2 import TemplateError
-
-    try:
-        templates = _templates(folder)
-        found = templates.get_template(template + ".j2")
-        context = found.new_context({**templates.globals, **data}, shared=True)
-        texts = {role: "".join(block(context)).strip() for role, block in found.blocks.items() if role in ("system", "user")}
-    except TemplateError as error:
-        line = getattr(error, "lineno", None)
-        where = f"{template}.j2" + (f", line {line}" if line else "")
-        raise ParameterError(f"the prompt template {where} does not work: {error.message}") from None
-    if not texts.get("user"):
-        raise ParameterError(f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one")
-    return [{"role": role, "content": texts[role]} for role in ("system", "user") if texts.get(role)]
+    return _messages(template, {role: _block(template, role, data, folder) for role in ("system", "user")})
 
 
-@lru_cache(512)
 def forward_rendered(instruction: str, form: str, question: str, inputs: tuple[tuple[str, str | None], ...]) -> list[dict]:
-    """The messages of our own forward.j2, made once for all nodes that ask the same."""
-    return rendered("forward", {"node": SimpleNamespace(instruction=instruction, form=form), "question": question, "inputs": dict(inputs)})
+    """The messages of our own forward.j2, each made once for all nodes for which it is the same."""
+    return _messages("forward", {"system": _forward_system(instruction, form), "user": _forward_user(question, inputs)})
 
 
 def digest(folder: str | Path | None) -> str | None:
@@ -64,6 +50,37 @@ def fenced(prompt: str) -> list[tuple[str, str]]:
 def outside(prompt: str) -> str:
     """A prompt without its fenced blocks: our own words."""
     return _FENCED.sub("", prompt)
+
+
+@lru_cache(512)
+def _forward_system(instruction: str, form: str) -> str:
+    return _block("forward", "system", {"node": SimpleNamespace(instruction=instruction, form=form)})
+
+
+@lru_cache(512)
+def _forward_user(question: str, inputs: tuple[tuple[str, str | None], ...]) -> str:
+    return _block("forward", "user", {"question": question, "inputs": dict(inputs)})
+
+
+def _block(template: str, role: str, data: dict, folder: str | None = None) -> str:
+    """What a block of a template makes of the data; "" where there is no such block."""
+    from jinja2 import TemplateError
+
+    try:
+        templates = _templates(folder)
+        found = templates.get_template(template + ".j2")
+        block = found.blocks.get(role)
+        return "".join(block(found.new_context({**templates.globals, **data}, shared=True))).strip() if block else ""
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        where = f"{template}.j2" + (f", line {line}" if line else "")
+        raise ParameterError(f"the prompt template {where} does not work: {error.message}") from None
+
+
+def _messages(template: str, texts: dict[str, str]) -> list[dict]:
+    if not texts["user"]:
+        raise ParameterError(f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one")
+    return [{"role": role, "content": text} for role, text in texts.items() if text]
 
 
 @lru_cache
