@@ -92,14 +92,16 @@ def _levels(levels: int, width: int, inputs: int) -> sb.Graph:
 
 
 async def _there_and_back(endpoint, task) -> tuple[float, float]:
-    """The seconds forward and backward."""
-    llm = work.model(endpoint, None)
-    lang, start = sb.Language(llm, llm), time.perf_counter()
-    trace = await sb.forward(task.graph, task.train[0], lang)
-    turn = time.perf_counter()
-    gradients = await sb.backward(trace, task.feedback(task.train[0]), lang)
+    """The seconds forward and backward, recorded."""
+    with work.fresh_cache() as cache:
+        llm = work.model(endpoint, cache)
+        lang, start = sb.Language(llm, llm), time.perf_counter()
+        trace = await sb.forward(task.graph, task.train[0], lang)
+        turn = time.perf_counter()
+        gradients = await sb.backward(trace, task.feedback(task.train[0]), lang)
+        end = time.perf_counter()
     assert not gradients.missing, gradients.missing
-    return turn - start, time.perf_counter() - turn
+    return turn - start, end - turn
 
 
 async def _level_by_level(url: str, levels: int, width: int) -> float:
