@@ -159,12 +159,12 @@ class ResponseCache:
                     raise CacheError(f"{path}, line {number}: {wrong}; nothing of this file was read")
                 if wrong:
                     refused.append(f"line {number}: {wrong}")
-                elif self._disk.add(name, entry):
+                elif self._disk.add(name, text := recording.canonical(entry)):
                     new += 1
                 elif (kept := self.get(name))["reply"] != entry["reply"]:
                     conflicts.append(name)
-                elif recording.canonical(entry) < recording.canonical(kept):
-                    self._disk.set(name, entry)
+                elif text < recording.canonical(kept):
+                    self._disk.set(name, text)
         return Loaded(new, conflicts, refused)
 
     def drop(self, start: str) -> int:
@@ -229,7 +229,7 @@ class ResponseCache:
                 if known.get(path.name) != found[path.name]:
                     self.load(path)
         if known | found != known:
-            self._disk.set("recordings", known | found)
+            self._disk.set("recordings", recording.canonical(known | found))
 
     @contextmanager
     def _told(self, doing: str):

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 
 from .survivor import survives
 
-PATIENCE = 1.0  # seconds that a loop's end waits for answers before it says so
+PATIENCE = 1.0  # seconds that a loop's end waits for answers before it says so, or leaves that to a survivor
 _calls: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # {event loop: the set of its calls}
 _stopped: list = []  # what ends this process, when it is to end and sends nothing more
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
@@ -105,9 +105,9 @@ async def settling():
         _inside.reset(within)
 
 
-async def ending() -> None:
-    """At the end of the event loop: wait as `settled` does, and say so where that takes long. Another Ctrl-C ends it."""
-    said = asyncio.get_running_loop().call_later(PATIENCE, _say, asyncio.get_running_loop())
+async def ending(patience: float = PATIENCE) -> None:
+    """At the end of the event loop: wait as `settled` does, and say so where that takes longer. Another Ctrl-C ends it."""
+    said = asyncio.get_running_loop().call_later(patience, _say, asyncio.get_running_loop())
     await _settled()
     said.cancel()
 
@@ -147,7 +147,7 @@ def _at_exit():
         _finish(loop, _settled(PATIENCE))
         survivor = survives(loop) if any(call.unrecorded for call in _calls[loop]) else None
         if survivor is not False:
-            _finish(loop, ending())
+            _finish(loop, ending(0))
         if survivor:
             os._exit(0)
         with suppress(ValueError):

@@ -43,7 +43,8 @@ def opened(folder: Path):
             return str(key), True
 
         def store(self, value, read, key=None):
-            return 0, 1, None, value if isinstance(value, str) else canonical(value)
+            """What is stored is JSON text already."""
+            return 0, 1, None, value
 
         def fetch(self, mode, filename, value, read):
             """What the text says; False, which is no entry, for anything else."""
@@ -68,7 +69,7 @@ def opened(folder: Path):
                 path.chmod(rights)
     _check(folder / "cache.db")
     made = diskcache.Cache(str(folder), timeout=PATIENCE, disk=TextDisk, **_SETTINGS)
-    made.add("format", _FORMAT)
+    made.add("format", canonical(_FORMAT))
     return made
 
 

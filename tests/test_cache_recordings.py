@@ -148,7 +148,7 @@ def test_explain_refuses_what_is_no_request_and_an_unknown_key(semback, tmp_path
 
 def test_ls_and_stats_show_what_was_altered_and_drop_takes_it_out_but_never_everything(semback, cache):
     cache.add(*entry())
-    cache._disk.set(entry(draw=1)[0], {"request": 7})
+    cache._disk.set(entry(draw=1)[0], '{"request": 7}')
     assert f"{entry(draw=1)[0][:12]}  altered: it is not a recorded response" in semback("ls")[1]
     assert "        1  altered: see" in semback("stats")[1] and "        1  m\n" in semback("stats")[1]
     assert semback("drop", "")[0] == 2 and len(cache) == 2

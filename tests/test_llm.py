@@ -10,6 +10,7 @@ from conftest import Script
 
 from semback import LLM, Language, ModelError, Node, ParameterError, ResponseCache, descend
 from semback.errors import CacheError
+from semback.recording import canonical
 from semback.tally import Tally, price
 
 MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]
@@ -298,7 +299,7 @@ def test_a_row_that_holds_the_answer_to_another_question_is_refused(cache):
     said = Script(["Four.", "Five."])
     llm = said.llm(cache=cache)
     one, two = (asyncio.run(llm.chat([{"role": "user", "content": text}])).key for text in "ab")
-    cache._disk.set(one, cache.get(two))
+    cache._disk.set(one, canonical(cache.get(two)))
     with pytest.raises(CacheError, match="was altered: its key"):
         asyncio.run(llm.chat([{"role": "user", "content": "a"}]))
 

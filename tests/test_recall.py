@@ -10,6 +10,7 @@ from conftest import Script
 from semback import LLM, Example, Language, Reply, ResponseCache, evaluate
 from semback.errors import CacheError
 from semback.recall import recalled
+from semback.recording import canonical
 
 EXAMPLES = [Example(f"sum/{i}", f"What is {i % 90} + {i}, or so?", str(i % 3)) for i in range(100)]
 
@@ -108,7 +109,7 @@ def test_a_row_that_was_altered_is_an_error_and_not_a_reply(task, cache):
     evaluated(task, cache)
     entries = dict(cache.entries())
     (one, _), (_, other) = list(entries.items())[:2]
-    cache._disk.set(one, other)
+    cache._disk.set(one, canonical(other))
     with pytest.raises(CacheError, match=f"entry {one[:12]} .* was altered"):
         evaluated(task, cache)
 

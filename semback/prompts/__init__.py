@@ -20,7 +20,7 @@ def rendered(template: str, data: dict, folder: str | None = None) -> list[dict]
 
     ParameterError: the template does not work; it names the line.
     """
-    return _messages(template, {role: _block(template, role, data, folder) for role in ("system", "user")})
+    return _messages(template, _texts(template, ("system", "user"), data, folder))
 
 
 def forward_rendered(instruction: str, form: str, question: str, inputs: tuple[tuple[str, str | None], ...]) -> list[dict]:
@@ -54,23 +54,23 @@ def outside(prompt: str) -> str:
 
 @lru_cache(512)
 def _forward_system(instruction: str, form: str) -> str:
-    return _block("forward", "system", {"node": SimpleNamespace(instruction=instruction, form=form)})
+    return _texts("forward", ("system",), {"node": SimpleNamespace(instruction=instruction, form=form)})["system"]
 
 
 @lru_cache(512)
 def _forward_user(question: str, inputs: tuple[tuple[str, str | None], ...]) -> str:
-    return _block("forward", "user", {"question": question, "inputs": dict(inputs)})
+    return _texts("forward", ("user",), {"question": question, "inputs": dict(inputs)})["user"]
 
 
-def _block(template: str, role: str, data: dict, folder: str | None = None) -> str:
-    """What a block of a template makes of the data; "" where there is no such block."""
+def _texts(template: str, roles: tuple[str, ...], data: dict, folder: str | None = None) -> dict[str, str]:
+    """What the blocks of these names that a template has make of the data."""
     from jinja2 import TemplateError
 
     try:
         templates = _templates(folder)
         found = templates.get_template(template + ".j2")
-        block = found.blocks.get(role)
-        return "".join(block(found.new_context({**templates.globals, **data}, shared=True))).strip() if block else ""
+        context = found.new_context({**templates.globals, **data}, shared=True)
+        return {role: "".join(found.blocks[role](context)).strip() for role in roles if role in found.blocks}
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         where = f"{template}.j2" + (f", line {line}" if line else "")
@@ -78,7 +78,7 @@ def _block(template: str, role: str, data: dict, folder: str | None = None) -> s
 
 
 def _messages(template: str, texts: dict[str, str]) -> list[dict]:
-    if not texts["user"]:
+    if not texts.get("user"):
         raise ParameterError(f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one")
     return [{"role": role, "content": text} for role, text in texts.items() if text]
 
