@@ -18,13 +18,14 @@ import httpx2
 import openai
 
 from . import paid
+from .ahead import to_be_asked
 from .budget import Budget
 from .pace import Pace, Slot
 from .tally import count, tokens
 
 REDIRECTS = 3  # that are followed
 FRESH = 5.0  # seconds that a connection is kept for the next request; servers close it after 5 or more
-slot: ContextVar[Slot] = ContextVar("slot")  # the place of the call that is being made
+asking: ContextVar[tuple[bytes, Slot]] = ContextVar("asking")  # what the call that is being made asks, and its place
 
 
 class Connections(openai.DefaultAioHttpClient):
@@ -52,24 +53,25 @@ class Connections(openai.DefaultAioHttpClient):
             return super().build_request(method, url, content=content, **others)
         if url != self.address[0]:
             self.address = url, httpx2.URL(url)
-        body = {"stream": httpx2.ByteStream(content)} if self.straight else {"content": content}  # with which it gets more headers
+        body = {"stream": httpx2.ByteStream(b"")} if self.straight else {"content": content}  # with which it gets more headers
         return httpx2.Request(method, self.address[1], headers=others["headers"], **body)
 
     async def send(self, request, **options):
         """The response, read to its end; where it is JSON, ``response.extensions["body"]`` is what it says."""
+        await to_be_asked()
         await paid.may_be_sent()
-        place, again = slot.get(), 0
+        (body, place), again = asking.get(), 0
         waves = place.waves
         if place.left:  # it was tried before
             self.budget.start(again=True)
             again = int(request.headers["x-stainless-retry-count"])
-            place = await self.pace.enter(tokens(len(request.read())))
+            place = await self.pace.enter(tokens(len(body)))
         else:
             self.budget.start()
         paid.sent()
         answered = False
         try:
-            response = await self._answered(request, place, options)
+            response = await self._answered(request, body, place, options)
             answered = response.is_success
             place.answered = response.status_code not in (429, 503)
             if not place.answered:
@@ -85,11 +87,11 @@ class Connections(openai.DefaultAioHttpClient):
             await self.session.close()
         await super().aclose()
 
-    async def _answered(self, request, place: Slot, options):
+    async def _answered(self, request, body: bytes, place: Slot, options):
         """The response to one try, and in its place the tokens that it took. What is no whole reply is an error that is tried again."""
         try:
             async with asyncio.timeout(self.seconds):  # httpx2's own limit is for each read: a body that drips outlives it
-                response = await (self._straight(request) if self.straight else super().send(request, **options))
+                response = await (self._straight(request, body) if self.straight else super().send(request, **options))
         except TimeoutError:
             place.late = True
             raise httpx2.ReadTimeout(f"no whole reply in {self.seconds:g} s") from None
@@ -106,7 +108,7 @@ class Connections(openai.DefaultAioHttpClient):
             place.used = count(usage.get("total_tokens")) if isinstance(usage, dict) else None
         return response
 
-    async def _straight(self, request):
+    async def _straight(self, request, body: bytes):
         if not self.session:
             ssl = certificates() if self.address[0].startswith("https") else True  # where http leads to https: aiohttp's own
             connector = aiohttp.TCPConnector(limit=self.pace.in_flight, keepalive_timeout=FRESH, ssl=ssl)
@@ -114,7 +116,7 @@ class Connections(openai.DefaultAioHttpClient):
             self.session = aiohttp.ClientSession(connector=connector, timeout=wait, cookie_jar=aiohttp.DummyCookieJar())
         headers = [(name.decode(), value.decode()) for name, value in request.headers.raw]
         try:
-            async with self.session.post(self.address[0], data=request.read(), headers=headers, max_redirects=REDIRECTS + 1) as came:
+            async with self.session.post(self.address[0], data=body, headers=headers, max_redirects=REDIRECTS + 1) as came:
                 content = await came.read()
         except aiohttp.TooManyRedirects as error:
             raise httpx2.TooManyRedirects(str(error)) from error

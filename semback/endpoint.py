@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from . import paid
 from .advice import explain
+from .ahead import Ahead
 from .budget import Budget
 from .errors import ModelError
 from .pace import Pace
@@ -57,15 +58,13 @@ class Endpoint:
 
     async def _post(self, body: str):
         """What asks in this event loop, and the response to it."""
-        import httpx2
-
-        from .connections import slot
+        from .connections import asking
 
         held = self._held()
-        place = await held.pace.enter(tokens(len(body)))
-        slot.set(place)  # before the request is built, so that of many at once the first is on its way while others are built
+        place = await held.pace.enter(tokens(len(body)))  # before the request is built: of many, the first leaves while others are built
+        asking.set((content := body.encode(), place))
         try:
-            return held, await held.client.post(held.address, cast_to=httpx2.Response, content=body.encode(), options=held.options)
+            return held, await held.ahead.request(content)
         finally:
             held.pace.leave(place)
 
@@ -107,6 +106,7 @@ class Endpoint:
         return held
 
     def _new_client(self, pace: Pace) -> "_Held":
+        import httpx2
         import openai
 
         from .connections import Connections
@@ -126,8 +126,13 @@ class Endpoint:
         client = openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=self._retries, timeout=self._timeout, http_client=http,
                                     default_headers=dict.fromkeys(_UNSENT, openai.Omit()))
         source = {"host": urlsplit(str(client.base_url)).hostname, "openai": openai.__version__}
-        options = {"headers": {}, "params": {}, "max_retries": self._retries, "timeout": self._timeout, "security": {"bearer_auth": True}}
-        return _Held(client, pace, f"{client.base_url}chat/completions", options, source)
+        address, options = f"{client.base_url}chat/completions", {  # the client's own, which it would copy each time
+            "headers": {}, "params": {}, "max_retries": self._retries, "timeout": self._timeout, "security": {"bearer_auth": True}}
+
+        def post(body: bytes):
+            return client.post(address, cast_to=httpx2.Response, content=body, options=options)
+
+        return _Held(client, pace, Ahead(post, http.straight, pace), source)
 
     @property
     def base_url(self) -> str | None:
@@ -155,15 +160,11 @@ class Endpoint:
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """What asks in one event loop, as long as somebody holds it.
-
-    address: of chat completions. options: the client's defaults for a request, which it would copy each time. source: for recordings.
-    """
+    """What asks in one event loop, as long as somebody holds it. source: for recordings."""
 
     client: object
     pace: Pace
-    address: str
-    options: dict
+    ahead: Ahead
     source: dict
 
 

@@ -99,6 +99,11 @@ class Pace:
                     self._end_round(self._seconds / self._answers)
         self._admit()
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a place."""
+        return bool(self._waiting)
+
     def _admit(self) -> None:
         """Give places to those who wait, as far as there are any; else look again when there may be.
 
