@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -260,3 +261,28 @@ def test_two_threads_never_have_one_claim(tmp_path):
     finally:
         sys.setswitchinterval(before)
         cache.close()
+
+
+def test_a_process_forked_while_another_thread_claims_can_claim_too(tmp_path):
+    code = """
+import os, sys, threading, warnings
+from semback import ResponseCache
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
+cache, ended = ResponseCache(sys.argv[1]), threading.Event()
+
+def claiming():
+    while not ended.is_set():
+        cache.claim("a" * 64)
+        cache.release("a" * 64)
+
+cache.claim("b" * 64)
+(thread := threading.Thread(target=claiming)).start()
+for _ in range(100):
+    if not (process := os.fork()):
+        os._exit(cache.claim("c" * 64))
+    assert os.waitpid(process, 0)[1] == 256
+ended.set()
+thread.join()
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path / "c"], check=True, timeout=60)
