@@ -8,6 +8,7 @@ A failure is asked again once, with the reason; if that fails too the result is 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,9 @@ class Case(NamedTuple):
     inputs: dict[str, str | None]
     output: str | None
     gradient: str | None
+
+
+_TO_WHOM, _WORD = re.compile(r"""\s+to=(["'])(.*)\1\s*"""), re.compile(r"\w")
 
 
 @dataclass(frozen=True)
@@ -190,28 +194,36 @@ def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[
     found, problems = dict.fromkeys(names), []
     text, problem = _text(reply)
     text = (text or "").replace("\r\n", "\n")
-    blocks = re.findall(rf"^[ \t]*<{tag}([^>\n]*)>[ \t]*\n((?:.*\n)*?)[ \t]*</{tag}>[ \t]*$", text, re.MULTILINE)
-    one_line = rf"<{tag}([^>\n]*)>((?:(?!</{tag}>).)*+)</{tag}>\s*+"  # possessive, so that a reply that goes round in circles takes no time
-    alone = re.findall(one_line, text) if re.fullmatch(rf"(?:{one_line})++", text) else []
+    block_on_lines, block_on_one, nothing_else, tags = _patterns(tag)
+    blocks = block_on_lines.findall(text)
+    alone = block_on_one.findall(text) if nothing_else.fullmatch(text) else []
     if alone and all(len(said.split()) > 2 for _, said in alone):
         blocks = alone
-    to_whom, tags = re.compile(r"""\s+to=(["'])(.*)\1\s*"""), re.compile(rf"</?{tag}\b")
     said: dict[str, list[str]] = {}
     for attribute, content in blocks:
-        to = to_whom.fullmatch(attribute)
+        to = _TO_WHOM.fullmatch(attribute)
         said.setdefault(to[2] if to else attribute.strip(), []).append(content.strip())
     for name in names:
-        block = f"the <{tag}> block" + (f' for "{name}"' if name else "")
         contents = said.pop(name, [])
+        if len(contents) == 1 and _WORD.search(contents[0]) and not tags.search(contents[0]):
+            found[name] = contents[0]
+            continue
+        block = f"the <{tag}> block" + (f' for "{name}"' if name else "")
         if len(contents) != 1:
             problems.append(f"{block} is missing" if not contents else f"{block} stands there {len(contents)} times")
         elif tags.search(contents[0]):
             problems.append(f"in {block} there is another <{tag}> tag")
-        elif not re.search(r"\w", contents[0]):
-            problems.append(f"{block} is empty")
         else:
-            found[name] = contents[0]
+            problems.append(f"{block} is empty")
     problems += [f'nobody asked for a <{tag}> block for "{name}"' for name in said]
     if problems and reply.finish_reason == "length":
         problems.append("the reply was cut at the token limit")
     return found, problem or "; ".join(problems) or None
+
+
+@cache
+def _patterns(tag: str) -> tuple[re.Pattern, ...]:
+    """What finds a block on lines of its own, and one on one line; a text of nothing but those; any tag."""
+    one_line = rf"<{tag}([^>\n]*)>((?:(?!</{tag}>).)*+)</{tag}>\s*+"  # possessive, so that a reply that goes round in circles takes no time
+    return (re.compile(rf"^[ \t]*<{tag}([^>\n]*)>[ \t]*\n((?:.*\n)*?)[ \t]*</{tag}>[ \t]*$", re.MULTILINE), re.compile(one_line),
+            re.compile(rf"(?:{one_line})++"), re.compile(rf"</?{tag}\b"))
