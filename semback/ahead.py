@@ -9,28 +9,31 @@ import asyncio
 import types
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, ContextVar
 
 from .pace import Pace
 
 LULL = 0.005  # seconds after a request; then, unless others wait for their turn, is the time
+_early: ContextVar[bool] = ContextVar("early", default=False)  # whether a coroutine is being begun
 
 
 class Ahead:
     """The requests of one openai client that are built ahead, as many as are in flight.
 
-    post: begins a request with a body. able: whether its coroutine comes to `to_be_asked`, and finds out after that what it is to send;
-    else none is built ahead. pace: knows how many are in flight, and whether others wait.
+    post: begins a request with a body; its coroutine comes to `to_be_asked`, and finds out after that what it is to send. pace: knows how
+    many are in flight, and whether others wait.
     """
 
-    def __init__(self, post: Callable[[bytes], Coroutine], able: bool, pace: Pace):
-        self._post, self._able, self._pace = post, able, pace
+    def __init__(self, post: Callable[[bytes], Coroutine], pace: Pace):
+        self._post, self._pace, self._context = post, pace, Context()
+        self._context.run(_early.set, True)
         self._built: list[Coroutine] = []
         weakref.finalize(self, _close, self._built)  # or Python would end them, when half of it is gone
         self._next: asyncio.Handle | None = None
 
     def request(self, body: bytes) -> Awaitable:
         """What `post` brings: of a request that is built already, if there is one."""
-        if self._able and not self._next:
+        if not self._next:
             self._next = asyncio.get_running_loop().call_later(LULL, self._build)
         return _resumed(self._built.pop()) if self._built else self._post(body)
 
@@ -40,7 +43,7 @@ class Ahead:
         answered = self._pace.seconds > 0  # before the first answer the client itself has things to wait for
         if answered and not self._pace.wanted and len(self._built) < self._pace.busy:
             post = self._post(b"")
-            if post.send(None) is None:
+            if self._context.run(post.send, None) is None:
                 self._built.append(post)
                 self._next = asyncio.get_running_loop().call_soon(self._build)
             else:  # it waits for something else than `to_be_asked`
@@ -53,8 +56,8 @@ def _close(built: list[Coroutine]) -> None:
 
 
 async def to_be_asked() -> None:
-    """Where a request that is built ahead, outside of any task, waits for the task that has something to ask."""
-    if asyncio.current_task() is None:
+    """Where a request that is built ahead waits for the task that has something to ask."""
+    if _early.get():
         await _pause()
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import time
 import weakref
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -64,7 +65,7 @@ class Endpoint:
         place = await held.pace.enter(tokens(len(body)))  # before the request is built: of many, the first leaves while others are built
         asking.set((content := body.encode(), place))
         try:
-            return held, await held.ahead.request(content)
+            return held, await held.request(content)
         finally:
             held.pace.leave(place)
 
@@ -132,7 +133,7 @@ class Endpoint:
         def post(body: bytes):
             return client.post(address, cast_to=httpx2.Response, content=body, options=options)
 
-        return _Held(client, pace, Ahead(post, http.straight, pace), source)
+        return _Held(client, pace, Ahead(post, pace).request if http.straight else post, source)
 
     @property
     def base_url(self) -> str | None:
@@ -160,11 +161,11 @@ class Endpoint:
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """What asks in one event loop, as long as somebody holds it. source: for recordings."""
+    """What asks in one event loop, as long as somebody holds it. request: asks what a body says. source: for recordings."""
 
     client: object
     pace: Pace
-    ahead: Ahead
+    request: Callable[[bytes], Awaitable]
     source: dict
 
 

@@ -114,7 +114,7 @@ def test_a_client_that_waits_for_something_before_it_sends_builds_nothing_ahead(
         return body or "asked"
 
     async def one_after_the_other():
-        ahead = Ahead(post, True, SimpleNamespace(seconds=0.1, wanted=False, busy=1))
+        ahead = Ahead(post, SimpleNamespace(seconds=0.1, wanted=False, busy=1))
         said = [await ahead.request(b"1")]
         for wanted in (2, 3):
             while len(begun) < wanted:
