@@ -63,7 +63,8 @@ class Endpoint:
 
         held = self._held()
         place = await held.pace.enter(tokens(len(body)))  # before the request is built: of many, the first leaves while others are built
-        asking.set((content := body.encode(), place))
+        content = body.encode()
+        asking.set((content, place))
         try:
             return held, await held.request(content)
         finally:
@@ -127,8 +128,9 @@ class Endpoint:
         client = openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=self._retries, timeout=self._timeout, http_client=http,
                                     default_headers=dict.fromkeys(_UNSENT, openai.Omit()))
         source = {"host": urlsplit(str(client.base_url)).hostname, "openai": openai.__version__}
-        address, options = f"{client.base_url}chat/completions", {  # the client's own, which it would copy each time
-            "headers": {}, "params": {}, "max_retries": self._retries, "timeout": self._timeout, "security": {"bearer_auth": True}}
+        # The client's own options, which it would copy for each request.
+        options = {"headers": {}, "params": {}, "max_retries": self._retries, "timeout": self._timeout, "security": {"bearer_auth": True}}
+        address = f"{client.base_url}chat/completions"
 
         def post(body: bytes):
             return client.post(address, cast_to=httpx2.Response, content=body, options=options)
