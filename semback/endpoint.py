@@ -63,9 +63,8 @@ class Endpoint:
 
         held = self._held()
         place = await held.pace.enter(tokens(len(body)))  # before the request is built: of many, the first leaves while others are built
-        content = body.encode()
-        asking.set((content, place))
         try:
+            asking.set((content := body.encode(), place))
             return held, await held.request(content)
         finally:
             held.pace.leave(place)
