@@ -85,7 +85,7 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
                 if not forced and complete(job, name):
                     finish(job, "skipped", 0.0, path)
                     continue
-                work = pool.submit(worker.execute, str(job.notebook), dict(job.parameters), str(path), str(_record_path(job, name)),
+                work = pool.submit(worker.execute, str(job.notebook), dict(job.parameters), str(path), str(results.path_of(name, job.id)),
                                    _fingerprint(job, name), _environment(), batch)
                 under_way[work] = job, path
             for work in as_completed(under_way):
@@ -95,24 +95,20 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
                     finish(job, "ok", seconds, path)
                     continue
                 path.unlink(missing_ok=True)  # no table is to show an older result, or half of one, in its place
-                _record_path(job, name).unlink(missing_ok=True)
+                results.path_of(name, job.id).unlink(missing_ok=True)
                 finish(job, "failed", seconds, path.with_suffix(".failed.ipynb"), error)
     return [outcomes[job.id] for job in jobs]
 
 
 def complete(job: Job, name: str) -> bool:
     """Whether a job succeeded before in this batch with the same parameters, cells and semback, and its record is still the one it left."""
-    path, record = results.folder(name) / "notebooks" / f"{job.id}.ipynb", _record_path(job, name)
+    path, record = results.folder(name) / "notebooks" / f"{job.id}.ipynb", results.path_of(name, job.id)
     kept = (not job.experiment or record.is_file()) and worker.fingerprint(path, record)
     return bool(kept) and kept == _fingerprint(job, name)  # which reads the notebook
 
 
-def _record_path(job: Job, name: str) -> Path:
-    return results.folder(name) / "results" / f"{job.id}.json"
-
-
 def _record(job: Job, name: str) -> dict | None:
-    path = _record_path(job, name)
+    path = results.path_of(name, job.id)
     return json.loads(path.read_text(encoding="utf-8")) if job.experiment and path.is_file() else None
 
 

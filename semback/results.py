@@ -48,6 +48,11 @@ def folder(name: str) -> Path:
     return home() / "runs" / name
 
 
+def path_of(name: str, run: str) -> Path:
+    """Where the record of the run of a batch with this `run_id` is, or will be."""
+    return folder(name) / "results" / f"{run}.json"
+
+
 def save(name: str, experiment: str, variant: str, data: str, task: Task, run: Run, before: Scores, after: Scores, group: str = "") -> Path:
     """Write the record of a run to `runs/<name>/results/`, beside it the Run itself and its calls to `history/`, and the keys of the
     responses that they rest on to `responses/`, one a line.
@@ -63,8 +68,7 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
     record = {
         "experiment": experiment, "task": task.name, "group": group, "variant": variant, "data": data, "seed": run.settings["seed"],
         "model": run.model, "coach": run.coach, "simulated": run.simulated,
-        "settings": run.settings, "stopped": run.stopped, "overlap": task.overlap, "params": run.params,
-        "train": run.training,
+        "settings": run.settings, "stopped": run.stopped, "overlap": task.overlap, "params": run.params, "train": run.training,
         "test": {stage: {"questions": len(scores.rows), "correct": scores.correct, "unreadable": scores.unreadable,
                          "answers": [[row.id, row.answer, row.correct] for row in scores.rows]}
                  for stage, scores in (("before", before), ("after", after))},
@@ -73,7 +77,7 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
                   for stage, scored in (("train", run), ("test before", before), ("test after", after)) for row in scored.tally.rows()],
     }
     identity = run_of(record)
-    _refuse_another(path := folder(name) / "results" / f"{identity}.json", record)
+    _refuse_another(path := path_of(name, identity), record)
     run.save(folder(name) / "history" / f"{identity}.json")
     tallies = run.tally, before.tally, after.tally
     made = {kind: sum(getattr(count, kind) for tally in tallies for count in tally.counts.values()) for kind in CALLS[:-1]}
@@ -92,8 +96,7 @@ def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
 
 def load(name: str) -> list[dict]:
     """The records of the batch of this name, sorted by file name. DataError where there are none, or one is not a record."""
-    paths = sorted((folder(name) / "results").glob("*.json"))
-    if not paths:
+    if not (paths := sorted((folder(name) / "results").glob("*.json"))):
         raise DataError(f"there are no results in {folder(name) / 'results'}; `semback run --name {name}` makes them")
     return [_read(path) for path in paths]
 
