@@ -55,15 +55,11 @@ def _close(built: list[Coroutine]) -> None:
         each.close()
 
 
-async def to_be_asked() -> None:
+@types.coroutine
+def to_be_asked():
     """Where a request that is built ahead waits for the task that has something to ask."""
     if _early.get():
-        await _pause()
-
-
-@types.coroutine
-def _pause():
-    yield
+        yield
 
 
 @types.coroutine

@@ -12,7 +12,7 @@ except ImportError:  # Windows: there each process asks for itself, and the firs
 
 _of_folder = weakref.WeakValueDictionary()  # a system's lock does not tell the caches of one process apart: those of a folder share one
 _one = threading.Lock()  # nor its threads: one at a time
-if hasattr(os, "register_at_fork"):  # else a fork could have it taken for good, by a thread that it has not
+if fcntl:  # else a fork could have it taken for good, by a thread that it has not
     os.register_at_fork(before=_one.acquire, after_in_parent=_one.release, after_in_child=_one.release)
 
 

@@ -53,7 +53,7 @@ class Connections(openai.DefaultAioHttpClient):
             return super().build_request(method, url, content=content, **others)
         if url != self.address[0]:
             self.address = url, httpx2.URL(url)
-        body = {"stream": httpx2.ByteStream(b"")} if self.straight else {"content": content}  # with which it gets more headers
+        body = {"stream": httpx2.ByteStream(b"")} if self.straight else {"content": content}  # what goes straight: see `asking`
         return httpx2.Request(method, self.address[1], headers=others["headers"], **body)
 
     async def send(self, request, **options):

@@ -204,17 +204,16 @@ def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[
         to = _TO_WHOM.fullmatch(attribute)
         said.setdefault(to[2] if to else attribute.strip(), []).append(content.strip())
     for name in names:
-        contents = said.pop(name, [])
-        if len(contents) == 1 and _WORD.search(contents[0]) and not tags.search(contents[0]):
-            found[name] = contents[0]
-            continue
         block = f"the <{tag}> block" + (f' for "{name}"' if name else "")
+        contents = said.pop(name, [])
         if len(contents) != 1:
             problems.append(f"{block} is missing" if not contents else f"{block} stands there {len(contents)} times")
         elif tags.search(contents[0]):
             problems.append(f"in {block} there is another <{tag}> tag")
-        else:
+        elif not _WORD.search(contents[0]):
             problems.append(f"{block} is empty")
+        else:
+            found[name] = contents[0]
     problems += [f'nobody asked for a <{tag}> block for "{name}"' for name in said]
     if problems and reply.finish_reason == "length":
         problems.append("the reply was cut at the token limit")

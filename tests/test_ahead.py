@@ -1,7 +1,6 @@
 """Requests are built while answers are awaited; what they ask is still what the call that takes one asks."""
 
 import asyncio
-import json
 import subprocess
 import sys
 import threading
@@ -36,7 +35,7 @@ def held():
     async def echo(request):
         while not echo.go.is_set():
             await asyncio.sleep(0.001)
-        said = json.loads(await request.text())["messages"][-1]["content"]
+        said = (await request.json())["messages"][-1]["content"]
         return await says("choices", 0, "message", "content", value=said)(request)
 
     echo.go = threading.Event()
