@@ -7,8 +7,9 @@ took to import what it needs. Where nobody looks (a pipe, a log) nothing is writ
 import os
 import sys
 import time
+from dataclasses import replace
 
-from .tally import SIMULATED, Tally, price
+from .tally import SIMULATED, Count, Tally, price
 
 PATIENCE, EVERY = 1.0, 0.25  # seconds from the first example that is done until a line appears, and between its updates
 
@@ -24,7 +25,7 @@ class Progress:
     def __init__(self, what: str, total: int, tally: Tally):
         self.what, self.total, self.tally = what, total, tally
         self.done = self.right = 0
-        self._before = self._calls()
+        self._before = {name: replace(count) for name, count in tally.counts.items()}
         self._started = time.monotonic()
         self._next = None
         self._show, self._shown = _shower(), False
@@ -40,18 +41,18 @@ class Progress:
             self._next, self._shown = now + EVERY, True
 
     def _line(self, now: float) -> str:
-        live, recorded, dollars = (after - before for after, before in zip(self._calls(), self._before))
+        live, recorded, dollars = 0, 0, 0.0
+        for (phase, model), c in self.tally.counts.items():
+            before = self._before.get((phase, model), Count())
+            tokens = c.live_prompt_tokens - before.live_prompt_tokens, c.live_completion_tokens - before.live_completion_tokens
+            dollars += price(model, *tokens, asked := c.live - before.live) or 0.0
+            live, recorded = live + asked, recorded + c.recorded - before.recorded
         seconds = (now - self._started) / self.done * (self.total - self.done)
         left = f", about {seconds:.0f} s left" if self.done < self.total else ""
         money = f", {dollars:.2f} dollars" if dollars else ""
         kind = "simulated" if any(model.startswith(SIMULATED) for phase, model in self.tally.counts if phase == "forward") else "live"
         return (f"{self.what}: {self.done:,} of {self.total:,} examples, {self.right / self.done:.1%} right; "
                 f"{live:,} {kind} and {recorded:,} recorded calls{money}{left}")
-
-    def _calls(self) -> tuple[int, int, float]:
-        counts = self.tally.counts.items()
-        dollars = (price(model, c.live_prompt_tokens, c.live_completion_tokens, c.live) or 0.0 for (_, model), c in counts)
-        return sum(c.live for _, c in counts), sum(c.recorded for _, c in counts), sum(dollars)
 
 
 def _shower():

@@ -28,12 +28,13 @@ def screen(monkeypatch):
     return Screen()
 
 
-def work(screen, total=3, model="gpt-4o-mini-2024-07-18"):
-    tally = Tally()
+def work(screen, total=3, model="gpt-4o-mini-2024-07-18", tally=None):
+    tally = tally or Tally()
+    start = len(tally.keys)
     with redirect_stderr(screen):
         bar = Progress("step 1 of 4", total, tally)
         for number in range(total):
-            tally.add("forward", model, Reply("", "stop", {"prompt_tokens": 10**6}, "m", number == 0, f"{number:064x}"))
+            tally.add("forward", model, Reply("", "stop", {"prompt_tokens": 10**6}, "m", number == 0, f"{start + number:064x}"))
             bar.step(number > 0)
 
 
@@ -43,6 +44,22 @@ def test_a_terminal_shows_examples_accuracy_calls_money_and_time_left_on_one_lin
     assert lines[1].startswith("step 1 of 4: 2 of 3 examples, 50.0% right; 1 live and 1 recorded calls, 0.15 dollars, about 0 s left")
     assert last.startswith("step 1 of 4: 3 of 3 examples, 66.7% right; 2 live and 1 recorded calls, 0.30 dollars ") and last.endswith("\n")
     assert all(len(line.rstrip("\n")) == 119 for line in (*lines, last))
+
+
+def test_a_later_evaluation_of_a_run_shows_its_own_calls_and_money(screen):
+    tally = Tally()
+    work(screen, tally=tally)
+    again = Screen()
+    work(again, tally=tally)
+    assert again.getvalue() == screen.getvalue()
+
+
+def test_no_price_is_looked_up_before_a_line_is_shown(screen, monkeypatch):
+    monkeypatch.setattr(progress, "PATIENCE", 60)
+    monkeypatch.setattr(progress, "price", None)  # to read the prices takes as long as a model's answer
+    tally = Tally()
+    for _ in range(2):
+        work(screen, tally=tally)
 
 
 def test_the_last_line_says_that_all_is_done_however_soon_it_follows(screen, monkeypatch):
