@@ -55,9 +55,10 @@ notebooks: .venv/ready
 	cp runs/demo/figures/methods.png notebooks/methods.png
 
 # Left out of the locks: what trace-opt asks for and never imports, 700 MB.
-lock:
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
-	for each in tests/litellm tests/compat/llama tests/benchmarks/peers/requirements; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-package xgboost --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 $$each.in --output-file $$each.lock || exit 1; done
+lock: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
+	for each in tests/litellm tests/compat/llama tests/benchmarks/peers/requirements; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-package xgboost --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 $$each.in --output-file $$each.lock || exit 1; done
 
 clean:
 	rm -rf .venv .venv-litellm .venv-compat .venv-peers runs build dist *.egg-info
