@@ -15,7 +15,7 @@ from typing import NamedTuple
 from .errors import ModelError, ParameterError
 from .graph import Node
 from .llm import LLM, Reply
-from .prompts import forward_rendered, rendered
+from .prompts import forward_rendered, load, rendered
 from .propagate import Trace, together
 from .tally import Tally
 
@@ -72,8 +72,10 @@ class Language:
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; it takes True or False")
         if self.feedback not in ("target", "comment"):
             raise ParameterError(f'feedback is {self.feedback!r}; it is "target" or "comment"')
-        if self.prompts is not None and not Path(self.prompts).is_dir():
-            raise ParameterError(f"prompts is {str(self.prompts)!r}, which is not a folder")
+        if self.prompts is not None:
+            if not Path(self.prompts).is_dir():
+                raise ParameterError(f"prompts is {str(self.prompts)!r}, which is not a folder")
+            load(str(self.prompts))
 
     # The three functions that propagate asks for
 

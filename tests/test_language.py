@@ -218,14 +218,24 @@ def test_a_folder_of_ones_own_replaces_one_template_and_leaves_the_others(tmp_pa
 
 
 @pytest.mark.parametrize("template", ["{% block user %}{{ nod.name }}{% endblock %}", "{% block user %}{{ node.nam }}{% endblock %}",
-                                      "{% block user %}{% if %}{% endblock %}", "{% block user %}{% import 'x.j2' as x %}{% endblock %}",
-                                      "Without blocks.", "{% block user %}{% endblock %}"])
-def test_a_template_that_does_not_work_is_a_parameter_error_before_any_request(tmp_path, template):
+                                      "{% block user %}{% import 'x.j2' as x %}{% endblock %}", "{% block user %}{% endblock %}"])
+def test_a_template_that_does_not_work_with_the_data_is_a_parameter_error_before_the_request(tmp_path, template):
     (tmp_path / "backward.j2").write_text(template)
     lang, _, coach = language(prompts=str(tmp_path))
     with pytest.raises(ParameterError, match="backward.j2"):
         judge(lang)
     assert not coach.asked
+
+
+@pytest.mark.parametrize("name, template, says", [
+    ("update", b"{% block user %}{% if %}{% endblock %}", r"update.j2, line 1 does not work"), ("_case", b"{% macro", "_case.j2, line 1"),
+    ("update", b"Without blocks.", "update.j2 .* no block called user"), ("critique", b"\xff", "critique.j2 .*utf-8"),
+    ("updates", b"{% block user %}Better!{% endblock %}", r"updates\.j2, which nothing uses; .* forward\.j2, "),
+    ("update.txt", b"", r"no template; .* forward\.j2, ")])
+def test_a_folder_with_a_template_that_cannot_work_is_met_before_anything_is_asked(tmp_path, name, template, says):
+    (tmp_path / (name if "." in name else f"{name}.j2")).write_bytes(template)
+    with pytest.raises(ParameterError, match=says):
+        language(prompts=tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [{"prompts": "/no/such/folder"}, {"feedback": "praise"}, {"neighbourhood": "no"}, {"critique": 1}])

@@ -12,7 +12,29 @@ from types import SimpleNamespace
 
 from ..errors import ParameterError
 
+TEMPLATES = ("forward", "backward", "critique", "update", "again")  # those in use; others begin with _, and are imported by these
 _FENCED = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
+
+
+def load(folder: str) -> None:
+    """Read the templates of a folder, and ours that it leaves, so that one that cannot work is met before anything is asked.
+
+    ParameterError: one is no template, or has no block called user; the folder holds none, or one that nobody would ever use.
+    """
+    from jinja2 import TemplateError
+
+    own = {path.stem for path in Path(folder).glob("*.j2")}
+    unused = sorted(name for name in own if name not in TEMPLATES and not name.startswith("_"))
+    if unused or not own:
+        what = f"{unused[0]}.j2, which nothing uses" if unused else "no template"
+        raise ParameterError(f"the folder of prompts {folder} holds {what}; they are called {', '.join(f'{name}.j2' for name in TEMPLATES)}")
+    for name in dict.fromkeys((*TEMPLATES, *sorted(own))):
+        try:
+            found = _templates(folder).get_template(name + ".j2")
+        except (TemplateError, UnicodeDecodeError) as error:
+            raise _broken(name, error) from None
+        if name in TEMPLATES and "user" not in found.blocks:
+            raise _no_user(name)
 
 
 def rendered(template: str, data: dict, folder: str | None = None) -> list[dict]:
@@ -72,15 +94,23 @@ def _texts(template: str, roles: tuple[str, ...], data: dict, folder: str | None
         context = found.new_context({**templates.globals, **data}, shared=True)
         return {role: "".join(found.blocks[role](context)).strip() for role in roles if role in found.blocks}
     except TemplateError as error:
-        line = getattr(error, "lineno", None)
-        where = f"{template}.j2" + (f", line {line}" if line else "")
-        raise ParameterError(f"the prompt template {where} does not work: {error.message}") from None
+        raise _broken(template, error) from None
 
 
 def _messages(template: str, texts: dict[str, str]) -> list[dict]:
     if not texts.get("user"):
-        raise ParameterError(f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one")
+        raise _no_user(template)
     return [{"role": role, "content": text} for role, text in texts.items() if text]
+
+
+def _broken(template: str, error) -> ParameterError:
+    line = getattr(error, "lineno", None)
+    where = f"{template}.j2" + (f", line {line}" if line else "")
+    return ParameterError(f"the prompt template {where} does not work: {getattr(error, 'message', error)}")
+
+
+def _no_user(template: str) -> ParameterError:
+    return ParameterError(f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one")
 
 
 @lru_cache
