@@ -27,7 +27,7 @@ def load(folder: str) -> None:
     unused = sorted(name for name in own if name not in TEMPLATES and not name.startswith("_"))
     if unused or not own:
         what = f"{unused[0]}.j2, which nothing uses" if unused else "no template"
-        raise ParameterError(f"the folder of prompts {folder} holds {what}; they are called {', '.join(f'{name}.j2' for name in TEMPLATES)}")
+        raise ParameterError(f"the folder of prompts {folder} holds {what}; there can be {'.j2, '.join(TEMPLATES)}.j2")
     for name in dict.fromkeys((*TEMPLATES, *sorted(own))):
         try:
             found = _templates(folder).get_template(name + ".j2")
