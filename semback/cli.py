@@ -125,8 +125,10 @@ def run(workers, scheduler, again, **options):
         from .report import write
 
         click.echo(f"report              {write(name)}")
+    for error in dict.fromkeys(outcome.error for outcome in failed):  # a missing key, for one, is the same in all of them
+        alike = "".join(f"\nfailed: {outcome.path}" for outcome in failed if outcome.error == error)
+        click.echo(f"{alike}\n{indent(error, '  ')}", err=True)
     if failed:
-        click.echo("".join(f"\nfailed: {outcome.path}\n{indent(outcome.error, '  ')}" for outcome in failed), err=True)
         sys.exit(1)
 
 

@@ -24,6 +24,9 @@ from .tally import Tally
 from .tasks import Example, Task
 from .tasks.task import checked
 
+_TAKEN = {"graph": (Graph, "a Graph"), "examples": ((Example, Iterable), "Examples, as in task.test"), "task": (Task, "a Task"),
+          "lang": (Language, "a Language, as in Language(model, coach)")}
+
 
 @settling()
 async def evaluate(graph: Graph, examples: Iterable[Example], task: Task, lang: Language, traces: bool = False) -> Scores:
@@ -42,8 +45,9 @@ async def evaluate(graph: Graph, examples: Iterable[Example], task: Task, lang: 
 
     Errors
     ------
-    DataError: no examples. Those of the models, as in `descend`.
+    DataError: no examples. ParameterError: another thing than a Graph, Examples, a Task, a Language. Those of the models, as in `descend`.
     """
+    _check(graph=graph, examples=examples, task=task, lang=lang)
     examples = [checked(example) for example in ([examples] if isinstance(examples, Example) else examples)]
     if not examples:
         raise DataError(f"there are no examples to evaluate {task.name!r} on")
@@ -98,9 +102,12 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
 
     Errors
     ------
-    ParameterError: a setting that cannot be. CacheMiss, ModelError, BudgetExceeded: from the models; the run ends there, and
+    ParameterError: a setting that cannot be; no coach. CacheMiss, ModelError, BudgetExceeded: from the models; the run ends there, and
     all that was answered is in the cache.
     """
+    _check(task=task, lang=lang)
+    if lang.coach is None:
+        raise ParameterError("descend needs a coach, who writes gradients and instructions: Language(model, coach)")
     given = {"steps": steps, "errors": errors, "seed": seed, "gate": gate, "draw_between": draw_between, "among": among}
     whole = all(type(number) is int for number in (steps, errors, seed)) and steps >= 0 and errors >= 1 and seed >= 0
     if not whole or not isinstance(gate, bool) or not isinstance(draw_between, bool) or among not in ("wrong", "any"):
@@ -181,3 +188,11 @@ def _trainable(graph: Graph, trainable: Sequence[str] | None) -> list[str]:
     if not names:
         raise ParameterError(f"no node of the graph is trainable: trainable is {trainable!r}")
     return names
+
+
+def _check(**given) -> None:
+    """ParameterError for an argument that is another thing than it should be."""
+    for name, said in given.items():
+        kind, takes = _TAKEN[name]
+        if not isinstance(said, kind):
+            raise ParameterError(f"{name} is of the type {type(said).__name__}; it takes {takes}")

@@ -65,11 +65,13 @@ class Language:
 
     def __post_init__(self):
         for name in ("model", "coach"):
-            if isinstance(said := getattr(self, name), str):
-                raise ParameterError(f"{name} is {said!r}; it takes an LLM, as in LLM({said!r})")
+            if isinstance(said := getattr(self, name), str) or said is None and name == "model":  # another class may chat too
+                raise ParameterError(f"{name} is {said!r}; it takes an LLM" + f", as in LLM({said!r})" * (said is not None))
         for name in ("neighbourhood", "gradient", "critique", "short"):
             if not isinstance(getattr(self, name), bool):
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; it takes True or False")
+        if type(self.draw) is not int:
+            raise ParameterError(f"draw is {self.draw!r}; it takes a whole number, an int")
         if self.feedback not in ("target", "comment"):
             raise ParameterError(f'feedback is {self.feedback!r}; it is "target" or "comment"')
         if self.prompts is not None:
@@ -151,6 +153,8 @@ class Language:
         return (await self._ask(self.coach, "update", node.name, messages, lambda reply: _blocks(reply, tag)))[""]
 
     async def _chat(self, llm, phase, node, messages):
+        if llm is None:
+            raise ParameterError(f"{phase} of node {node!r} asks a coach, and there is none: make it Language(model, coach)")
         try:
             reply = await llm.chat(messages, draw=self._draw(llm))
         except ModelError as error:

@@ -78,7 +78,7 @@ class LLM:
     Errors
     ------
     ParameterError: no name; a number that is not above 0 (retries: below 0); params that are no JSON, or hold what is not to be chosen;
-    a budget in dollars for a model whose price is not known.
+    a budget in dollars for a model whose price is not known; another thing than a cache, a text, a budget.
     """
 
     def __init__(self, model: str, cache: ResponseCache | None = None, base_url: str | None = None, api_key: str | None = None,
@@ -92,6 +92,10 @@ class LLM:
             kinds, least = (int,) if name in ("in_flight", "retries", "window") else (int, float), "0" if name == "retries" else "above 0"
             if number is not None and (type(number) not in kinds or not (number > 0 or name == "retries" and number == 0)):
                 raise ParameterError(f"{name} is {number!r}; it takes a {'whole ' if kinds == (int,) else ''}number, {least} or more")
+        if cache is not None and not isinstance(cache, ResponseCache):
+            raise ParameterError(f"cache is {cache!r}; it takes a ResponseCache, as in ResponseCache(folder)")
+        if not isinstance(base_url, str | None) or not isinstance(api_key, str | None):
+            raise ParameterError("base_url and api_key are texts, or None")  # which does not show a key
         if budget is not None and not isinstance(budget, Budget):
             raise ParameterError(f"budget is {budget!r}; it takes a Budget, as in Budget(dollars=5)")
         self.model, self.cache, self.in_flight, self.window = model, cache, in_flight, window

@@ -77,9 +77,14 @@ def test_a_run_executes_notebooks_and_prints_the_table_and_where_to_look(semback
 
 def test_a_failed_notebook_makes_the_exit_code_1(semback, checkout, ran):
     done = semback("run", "gsm8k", "--variant", "full", "--jobs", 3, "--again", "--scheduler", "tcp://x:1")
-    assert done.exit_code == 1 and "failed: x.failed.ipynb\n  ValueError: no\n  The nearest is x" in done.stderr
+    assert done.exit_code == 1 and done.stderr == "\nfailed: x.failed.ipynb\n  ValueError: no\n  The nearest is x\n"
     assert "executed notebooks" in done.stdout and not any(word in done.stdout for word in ("results", "figures"))  # there are none
     assert ran[-1] == (3, "tcp://x:1", True)
+
+
+def test_notebooks_that_failed_alike_are_named_with_one_error(semback, checkout, ran):
+    done = semback("run", "bbh", "--category", "object_counting")
+    assert done.stderr == "\nfailed: x.failed.ipynb" * 3 + "\n  ValueError: no\n  The nearest is x\n"
 
 
 def test_options_become_the_parameters_of_every_job(semback, checkout, ran):

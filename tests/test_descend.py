@@ -252,6 +252,28 @@ def test_an_argument_that_cannot_be_is_a_parameter_error_before_any_request(task
     assert script.asked == []
 
 
+@pytest.mark.parametrize("place, wrong, said", [
+    (0, "task", "graph is of the type Task; it takes a Graph"), (1, "task", "examples is of the type Task; it takes .*task.test"),
+    (2, "graph", "task is of the type Graph; it takes a Task"), (3, "model", r"lang is of the type LLM; .* Language\(model, coach\)")])
+def test_an_argument_in_the_place_of_another_is_a_parameter_error_that_says_what_belongs_there(task, place, wrong, said):
+    script = world(half)
+    given = [task.graph, task.train, task, language(script)]
+    given[place] = {"task": task, "graph": task.graph, "model": given[3].model}[wrong]
+    with pytest.raises(ParameterError, match=said):
+        asyncio.run(evaluate(*given))
+    if place > 1:
+        with pytest.raises(ParameterError, match=said):
+            asyncio.run(descend(*given[2:]))
+    assert script.asked == []
+
+
+def test_a_descent_without_a_coach_is_a_parameter_error_before_any_request(task):
+    script = world(half)
+    with pytest.raises(ParameterError, match=r"descend needs a coach.* Language\(model, coach\)"):
+        asyncio.run(descend(task, replace(language(script), coach=None)))
+    assert script.asked == []
+
+
 @pytest.mark.parametrize("examples, said", [
     ([], "no examples"), (Example("a", "1 + 1?", 2), "'a': the answer is 2, which is no text"), (["1 + 1?"], "no Example"),
     ([Example("a", "1 + 1?", "2"), Example("a", "3 + 3?", "6")], "same id")], ids=str)

@@ -9,7 +9,7 @@ import pandas
 import pytest
 from test_results import changed, record_of
 
-from semback import LLM, DataError, Graph, Language, Node, Run, Scores, descend, figures, results
+from semback import LLM, DataError, Graph, Language, Node, ParameterError, Run, Scores, descend, figures, results
 from semback.intervals import wilson
 from semback.run import Score, Step
 
@@ -59,6 +59,8 @@ def test_the_same_results_give_the_same_bytes(batch, name, tmp_path):
 def test_no_fitting_results_are_one_clear_error(batch, name):
     with pytest.raises(DataError, match="there are no results .* to draw"):
         getattr(figures, name)([])
+    with pytest.raises(ParameterError, match=r"'mine'; it takes .* sb.results.load\('mine'\)"):
+        getattr(figures, name)("mine")
 
 
 def test_a_batch_without_results_is_one_clear_error():

@@ -1,6 +1,7 @@
 """Language: what the prompts hold, how strictly replies are read, and what a failure costs."""
 
 import asyncio
+import dataclasses
 import re
 
 import pytest
@@ -238,15 +239,31 @@ def test_a_folder_with_a_template_that_cannot_work_is_met_before_anything_is_ask
         language(prompts=tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{"prompts": "/no/such/folder"}, {"feedback": "praise"}, {"neighbourhood": "no"}, {"critique": 1}])
+@pytest.mark.parametrize("wrong", [{"prompts": "/no/such/folder"}, {"feedback": "praise"}, {"neighbourhood": "no"}, {"critique": 1},
+                                   {"draw": "first"}])
 def test_a_setting_that_cannot_be_is_a_parameter_error_that_names_it(wrong):
     with pytest.raises(ParameterError, match=f"{[*wrong][0]}.*{[*wrong.values()][0]}"):
         language(**wrong)
 
 
+def test_a_question_that_is_no_text_is_a_parameter_error_before_any_request():
+    lang, model, _ = language()
+    with pytest.raises(ParameterError, match="the question is 3; a model is shown text"):
+        asyncio.run(lang.forward(ANSWER, 3, {}))
+    assert model.asked == []
+
+
+def test_going_backward_without_a_coach_is_a_parameter_error():
+    lang, *_ = language()
+    with pytest.raises(ParameterError, match=r"backward of node 'answer' asks a coach, and there is none"):
+        judge(dataclasses.replace(lang, coach=None))
+
+
 def test_a_model_that_is_none_is_a_parameter_error_that_says_what_it_takes():
     with pytest.raises(ParameterError, match=r"coach is 'gpt-4o'.*LLM\('gpt-4o'\)"):
         Language(LLM("gpt-4o"), "gpt-4o")
+    with pytest.raises(ParameterError, match="model is None; it takes an LLM"):
+        Language(None, LLM("gpt-4o"))
 
 
 @pytest.mark.parametrize("piece", ["<instruction>Work step by step.</instruction> ", "<instruction>\nWork.\n", "<instruction> ",

@@ -57,7 +57,8 @@ def test_a_request_holds_the_defaults_of_the_model_with_params_laid_over_and_non
                                        {"params": {"messages": []}}, {"params": {"temperature": float("nan")}},
                                        {"params": {"stop": {1, 2}}}, {"in_flight": 1.5}, {"retries": "5"}, {"retries": -1}, {"window": -1},
                                        {"timeout": float("nan")}, {"budget": 5}, {"params": {"max_tokens": "abc"}},
-                                       {"params": {"max_completion_tokens": -5}}], ids=str)
+                                       {"params": {"max_completion_tokens": -5}}, {"cache": "cache"}, {"base_url": 8000},
+                                       {"api_key": 5}], ids=str)
 def test_an_argument_that_cannot_be_is_a_parameter_error(arguments):
     with pytest.raises(ParameterError):
         LLM(**{"model": "m", **arguments})

@@ -3,7 +3,7 @@
 import textwrap
 
 from .. import results
-from ..errors import DataError
+from ..errors import DataError, ParameterError
 from ..intervals import complete, pooled
 
 
@@ -12,7 +12,9 @@ class NothingToDraw(DataError):
 
 
 def choose(records, what: str, wanted) -> list[dict]:
-    """The records for which `wanted` is true. NothingToDraw where there are none; `what` says of what."""
+    """The records for which `wanted` is true. NothingToDraw where there are none; `what` says of what. ParameterError for a name."""
+    if isinstance(records, str):
+        raise ParameterError(f"records is the text {records!r}; it takes those of a batch, as in sb.results.load({records!r})")
     if chosen := [record for record in records if wanted(record)]:
         return chosen
     raise NothingToDraw(f"there are no results {what} to draw; `semback run` makes some")

@@ -59,7 +59,12 @@ def digest(folder: str | Path | None) -> str | None:
 
 
 def fence(text: str, label: str) -> str:
-    """Data for a prompt, between fences that nothing in it can close: CommonMark's rule, one backtick more than the longest run inside."""
+    """Data for a prompt, between fences that nothing in it can close: CommonMark's rule, one backtick more than the longest run inside.
+
+    ParameterError: it is no text.
+    """
+    if not isinstance(text, str):
+        raise ParameterError(f"the {label} is {text!r}; a model is shown text")
     marks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0)) if "```" in text else "```"
     return f"{marks}{label}\n{text}\n{marks}"
 
