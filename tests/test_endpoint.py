@@ -75,6 +75,19 @@ def test_a_model_that_refuses_a_field_says_what_to_take_out_and_works_without_it
         assert endpoint.asked[-1].keys() == {"model", "messages", "top_p", "max_completion_tokens"}
 
 
+def test_a_notebook_ends_at_its_limit_in_dollars_and_goes_on_from_there_with_a_larger_one(start):
+    priced = "gpt-4o-mini-2024-07-18"
+    command = ["papermill", "notebooks/02_bbh.ipynb", "out.ipynb", "-p", "model", priced, "-p", "coach", priced, *SMALL, "-p", "dollars"]
+    with Endpoint(student) as endpoint:
+        code, out = finished(start(endpoint, *command, "0.0001"))
+        assert code and "BudgetExceeded" in out and "the budget of 0.0001 dollars is spent" in out
+        before = len(endpoint.asked)
+        code, out = finished(start(endpoint, *command, "5"))
+        assert code == 0, out
+    asked = {json.dumps(body, sort_keys=True) for body in endpoint.asked}
+    assert before < len(endpoint.asked) == len(asked)
+
+
 def test_a_killed_batch_goes_on_and_asks_nothing_twice(start, checkout):
     command = ["semback", "run", "bbh", "--category", "boolean_expressions", "--model", "m-1", "--name", "mine", *SMALL]
     with Endpoint(delay(0.02, student)) as endpoint:
