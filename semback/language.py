@@ -74,10 +74,9 @@ class Language:
             raise ParameterError(f"draw is {self.draw!r}; it takes a whole number, an int")
         if self.feedback not in ("target", "comment"):
             raise ParameterError(f'feedback is {self.feedback!r}; it is "target" or "comment"')
-        if self.prompts is not None:
-            if not Path(self.prompts).is_dir():
-                raise ParameterError(f"prompts is {str(self.prompts)!r}, which is not a folder")
-            load(str(self.prompts))
+        if self.prompts is not None and not Path(self.prompts).is_dir():
+            raise ParameterError(f"prompts is {str(self.prompts)!r}, which is not a folder")
+        load(self.prompts and str(self.prompts))
 
     # The three functions that propagate asks for
 

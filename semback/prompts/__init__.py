@@ -16,11 +16,15 @@ TEMPLATES = ("forward", "backward", "critique", "update", "again")  # those in u
 _FENCED = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 
 
-def load(folder: str) -> None:
-    """Read the templates of a folder, and ours that it leaves, so that one that cannot work is met before anything is asked.
+def load(folder: str | None = None) -> None:
+    """Read the templates of a folder, and ours that it leaves, so that one that cannot work is met before anything is asked. Of ours alone,
+    which work, only what everybody asks first: from recordings nothing else may be asked.
 
     ParameterError: one is no template, or has no block called user; the folder holds none, or one that nobody would ever use.
     """
+    if folder is None:
+        _templates(None).get_template("forward.j2")
+        return
     from jinja2 import TemplateError
 
     own = {path.stem for path in Path(folder).glob("*.j2")}
