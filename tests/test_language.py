@@ -219,7 +219,8 @@ def test_a_folder_of_ones_own_replaces_one_template_and_leaves_the_others(tmp_pa
 
 
 @pytest.mark.parametrize("template", ["{% block user %}{{ nod.name }}{% endblock %}", "{% block user %}{{ node.nam }}{% endblock %}",
-                                      "{% block user %}{% import 'x.j2' as x %}{% endblock %}", "{% block user %}{% endblock %}"])
+                                      "{% block user %}{% import 'x.j2' as x %}{% endblock %}", "{% block user %}{% endblock %}",
+                                      "{% block user %}{{ nod | fence('x') }}{% endblock %}"])
 def test_a_template_that_does_not_work_with_the_data_is_a_parameter_error_before_the_request(tmp_path, template):
     (tmp_path / "backward.j2").write_text(template)
     lang, _, coach = language(prompts=str(tmp_path))

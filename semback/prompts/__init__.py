@@ -68,7 +68,7 @@ def fence(text: str, label: str) -> str:
     ParameterError: it is no text.
     """
     if not isinstance(text, str):
-        raise ParameterError(f"the {label} is {text!r}; a model is shown text")
+        raise ParameterError(f"the {label} is {text}; a model is shown text")  # where it is undefined, jinja2 says so here
     marks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0)) if "```" in text else "```"
     return f"{marks}{label}\n{text}\n{marks}"
 
