@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import results, tasks
 from .ablations import ablation, ablations
+from .budget import Budget
 from .errors import DataError, ParameterError
 from .home import home
 from .tally import SIMULATED
@@ -129,6 +130,9 @@ def check(jobs: Iterable[Job], name: str) -> None:
                 raise ParameterError(f"{at} has no parameter {', '.join(missing)}; the notebook of an experiment needs {', '.join(NEEDED)}")
             try:
                 ablation(job.settings["variant"], job.task().graph)
+                budget = Budget(dollars=job.settings.get("dollars"))
+                for role in ("model", "coach"):
+                    budget.admits(job.settings[role])
             except (ParameterError, DataError) as error:
                 raise type(error)(f"{at}: {error}") from None
         if other := seen.get(job.id):

@@ -121,6 +121,8 @@ def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
     (["run", "gsm8k", "-p", "stepz", "3"], "03_gsm8k.ipynb has no parameter 'stepz'; it has "),
     (["run", "gsm8k", "-p", "steps", "three"], "steps is 'three'"),
     (["run", "gsm8k", "--steps", "-1"], "steps is -1; it is 0 or more"),
+    (["run", "gsm8k", "-p", "dollars", "five"], "dollars is 'five'; it takes a number above 0"),
+    (["run", "gsm8k", "-p", "dollars", "5", "--model", "mine"], "the price of mine is not known"),
     (["run", "gsm8k", "--seed", "-1"], "seed=-1: it is a whole number, 0 or more"),
     (["run", "gsm8k", "--name", "../elsewhere"], "a batch cannot be called '../elsewhere'"),
     (["table", ""], "a batch cannot be called ''"),
