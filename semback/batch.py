@@ -8,8 +8,9 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ class Outcome:
         return f"{self.state:7} {self.seconds:6.1f} s  {self.job.id}  {shown}{self.error.partition(chr(10))[0]}".rstrip()
 
 
-def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: str | None = None, again: bool = False) -> list[Outcome]:
+def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: str | None = None, again: bool = False,
+        meanwhile: Callable[[], object] | None = None) -> list[Outcome]:
     """Execute jobs, and say on stderr how each went; with a progress bar where stderr is a terminal.
 
     Parameters
@@ -55,6 +57,7 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
     workers: notebooks at one time; without it, as many as there are processors. Dask decides that for itself.
     scheduler: address of a Dask scheduler; its workers need the same folders, and keys and endpoints in their own environment.
     again: run also what succeeded before with the same parameters, cells and semback.
+    meanwhile: called when all records are there, while the job called `LAST` runs; also where there is none.
 
     Returns an Outcome for each job; a notebook that fails does not stop the others. KeyboardInterrupt ends the kernels and
     is then raised again: what was complete stays, and the responses that were on their way are in the cache.
@@ -69,7 +72,9 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
         raise ParameterError(f"{workers} notebooks at one time; it takes at least one")
     folder, outcomes = results.folder(name) / "notebooks", {}
     folder.mkdir(parents=True, exist_ok=True)
-    with (_claimed(jobs, name), tqdm(total=len(jobs), unit="notebook", disable=not sys.stderr.isatty()) as bar,
+    with (_claimed(jobs, name),
+          tempfile.TemporaryDirectory(prefix=".spent-", dir=folder.parent, ignore_cleanup_errors=True) as spent,
+          tqdm(total=len(jobs), unit="notebook", disable=not sys.stderr.isatty()) as bar,
           _cluster(scheduler) if scheduler else _threads(workers or os.cpu_count() or 1) as (pool, batch)):
 
         def finish(job, state, seconds, path, error=""):
@@ -86,8 +91,10 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
                     finish(job, "skipped", 0.0, path)
                     continue
                 work = pool.submit(worker.execute, str(job.notebook), dict(job.parameters), str(path), str(results.path_of(name, job.id)),
-                                   _fingerprint(job, name), _environment(), batch)
+                                   _fingerprint(job, name), _environment(spent), batch)
                 under_way[work] = job, path
+            if last and meanwhile:
+                meanwhile()
             for work in as_completed(under_way):
                 job, path = under_way[work]
                 seconds, error = (0.0, f"the worker ended: {work.exception()!r}") if work.exception() else work.result()
@@ -115,8 +122,9 @@ def _record(job: Job, name: str) -> dict | None:
 def _fingerprint(job: Job, name: str) -> str:
     """What a job's result follows from: its cells and parameters, semback's own files and, for the last job, all records."""
     cells = [[cell.cell_type, cell.source] for cell in nbformat.read(job.notebook, as_version=4).cells]
+    parameters = {key: value for key, value in job.parameters.items() if key != "dollars"}  # a limit is no part of what comes out
     records = sorted((results.folder(name) / "results").glob("*.json")) if job.notebook.stem == LAST else []
-    return hashlib.sha256(canonical([cells, job.parameters, _code(), _hashes(records)]).encode()).hexdigest()
+    return hashlib.sha256(canonical([cells, parameters, _code(), _hashes(records)]).encode()).hexdigest()
 
 
 @cache
@@ -128,11 +136,14 @@ def _hashes(paths) -> list[str]:
     return [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths]
 
 
-def _environment() -> dict[str, str]:
-    """semback's variables for a kernel. It starts in the notebook's folder, so paths in them are made absolute."""
+def _environment(spent: str) -> dict[str, str]:
+    """semback's variables for a kernel. It starts in the notebook's folder, so paths in them are made absolute.
+
+    SEMBACK_BATCH: that it is one of a batch, which `worker.stop` ends; the folder where these add up what they spend (see `budget`).
+    """
     found = {key: value for key, value in os.environ.items() if key.startswith("SEMBACK_") and value}
     paths = {key: os.path.abspath(found[key]) for key in ("SEMBACK_DATA_DIR", "SEMBACK_CACHE_DIR") if key in found}
-    return {**found, **paths, "SEMBACK_HOME": str(home()), "SEMBACK_KERNEL": "1"}  # of a batch, which `worker.stop` ends
+    return {**found, **paths, "SEMBACK_HOME": str(home()), "SEMBACK_BATCH": spent}
 
 
 @contextmanager

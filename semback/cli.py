@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from textwrap import indent
 
 import click
@@ -110,7 +111,13 @@ def run(workers, scheduler, again, **options):
         from .plan import plan, total
 
         click.echo(f"if nothing of it were recorded: {total(plan(asked))}; `semback plan` has the details", err=True)
-    outcomes = batch.run(jobs, name, workers, scheduler, again)
+    early = []
+
+    def meanwhile():
+        with suppress(SembackError):  # which is told when all is done
+            early.append(_write_report(name))
+
+    outcomes = batch.run(jobs, name, workers, scheduler, again, meanwhile=meanwhile)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     folder = results.folder(name)
     some = any((folder / "results").glob("*.json"))
@@ -122,9 +129,7 @@ def run(workers, scheduler, again, **options):
     if some:
         click.echo(f"results             {folder / 'results'}")
         click.echo(f"figures             {folder / 'figures'}" if (folder / "figures").is_dir() else f"figures: semback figures {name}")
-        from .report import write
-
-        click.echo(f"report              {write(name)}")
+        click.echo(f"report              {early[0] if early else _write_report(name)}")
     for error in dict.fromkeys(outcome.error for outcome in failed):  # a missing key, for one, is the same in all of them
         alike = "".join(f"\nfailed: {outcome.path}" for outcome in failed if outcome.error == error)
         click.echo(f"{alike}\n{indent(error, '  ')}", err=True)
@@ -164,9 +169,13 @@ def figures(name):
 @click.argument("name")
 def report(name):
     """Write the report of a batch anew: one page with its tables, figures, gradients, notebooks and recordings."""
+    click.echo(_write_report(name))
+
+
+def _write_report(name):
     from .report import write
 
-    click.echo(write(name))
+    return write(name)
 
 
 @main.group()

@@ -122,7 +122,7 @@ def outlasted() -> None:
     end, in a loop that nobody has closed (a notebook's), and in a batch at a SIGTERM."""
     atexit.unregister(_at_exit)
     atexit.register(_at_exit)  # after whatever closes caches and connections at the end, and so before it
-    if os.environ.get("SEMBACK_KERNEL"):
+    if os.environ.get("SEMBACK_BATCH"):
         loop = asyncio.get_running_loop()
         with suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, lambda *_: _stop(loop))

@@ -22,6 +22,7 @@ from nbconvert import HTMLExporter
 from . import comparisons, conditions, figures, recording, results
 from .cache import ResponseCache
 from .home import put
+from .jobs import LAST
 from .run import Run
 
 LIBRARIES = ("diskcache", "jinja2", "matplotlib", "nbconvert", "numpy", "openai", "pandas", "papermill", "scipy")
@@ -114,8 +115,8 @@ def _runs(name: str, records) -> list[dict]:
 
 
 def _others(name: str, runs) -> list[dict]:
-    """The notebooks that belong to no run: those that failed first."""
-    known = {run["id"] for run in runs}
+    """The notebooks that belong to no run, those that failed first; not the last one, whose figures are this page's own."""
+    known = {LAST, f"{LAST}.failed", *(run["id"] for run in runs)}
     paths = [path for path in sorted((results.folder(name) / "notebooks").glob("*.ipynb"))
              if path.stem not in known and not path.stem.endswith(".running")]
     return [{"name": path.stem.removesuffix(".failed"), "failed": path.stem.endswith(".failed"), "notebook": _notebook(path)[0]}

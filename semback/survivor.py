@@ -19,7 +19,7 @@ def survives(loop) -> bool | None:
     to end; None where there is but one: no kernel, one of a batch, which is given the time, or a system or loop that does not bear it.
     """
     kernel, selector = sys.modules.get("ipykernel.kernelapp"), getattr(loop, "_selector", None)
-    if sys.platform != "linux" or not selector or not kernel or not kernel.IPKernelApp.initialized() or os.environ.get("SEMBACK_KERNEL"):
+    if sys.platform != "linux" or not selector or not kernel or not kernel.IPKernelApp.initialized() or os.environ.get("SEMBACK_BATCH"):
         return None
     connections = {}
     for number in _open(stat.S_ISSOCK):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import nbformat
@@ -246,6 +247,27 @@ def test_a_job_runs_in_one_batch_of_a_name_at_a_time(notebook, executed, monkeyp
 def test_a_finished_line_shows_the_accuracy_before_and_after(notebook, executed, capsys):
     batch.run([Job(notebook("04_liar_ablation"), {"name": "test"})], "test")
     assert capsys.readouterr().err.rstrip().endswith("liar-full-seed0-simulated  25.0% → 75.0%")
+
+
+def test_meanwhile_is_when_all_the_others_are_done_and_the_last_notebook_runs(own_home, notebook, executed, monkeypatch):
+    liar, figures = Job(notebook("04_liar_ablation"), {"name": "test"}), Job(notebook("06_figures"), {"name": "test"})
+    execute, begun, reported = papermill.execute_notebook, threading.Event(), threading.Event()
+
+    def execute_last(notebook, *rest, **settings):
+        if Path(notebook).stem == "06_figures":
+            begun.set()
+            assert reported.wait(10)
+        return execute(notebook, *rest, **settings)
+
+    def meanwhile():
+        assert executed[0] == "04_liar_ablation" and begun.wait(10)
+        reported.set()
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute_last)
+    assert set(states(batch.run([figures, liar], "test", meanwhile=meanwhile)).values()) == {"ok"}
+    for done in ([figures, liar], [liar]):
+        reported.clear()
+        assert set(states(batch.run(done, "test", meanwhile=meanwhile)).values()) == {"skipped"} and reported.is_set()
 
 
 def test_the_figures_come_last_and_again_whenever_anything_ran(own_home, notebook, executed):

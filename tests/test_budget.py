@@ -6,6 +6,8 @@ import httpx2
 import pytest
 
 from semback import LLM, Budget, BudgetExceeded, Language, ParameterError, descend
+from semback.errors import CacheError
+from semback.llm import Reply
 
 
 def ask(llm, *texts):
@@ -76,3 +78,34 @@ def test_an_unknown_price_with_a_budget_in_dollars_is_refused_at_the_start():
 def test_a_limit_that_is_none_is_refused(limit):
     with pytest.raises(ParameterError, match=next(iter(limit))):
         Budget(**limit)
+
+
+# What the notebooks of a batch spend together
+
+def test_budgets_of_a_batch_are_one_and_others_are_their_own(script, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMBACK_BATCH", str(tmp_path / "spent"))
+    scripted, priced = script("Yes."), "gpt-4o-mini-2024-07-18"
+    one, two, own = (Budget(dollars=30 * 1.5e-7, batch=batch) for batch in (True, True, False))  # a scripted reply has 10 tokens
+    for number in range(20):
+        ask(scripted.llm(priced, cache=cache, budget=(one, two)[number % 2]), str(number))
+    assert 2 <= len(scripted.asked) == one.spent_calls == two.spent_calls <= 5 and one.spent_dollars == two.spent_dollars >= one.dollars
+    ask(scripted.llm(priced, cache=cache, budget=own), "21")
+    assert own.spent_calls == 1
+    monkeypatch.delenv("SEMBACK_BATCH")
+    assert Budget(calls=1, batch=True).spent_calls == 0
+    assert isinstance(ask(scripted.llm("m", budget=Budget(calls=1, batch=True)), "22")[0], Reply), "outside of a batch it is its own"
+
+
+def test_an_account_that_breaks_stops_the_next_call_and_costs_no_answer(script, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMBACK_BATCH", str(tmp_path / "spent"))
+
+    def breaks(body):
+        for path in (tmp_path / "spent").iterdir():
+            path.write_bytes(b"no database" * 1000)
+        return "Yes."
+
+    scripted = script(breaks)
+    llm = scripted.llm(cache=cache, budget=Budget(tokens=10**6, batch=True))
+    reply, error = ask(llm, "1")[0], ask(llm, "2")[0]
+    assert reply.text == "Yes." and len(cache) == len(scripted.asked) == 1
+    assert isinstance(error, CacheError) and "what the notebooks of this batch spend cannot be added up" in str(error)

@@ -35,7 +35,7 @@ def ran(monkeypatch):
     """The jobs that a command would have run; nothing is executed, and what they came to can be set."""
     jobs = []
 
-    def run(these, name, *how):
+    def run(these, name, *how, meanwhile):
         jobs.extend(these)
         jobs.append(how)
         return [batch.Outcome(job, "failed", 1.0, Path("x.failed.ipynb"), "ValueError: no\nThe nearest is x") for job in these]

@@ -140,8 +140,10 @@ def test_a_contaminated_test_is_said_at_the_top_in_the_tables_and_in_the_figures
 def test_a_notebook_that_failed_stands_at_the_top(record):
     notebook("trial", "bbh_snarks-full-seed0-simulated.failed", "1 / 0", "ZeroDivisionError")
     notebook("trial", "under_way.running")
+    notebook("trial", "06_figures")
     text = Elements(report.html("trial")).text
     assert text.index("The notebook bbh_snarks-full-seed0-simulated failed.") < text.index("Contents") and "under_way" not in text
+    assert "06_figures" not in text  # its figures are this page's
 
 
 def test_a_batch_without_results_is_one_clear_error():
