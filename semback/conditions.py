@@ -3,8 +3,11 @@
 import json
 from collections.abc import Sequence
 
+from .ablations import METHODS
+
 CONTAMINATED = "contaminated test"  # training questions are among the test questions, so the accuracy is too high
 VARIED = ("gate", "trainable", "neighbourhood", "gradient", "draw_between", "among", "feedback", "critique", "short", "prompts")
+ABLATED = ("trainable", *(name for _, *arguments in METHODS.values() for each in arguments for name in each))  # by our own variants
 
 
 def of(record: dict) -> dict:
@@ -20,7 +23,8 @@ def labelled(records: Sequence[dict]) -> list[dict]:
     """The records, each with a text `conditions`: whether its test is contaminated, and what is not the same in all that a table could
     put it together with (those of its task, or of BBH, with its model, coach and data). "" where there is nothing to tell.
 
-    What variants are about (`VARIED`) may differ from one variant to another, and is told only where it differs within one.
+    What variants are about (`ABLATED`, and of those that are not ours `VARIED`) may differ from one variant to another, and is told
+    only where it differs within one.
     """
     found, groups = [of(record) for record in records], {}
     for record, mine in zip(records, found):
@@ -36,11 +40,15 @@ def _group(record):
 
 def _differing(members):
     def differs(name):
-        values = {(variant if name in VARIED else "", _said(mine.get(name))) for variant, mine in members}
+        values = {(variant if name in _varied(variant) else "", _said(mine.get(name))) for variant, mine in members}
         return len(values) > len({variant for variant, _ in values})
 
     names = dict.fromkeys(name for _, mine in members for name in mine if name != CONTAMINATED)
     return [name for name in names if differs(name)]
+
+
+def _varied(variant: str) -> tuple[str, ...]:
+    return ABLATED if variant in METHODS or variant.startswith("only_") else VARIED
 
 
 def _label(mine, differ):

@@ -136,7 +136,8 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
             if lang.gradient:
                 told = await together(backward(traces[each], task.feedback(by_id[each]), lang) for each in chosen)
                 gradients = dict(zip(chosen, told))
-            candidate, kept = await _update(graph, [name for name in names if name not in drew_old], traces, gradients, lang)
+            right = set(chosen).difference(wrong)
+            candidate, kept = await _update(graph, [name for name in names if name not in drew_old], traces, gradients, right, lang)
             what = f"step {number} of {steps}"
             new_scores = None if candidate == graph else await _evaluate(candidate, task.train, task, lang, True, what)
             accepted = new_scores is not None and (not gate or new_scores.correct > scores.correct)
@@ -161,7 +162,7 @@ def _saying_how_far(history: Sequence[Step], steps: int):
         raise BudgetExceeded(f"{error} {done} of this descent{' were done' * (len(history) > 1)}.") from None
 
 
-async def _update(graph: Graph, names: Sequence[str], traces: dict[str, Trace], gradients: dict[str, Gradients],
+async def _update(graph: Graph, names: Sequence[str], traces: dict[str, Trace], gradients: dict[str, Gradients], right: set[str],
                   lang: Language) -> tuple[Graph, dict[str, str]]:
     """The graph with new instructions for the nodes named, and for each that kept its old one the reason."""
     kept, cases = {}, {}
@@ -169,7 +170,7 @@ async def _update(graph: Graph, names: Sequence[str], traces: dict[str, Trace], 
         told = [each for each in traces if not lang.gradient or name in gradients[each]]
         if told:
             cases[name] = [Case(traces[each].question, traces[each].inputs(name), traces[each].values[name],
-                                gradients[each][name] if lang.gradient else None) for each in told]
+                                gradients[each][name] if lang.gradient else None, each in right) for each in told]
         else:
             kept[name] = "no gradient reached it"
     new = dict(zip(cases, await together(lang.update(graph[name], cases[name]) for name in cases)))

@@ -21,14 +21,16 @@ from .tally import Tally
 
 
 class Case(NamedTuple):
-    """One example as one node saw it; gradient is None where there is none."""
+    """One example as one node saw it; gradient is None where there is none. right: whether the whole system's answer was."""
 
     question: str
     inputs: dict[str, str | None]
     output: str | None
     gradient: str | None
+    right: bool = False
 
 
+CUT = "\n\n[The reply was cut here, at the token limit.]"
 _TO_WHOM, _WORD = re.compile(r"""\s+to=(["'])(.*)\1\s*"""), re.compile(r"\w")
 
 
@@ -81,14 +83,14 @@ class Language:
     # The three functions that propagate asks for
 
     async def forward(self, node: Node, question: str, inputs: dict[str, str | None]) -> str | None:
-        """The node's value: the model's whole reply; None where it gave none."""
-        return await self._ask(self.model, "forward", node.name, self._forward_messages(node, question, inputs), _text)
+        """The node's value: the model's whole reply, and where it was cut at the token limit, that it was; None where it gave none."""
+        return await self._ask(self.model, "forward", node.name, self._forward_messages(node, question, inputs), _value)
 
     def recorded(self, node: Node, asked: Sequence[tuple[str, dict[str, str | None]]]) -> list[tuple[Reply, str] | None]:
         """`forward` for several questions and their inputs, without a call: for each the reply and the value; None where there is no
         value recorded. Nothing is counted."""
         said = self.model.recorded([self._forward_messages(node, question, inputs) for question, inputs in asked], self._draw(self.model))
-        return [(reply, text) if reply and (text := _text(reply)[0]) else None for reply in said]
+        return [(reply, value) if reply and (value := _value(reply)[0]) else None for reply in said]
 
     async def backward(self, node: Node, question: str, inputs: dict[str, str | None], output: str | None,
                        gradient: str) -> dict[str, str | None]:
@@ -123,10 +125,10 @@ class Language:
         self._count_failure("forward", node.name, problem, trace.answer)
         messages = self._forward_messages(node, trace.question, trace.inputs(node.name))
         reply = await self._chat(self.model, "forward", node.name, [*messages, *self._objection(trace.answer, problem)])
-        text, wrong = _text(reply)
-        if wrong or read(text) is None:
+        value, wrong = _value(reply)
+        if wrong or read(value) is None:
             self._count_failure("forward", node.name, wrong or problem, reply.text)
-        return replace(trace, values={**trace.values, node.name: text})
+        return replace(trace, values={**trace.values, node.name: value})
 
     async def _judge(self, node, question, inputs, output, gradient):
         messages = self._messages("backward", node=node, question=question, inputs=inputs, output=output, gradient=gradient)
@@ -187,6 +189,12 @@ def _text(reply: Reply) -> tuple[str | None, str | None]:
     if text.startswith("<think>"):
         text = text.partition("</think>")[2].strip()
     return (text, None) if text else (None, "it was empty")
+
+
+def _value(reply: Reply) -> tuple[str | None, str | None]:
+    """The same of a node's reply, marked where it was cut: what stands at its end is no conclusion, for whoever reads it."""
+    text, problem = _text(reply)
+    return text and text + CUT * (reply.finish_reason == "length"), problem
 
 
 def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[str, str | None], str | None]:

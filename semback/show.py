@@ -17,7 +17,7 @@ from .tally import SIMULATED
 from .tasks import Task
 
 _SIMULATED = "simulated: these numbers say nothing about real models"
-COSTS = ("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", "answered by")
+COSTS = ("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", "notes")
 _MARKS = {"-": ('<del style="background:#d55e0033">', "</del>"), "+": ('<ins style="background:#009e7333">', "</ins>")}
 
 
@@ -139,8 +139,7 @@ def run_text(run: Run) -> str:
     """The steps, what they cost, which replies could not be read, and why the run ended."""
     return "\n".join([_headline(run), *(f"  {n}: {_went(step, n)}" for n, step in enumerate(run.steps)),
                       *(f"  {phase}, {model}: {calls} calls ({repeats} of them repeats), {asked} + {replied} tokens, {cost}"
-                        + (f", answered by {others}" if others else "")
-                        for phase, model, calls, repeats, asked, replied, cost, others in _costs(run)),
+                        + (f", {notes}" if notes else "") for phase, model, calls, repeats, asked, replied, cost, notes in _costs(run)),
                       *(f"  {count} not readable: {phase} of {node}: {problem}" for (phase, node, problem), count in _failures(run)),
                       *([f"  {_SIMULATED}"] if run.simulated else [])])
 
@@ -149,7 +148,7 @@ def run_html(run: Run) -> str:
     """The same, as a curve and tables, with the replies that could not be read."""
     steps = [(n, _went(step, n), ", ".join(step.examples)) for n, step in enumerate(run.steps)]
     costs = _costs(run)
-    columns = len(COSTS) - (not any(row[-1] for row in costs))  # who answered is told where it is not who was asked
+    columns = len(COSTS) - (not any(row[-1] for row in costs))
     unread = sorted(((f["phase"], f["node"], f["problem"], f["reply"]) for f in run.tally.failures), key=str)
     return (f"<p>{escape(_headline(run))}</p>" + image(run_drawing(run), "accuracy by step")
             + table(("step", "training examples", "from"), steps, "steps")
@@ -177,11 +176,13 @@ def _went(step, number=None):
 def _costs(run):
     """A row a phase and model. What was live is in the saved run and not here, so that a rerun shows the same."""
     return [(row["phase"], row["model"], row["calls"], row["repeated"], row["prompt_tokens"], row["completion_tokens"],
-             "price unknown" if row["cost"] is None else f"{row['cost']:.4f} $", _others(row)) for row in run.tally.rows()]
+             "price unknown" if row["cost"] is None else f"{row['cost']:.4f} $", _notes(row)) for row in run.tally.rows()]
 
 
-def _others(row):
-    return ", ".join(sorted(name for name in row["answered_by"] if name != row["model"]))
+def _notes(row):
+    """Replies that were cut at the token limit or refused, and who answered where it is not who was asked."""
+    others = sorted(name for name in row["answered_by"] if name != row["model"])
+    return ", ".join([f"{row[kind]} {kind}" for kind in ("cut", "refused") if row[kind]] + [f"answered by {name}" for name in others])
 
 
 def _failures(run):

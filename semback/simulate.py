@@ -6,12 +6,14 @@ hint shows the skills it was made with. The answer node has its own skills and t
 counted once; its answer is right when they outweigh the difficulty. This is the Rasch model, P(right) = logistic(ability -
 difficulty), with hashes of the question as dice: the same request has the same reply, always and everywhere.
 
-As a coach it sees, like a real model, nothing but the text of the prompt. Shown all the inputs of a node together it
-shares out the skills that are missing among them; shown one input alone it cannot know what the others contribute, and
-names the same skill for each; without gradients it guesses. It is wrong now and then, and some of its proposals do harm.
+As a coach it knows beforehand which skills help with the task; from the prompt it takes whether anything should have been different,
+and which of these skills nothing in sight shows. Shown all the inputs of a node together it shares them out; shown one input alone
+it cannot know what the others contribute, and names the same skill for each; without gradients it guesses among all skills. It is
+wrong now and then, and some of its proposals do harm.
 
-What a result with it shows: that the machinery carries the information from the score to the right instruction, and
-what is lost when a part is switched off. What it does not show: anything about how well real models do any of this.
+What a result with it shows: that gradients reach every node, become instructions, and are kept or not by the gate. It does not show
+that a score's content leads to the instruction at fault (`clerk` does, which knows nothing but its prompt), nor anything about how
+well real models do any of this; and what it loses where a part is switched off is built into it.
 
 It sits behind the real `openai` client, as a transport inside the process, so that all other code runs as it would live.
 """
@@ -180,8 +182,9 @@ class Student:
         return others[int(dice(self.name, question, "mistake") * len(others))] if others else "unknown"
 
     def _missing(self, fences) -> list[str]:
-        """The skills to name: those that a gradient names; else the helpful ones that nothing in sight shows."""
-        if named := _skills("\n".join(text for label, text in fences if label in ("gradient", "critique"))):
+        """The skills to name: those that a gradient names; else the helpful ones that nothing in sight shows, unless all was well."""
+        told = [text for label, text in fences if label in ("gradient", "critique")]
+        if (named := _skills("\n".join(told))) or told and not any("should have been" in text for text in told):
             return named
         seen = _skills("\n".join(text for label, text in fences if label in ("instruction", "output") or label.startswith("from ")))
         return [skill for skill in self.gain if skill not in seen]

@@ -1,14 +1,17 @@
 """What a run asked for, and what it cost: calls, tokens and dollars by phase and model, recorded and live apart."""
 
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 
 SIMULATED = "simulated"  # every simulated model's name starts with this word, so that no result of one passes for real
+PRICED = datetime(2026, 11, 1, 12, tzinfo=UTC)  # when what is recorded is priced: some models are cheaper at night, and prices change
 
 
-def price(model: str, prompt_tokens: int, completion_tokens: int, calls: int = 1) -> float | None:
+def price(model: str, prompt_tokens: int, completion_tokens: int, calls: int = 1, when: datetime | None = None) -> float | None:
     """US dollars for so many tokens in so many calls, from genai-prices; None where it does not know the model.
 
     All calls are priced like the average one, since some models ask more for the tokens of a long call. Simulated models are free.
+    when: of the calls; without it, now.
     """
     if model.startswith(SIMULATED) or not calls:
         return 0.0
@@ -16,7 +19,7 @@ def price(model: str, prompt_tokens: int, completion_tokens: int, calls: int = 1
 
     average = Usage(input_tokens=round(prompt_tokens / calls), output_tokens=round(completion_tokens / calls))
     try:
-        return float(calc_price(average, model_ref=model).total_price) * calls
+        return float(calc_price(average, model_ref=model, genai_request_timestamp=when).total_price) * calls
     except LookupError:
         return None
 
@@ -88,11 +91,14 @@ class Tally:
         return sorted(key.hex() for key in self._seen)
 
     def rows(self) -> list[dict]:
-        """One plain record for each phase and model, with the price in dollars of all its tokens and of the live ones."""
+        """One plain record for each phase and model, with the price in dollars of all its tokens and of the live ones.
+
+        Prices are those of a fixed time (`PRICED`), so that a rerun gives the same record.
+        """
         rows = []
         for (phase, model), c in sorted(self.counts.items()):
-            cost = {"cost": price(model, c.prompt_tokens, c.completion_tokens, c.live + c.recorded),
-                    "live_cost": price(model, c.live_prompt_tokens, c.live_completion_tokens, c.live)}
+            cost = {"cost": price(model, c.prompt_tokens, c.completion_tokens, c.live + c.recorded, PRICED),
+                    "live_cost": price(model, c.live_prompt_tokens, c.live_completion_tokens, c.live, PRICED)}
             rows.append({"phase": phase, "model": model, **asdict(c), **cost})
         return rows
 

@@ -10,7 +10,8 @@ import httpx2
 import pytest
 from conftest import Script
 
-from semback import DataError, Example, Language, ModelError, ParameterError, ResponseCache, Run, descend, evaluate
+from semback import DataError, Example, Language, ModelError, ParameterError, ResponseCache, Run, descend, evaluate, tasks
+from semback.language import CUT
 from semback.simulate import Student, dice
 
 
@@ -43,6 +44,18 @@ def half(system, a):
 
 def carries(system, a):
     return "Carry" in system or a % 2 == 0
+
+
+@pytest.mark.parametrize("task, said, answer", [
+    (tasks.gsm8k(train=2), "She had 16 eggs. 16 - 3 - 4 = 9", None), (tasks.gsm8k(train=2), "Answer: 9\n\nTo be sure, I check", "9"),
+    (tasks.liar(train=2), "It may be one: Yes", None), (tasks.bbh("date_understanding", train=2), "Let me look at option (A)", None)])
+def test_what_stands_where_a_reply_was_cut_is_no_answer_unless_it_was_announced(task, said, answer):
+    script = Script({"finish_reason": "length", "message": {"role": "assistant", "content": said}})
+    scores = asyncio.run(evaluate(task.graph, task.train[:1], task, language(script), traces=True))
+    (row,), (trace,) = scores.rows, scores.traces.values()
+    assert row.answer == answer and all(value == said + CUT for value in trace.values.values())
+    result = run(replace(task, train=task.train[:1]), script, steps=0)
+    assert re.search(r"\d+ cut", repr(result)) and result.steps[0].scores.rows == scores.rows
 
 
 # What is kept

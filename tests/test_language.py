@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from semback import LLM, Language, Node, ParameterError, Reply
-from semback.language import Case, _blocks
+from semback.language import CUT, Case, _blocks
 
 ANSWER = Node("answer", "Solve it.", ("hint_1", "Job title"), form="End with a number.")
 INPUTS = {"hint_1": "It is odd.", "Job title": "It is even."}
@@ -82,10 +82,12 @@ def test_without_the_neighbourhood_each_input_is_judged_by_a_call_that_sees_no_o
 
 def test_update_shows_every_case_and_asks_for_an_instruction_only():
     lang, _, coach = language(coach="<instruction>\nSolve it twice.\n</instruction>")
-    assert update(lang, CASE, Case("Who?", {}, "Me.", None)) == "Solve it twice."
+    assert update(lang, CASE, Case("Who?", {}, "Me.", None, right=True)) == "Solve it twice."
     data, words = fenced(prompt(coach.asked[0]))
     assert [text for label, text in data if label == "question"] == ["What?", "Who?"] and ("gradient", "It should be six.") in data
     assert len([label for label, _ in data if label == "gradient"]) == 1 and ("instruction", "Solve it.") in data
+    assert "Example 1 of 2, to which the answer of the whole system was wrong." in words and "Example 2 of 2, to which" in words
+    assert words.count("was right.") == 1
     assert "said to the model elsewhere" in words and "40 words" not in words and "End with a number" not in words
 
 
@@ -199,7 +201,8 @@ def test_one_bad_block_takes_nothing_from_the_other_inputs(second):
 
 
 @pytest.mark.parametrize("reply, value", [
-    ("<think>Is it 4?\nNo.</think>\n\nFive.", "Five."), ("Five <think>", "Five <think>"), (cut("Five, bec"), "Five, bec"), ("  \n", None),
+    ("<think>Is it 4?\nNo.</think>\n\nFive.", "Five."), ("Five <think>", "Five <think>"), ("  \n", None),
+    (cut("Five, bec"), "Five, bec" + CUT),
     ("<think>Only thoughts.</think>", None), (cut("<think>Is it 4?"), None), ({"message": {"content": None, "refusal": "No."}}, None)])
 def test_a_nodes_value_is_the_reply_without_its_thinking_aloud_or_a_named_failure(reply, value):
     lang, model, _ = language(model=reply)

@@ -3,12 +3,14 @@
 import asyncio
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import httpx2
 import pytest
 from conftest import Script
 
-from semback import LLM, Language, ModelError, Node, ParameterError, ResponseCache, descend
+import semback
+from semback import LLM, Language, ModelError, Node, ParameterError, Reply, ResponseCache, descend
 from semback.errors import CacheError
 from semback.recording import canonical
 from semback.tally import Tally, price
@@ -263,6 +265,17 @@ def test_a_server_that_counts_no_tokens_is_counted_as_none(script, cache, usage)
 def test_prices_are_known_unknown_or_nothing():
     assert price("gpt-4o-mini-2024-07-18", 1_000_000, 1_000_000) == pytest.approx(0.15 + 0.60)
     assert price("nobodys-model-7", 1_000_000, 0) is None and price("simulated-coach", 1_000_000, 0) == 0
+
+
+def test_what_is_recorded_is_priced_as_of_one_time_so_that_a_rerun_says_the_same(monkeypatch):
+    tally, cheaper_at_night = Tally(), "deepseek-v4-flash"
+    tally.add("forward", cheaper_at_night, Reply("", "stop", {"prompt_tokens": 10**6, "completion_tokens": 0}, "", True, "00"))
+    costs = []
+    for hour in (3, 17):
+        monkeypatch.setattr(semback.tally, "PRICED", when := datetime(2026, 11, 1, hour, tzinfo=UTC))
+        costs.append(tally.rows()[0]["cost"])
+        assert costs[-1] == price(cheaper_at_night, 10**6, 0, when=when)
+    assert costs[0] == 2 * costs[1]
 
 
 # What cannot be sent

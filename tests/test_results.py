@@ -158,6 +158,8 @@ def test_what_a_variant_is_about_is_no_other_condition(record):
     assert results.table([one, other])["conditions"].tolist() == ["", ""]
     third = changed(record, 5, 10, variant="comments", seed=1, settings={"feedback": "target"})
     assert set(results.table([one, other, third])["conditions"]) == {"feedback target", "feedback comment"}
+    ours = changed(record, 5, 10, variant="no_gate", settings={"feedback": "comment", "gate": False})
+    assert set(results.table([one, ours])["conditions"]) == {"feedback target", "feedback comment"}, "no_gate is about the gate only"
 
 
 def test_a_contaminated_test_is_said_even_where_all_are(record):

@@ -54,6 +54,17 @@ def test_inputs_judged_together_are_told_different_skills_and_alone_the_same(tas
     assert (sum(same) < len(same) / 3) if neighbourhood else (sum(same) > len(same) / 2)  # the student misjudges now and then
 
 
+def test_feedback_that_asks_for_nothing_else_names_no_skill(task):
+    async def told(feedback):
+        lang = language(task)
+        traces = [await forward(task.graph, example, lang) for example in (*task.train, *task.test)]
+        gradients = [await backward(trace, feedback, lang) for trace in traces]
+        return [skills(each[name]) for each in gradients for name in ("hint_1", "hint_2")]
+
+    named, unnamed = (sum(map(bool, asyncio.run(told(feedback)))) for feedback in ("It should have been: 7", "It was right, all of it."))
+    assert named > 30 and unnamed < 12  # of 36; it misjudges now and then
+
+
 def test_a_failing_endpoint_is_tried_again_and_changes_no_score(task):
     steady, shaky = LLM.simulated(task), LLM.simulated(task, failing=0.05)
     scores = [asyncio.run(evaluate(task.graph, task.train, task, Language(llm, llm))) for llm in (steady, shaky)]

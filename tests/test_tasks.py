@@ -54,13 +54,13 @@ def test_the_released_split_trains_on_the_same_rows_and_tests_on_some_of_them():
     assert set(ids(released.train)) & set(ids(released.test))
 
 
-def test_liar_shows_neither_label_nor_past_counts():
+def test_liar_shows_what_its_nodes_look_at_and_neither_speaker_nor_label_nor_past_counts():
     task = tasks.liar()
     assert task.graph.order == ("Statement", "Party", "Job title", "Source", "State", "Final")
     assert {task.graph[name].form for name in task.graph.order[:-1]} == {"At most two sentences."}
     for example in task.test:
         names = [line.split(":")[0] for line in example.question.split("\n")]
-        assert names == ["Statement", "Speaker", "Job title", "State", "Party", "Context"]
+        assert names == ["Statement", "Job title", "State", "Party", "Source"]
     assert task.read("Yes") == "Yes" and task.read("Yesterday it was so") is None
 
 

@@ -1,7 +1,8 @@
 """LIAR: is a politician's statement a lie? (Wang, ACL 2017.) The paper's ablations run on it.
 
-The settings are those of the authors' released code: only the labels true and false, only rows with a job title, a state,
-a party and a context. They score on the training rows; here the upstream test file is held out for that.
+The settings are those of the authors' released code: only the labels true and false, only rows with a job title, a state, a party
+and a context, and of each row what the five nodes look at, and not who speaks. They score on the training rows; here the upstream
+test file is held out for that.
 """
 
 from functools import partial
@@ -19,7 +20,7 @@ HINTS = {
     "State": "How does the speaker's state feel about what the statement is about?",
 }
 FINAL = "Decide, from the context and the answers to the five questions about it, whether the statement is a lie (Yes) or not (No)."
-SHOWN = {"Statement": 2, "Speaker": 4, "Job title": 5, "State": 6, "Party": 7, "Context": 13}  # column; never the label or past counts
+SHOWN = {"Statement": 2, "Job title": 5, "State": 6, "Party": 7, "Source": 13}  # column, the upstream context being the source
 NEEDED = (5, 6, 7, 13)
 
 
