@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
@@ -21,6 +22,7 @@ import nbformat
 from tqdm import tqdm
 
 from . import results, worker
+from .cache import ResponseCache
 from .claims import Claims
 from .errors import ParameterError
 from .home import home
@@ -76,6 +78,7 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
           tempfile.TemporaryDirectory(prefix=".spent-", dir=folder.parent, ignore_cleanup_errors=True) as spent,
           tqdm(total=len(jobs), unit="notebook", disable=not sys.stderr.isatty()) as bar,
           _cluster(scheduler) if scheduler else _threads(workers or os.cpu_count() or 1) as (pool, batch)):
+        environment = _environment(spent)
 
         def finish(job, state, seconds, path, error=""):
             outcomes[job.id] = Outcome(job, state, seconds, path, error, _record(job, name))
@@ -91,7 +94,7 @@ def run(jobs: Sequence[Job], name: str, workers: int | None = None, scheduler: s
                     finish(job, "skipped", 0.0, path)
                     continue
                 work = pool.submit(worker.execute, str(job.notebook), dict(job.parameters), str(path), str(results.path_of(name, job.id)),
-                                   _fingerprint(job, name), _environment(spent), batch)
+                                   _fingerprint(job, name), environment, batch)
                 under_way[work] = job, path
             if last and meanwhile:
                 meanwhile()
@@ -140,10 +143,12 @@ def _environment(spent: str) -> dict[str, str]:
     """semback's variables for a kernel. It starts in the notebook's folder, so paths in them are made absolute.
 
     SEMBACK_BATCH: that it is one of a batch, which `worker.stop` ends; the folder where these add up what they spend (see `budget`).
+    SEMBACK_REFRESH_SINCE: what was recorded since then needs no asking anew in mode "refresh"; unless it is set, now.
     """
+    ResponseCache().close()  # which reads the recordings that lie there: they are older
     found = {key: value for key, value in os.environ.items() if key.startswith("SEMBACK_") and value}
     paths = {key: os.path.abspath(found[key]) for key in ("SEMBACK_DATA_DIR", "SEMBACK_CACHE_DIR") if key in found}
-    return {**found, **paths, "SEMBACK_HOME": str(home()), "SEMBACK_BATCH": spent}
+    return {"SEMBACK_REFRESH_SINCE": f"{time.time()}", **found, **paths, "SEMBACK_HOME": str(home()), "SEMBACK_BATCH": spent}
 
 
 @contextmanager

@@ -50,7 +50,8 @@ class Budget:
     def admits(self, model: str) -> None:
         """ParameterError if the model's price is not known and there is a limit in dollars."""
         if self.dollars is not None and price(model, 1, 1) is None:
-            raise ParameterError(f"the price of {model} is not known, so a budget in dollars cannot be kept; set one in tokens or calls")
+            raise ParameterError(f"the price of {model} is not known, so a budget in dollars cannot be kept; one in tokens or calls "
+                                 "can, as in Budget(calls=500)")
 
     def start(self, again: bool = False) -> None:
         """Count a call that is about to go out, or out again. BudgetExceeded if it may not; CacheError if the batch's account is broken."""

@@ -11,7 +11,7 @@ import sqlite3
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +22,6 @@ from .home import home
 from .turn import Turn
 
 MODES = ("auto", "replay", "refresh", "off")
-_ENTRIES = "FROM Cache WHERE raw IS NOT 1 OR key IS NULL OR key NOT IN ('format', 'recordings')"  # every other key is a hash
-_NAMES = """SELECT CASE WHEN raw = 1 AND typeof(key) = 'text' AND length(CAST(key AS BLOB)) = 64 AND key NOT GLOB '*[^0-9a-f]*'
-    THEN key ELSE 'row:' || rowid END, rowid """ + _ENTRIES
 
 
 class Loaded(NamedTuple):
@@ -58,6 +55,7 @@ class ResponseCache:
         if self.mode not in MODES:
             raise ParameterError(f"the cache mode is {self.mode!r}; it is one of {', '.join(MODES)}")
         self.refreshed: set[str] = set()  # what mode "refresh" has asked for anew: once a request, or a rerun could not repeat the run
+        self._since = float(os.environ.get("SEMBACK_REFRESH_SINCE", "inf"))  # and what others have, as the notebooks of one batch
         self.folder = Path(folder or os.environ.get("SEMBACK_CACHE_DIR") or home() / "cache").expanduser()
         self._errors, self._disk = (sqlite3.Error, OSError, diskcache.Timeout), None
         self._claims = None
@@ -71,7 +69,7 @@ class ResponseCache:
                 self._disk = table.opened(copy := table.copied(self.folder / "responses"))
                 weakref.finalize(self, shutil.rmtree, copy, ignore_errors=True)
                 warnings.warn(f"{self.folder} cannot be written ({error}); replaying from a temporary copy", stacklevel=2)
-            self._place = self._where()
+            self._place = table.number(self._disk)
             weakref.finalize(self, self._disk.close)  # a connection that is only forgotten is a warning from Python 3.13 on
             self._read_recordings()
 
@@ -90,14 +88,18 @@ class ResponseCache:
         own request, or it is a CacheError. Of one that is as it was written only the reply is parsed: this, and one query in place of
         diskcache's `get` for each, make a replay half as long.
         """
-        keys = {key for key, _, _ in asked if self.mode != "refresh" or key in self.refreshed}
-        query = f"SELECT key, value, mode, filename FROM Cache WHERE raw = 1 AND key IN ({','.join('?' * len(keys))})"
+        keys, any_time = {key for key, _, _ in asked}, self.mode != "refresh"
+        query = f"SELECT key, store_time, value, mode, filename FROM Cache WHERE raw = 1 AND key IN ({','.join('?' * len(keys))})"
         with self._told("read"):
-            rows = {key: row for key, *row in self._disk._sql(query, tuple(keys))} if keys else {}
+            rows = {key: row for key, stored, *row in self._disk._sql(query, tuple(keys))
+                    if any_time or key in self.refreshed or stored >= self._since}
         return [self._reply(key, body, draw, rows[key]) if key in rows else None for key, body, draw in asked]
 
     def add(self, key: str, entry: dict) -> dict:
-        """Keep an entry unless there is one already (in mode "refresh": in any case). Returns the one that counts from now on."""
+        """Keep an entry, which is one and has this key, unless there is one already (in mode "refresh": in any case). Returns the one that
+        counts from now on."""
+        if wrong := recording.alteration(key, entry):
+            raise CacheError(f"{str(key)[:12]} cannot be kept: {wrong}")
         return self._add_all([(key, recording.canonical(entry))])[0] or entry
 
     async def keep(self, key: str, text: str) -> dict | None:
@@ -119,7 +121,7 @@ class ResponseCache:
     def rows(self) -> Iterator[tuple[str, dict | None, str | None]]:
         """(key, entry, None) of every row, sorted by key; (key or "row:NUMBER", None, why) of one that cannot be trusted."""
         with self._told("read"):
-            names = sorted(name for name, _ in self._disk._sql(_NAMES))
+            names = sorted(name for name, _ in self._disk._sql(table.NAMES))
         for name in names:
             with self._told(f"read (entry {name[:12]})"):
                 entry = False if ":" in name else self._disk.get(name)
@@ -137,7 +139,7 @@ class ResponseCache:
 
     def __len__(self):
         with self._told("read"):
-            return self._disk._sql("SELECT COUNT(*) " + _ENTRIES).fetchone()[0]
+            return self._disk._sql("SELECT COUNT(*) " + table.ENTRIES).fetchone()[0]
 
     def export(self, path: str | os.PathLike, keys: set[str] | None = None) -> int:
         """Write the entries, or only those with these keys, to a recording (see `recording.write`). Returns how many."""
@@ -153,7 +155,7 @@ class ResponseCache:
         the request); else one such line is a CacheError, and nothing of the file is kept.
         """
         new, conflicts, refused = 0, [], []
-        with self._told("written"), self._disk.transact(), closing(recording.lines(path)) as lines:
+        with self._writing(), closing(recording.lines(path)) as lines:
             for number, name, entry, wrong in lines:
                 if wrong and not skip:
                     raise CacheError(f"{path}, line {number}: {wrong}; nothing of this file was read")
@@ -171,8 +173,8 @@ class ResponseCache:
         """Take out the entries whose key (or "row:NUMBER") begins with `start`, trusted or not. Returns how many."""
         if not start:
             raise ParameterError("say which entries to take out: by their key or its start")
-        with self._told("written"), self._disk.transact():
-            rows = [(row,) for name, row in self._disk._sql(_NAMES) if (name == start if ":" in start else name.startswith(start))]
+        with self._writing():
+            rows = [(row,) for name, row in self._disk._sql(table.NAMES) if (name == start if ":" in start else name.startswith(start))]
             self._disk._con.executemany("DELETE FROM Cache WHERE rowid = ?", rows)
         return len(rows)
 
@@ -201,12 +203,7 @@ class ResponseCache:
     def _add_all(self, entries: list[tuple[str, str]]) -> list[dict | None]:
         """Keep the texts of entries. Returns for each the entry that counts in its place, or None."""
         kept, anew = [], self.mode == "refresh"
-        if self._where() != self._place:
-            warnings.warn(f"the table in {self.folder} was moved away while it was open; what comes is recorded in a new one", stacklevel=1)
-            with self._told("opened"):
-                self._disk, self._claims = table.opened(self.folder / "responses"), None
-            self._place = self._where()
-        with self._told("written"), self._disk.transact():
+        with self._writing():
             for key, text in entries:
                 if anew:
                     self._disk.set(key, text)
@@ -215,10 +212,16 @@ class ResponseCache:
             self.refreshed.update(key for key, _ in entries)
         return kept
 
-    def _where(self) -> int | None:
-        """The number of the table's file, which another file in its place does not have."""
-        with suppress(OSError):
-            return os.stat(os.path.join(self._disk.directory, "cache.db")).st_ino
+    @contextmanager
+    def _writing(self):
+        """A transaction: all that is written, or nothing of it; in a new table, where somebody has moved the folder away."""
+        if table.number(self._disk) != self._place:
+            warnings.warn(f"the table in {self.folder} was moved away while it was open; what comes is recorded in a new one", stacklevel=1)
+            with self._told("opened"):
+                self._disk, self._claims = table.opened(self.folder / "responses"), None
+            self._place = table.number(self._disk)
+        with self._told("written"), self._disk.transact():
+            yield
 
     def _read_recordings(self):  # which ones were read is kept in the table, {file name: sha256}
         known, found = known if isinstance(known := self._disk.get("recordings"), dict) else {}, {}

@@ -50,7 +50,8 @@ def _options(command):
         click.option("--name", help="Of the batch; its files are in runs/NAME.  [default: demo for the sample data, full for the full]"),
         click.option("--category", "categories", multiple=True, help="A file of BBH; may be repeated.  [default: all]"),
         click.option("--variant", "variants", multiple=True,
-                     help="full, no_gradient, no_neighbourhood, no_gate or only_NODE; may be repeated."),
+                     help="full, no_gradient, no_neighbourhood, no_gate or only_NODE; may be repeated.  [default: LIAR all; others full, "
+                     "and with the sample data no_gradient and no_neighbourhood]"),
         click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True, help="May be repeated."),
         click.option("--model", "models", multiple=True, default=(SIMULATED,), show_default=True,
                      help="Who answers, as OPENAI_BASE_URL knows it; may be repeated."),

@@ -62,7 +62,7 @@ def verify_recording(path):
         good, bad = good + bool(entry), bad + bool(wrong)
         if wrong:
             click.echo(f"refused line {number}: {wrong}")
-    click.echo(f"{good:,} responses are as they were recorded, {bad:,} lines are not")
+    click.echo(f"{good:,} responses are whole and stand under the keys of their requests, {bad:,} lines do not")
     sys.exit(bool(bad))
 
 

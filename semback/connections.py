@@ -8,8 +8,12 @@ import.
 
 import asyncio
 import json
+import math
 import re
+import time
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from email.utils import parsedate_to_datetime
 from functools import cache
 from urllib.request import getproxies
 
@@ -25,6 +29,7 @@ from .tally import count, tokens
 
 REDIRECTS = 3  # that are followed
 FRESH = 5.0  # seconds that a connection is kept for the next request; servers close it after 5 or more
+STALLED, READING = 0.05, 1.0  # seconds that a timer comes late where its loop stood still; that reading what came meanwhile may take
 asking: ContextVar[tuple[bytes, Slot]] = ContextVar("asking")  # what the call that is being made asks, and its place
 
 
@@ -90,7 +95,7 @@ class Connections(openai.DefaultAioHttpClient):
     async def _answered(self, request, body: bytes, place: Slot, options):
         """The response to one try, and in its place the tokens that it took. What is no whole reply is an error that is tried again."""
         try:
-            async with asyncio.timeout(self.seconds):  # httpx2's own limit is for each read: a body that drips outlives it
+            async with within(self.seconds):  # httpx2's own limit is for each read: a body that drips outlives it
                 response = await (self._straight(request, body) if self.straight else super().send(request, **options))
         except TimeoutError:
             place.late = True
@@ -129,13 +134,34 @@ class Connections(openai.DefaultAioHttpClient):
     def _refused(self, response, place: Slot, again: int, waves: int) -> None:
         """Tell the pace how long to wait, and the openai client not to wait as long where the pace does, or not to try again."""
         wait, milliseconds = (response.headers.get(name, "") for name in ("retry-after", "retry-after-ms"))
+        with suppress(ValueError, OverflowError):  # no date
+            response.headers["retry-after"] = wait = f"{max(parsedate_to_datetime(wait).timestamp() - time.time(), 0):.0f}"
         if re.fullmatch(r"\d{1,6}(\.\d+)?", milliseconds):
             wait = f"{float(milliseconds) / 1000:.3f}"
-        place.refused = float(wait) if re.fullmatch(r"\d{1,2}(\.\d+)?|1[01]\d|120", wait) else 0.0
+        place.refused = float(wait) if re.fullmatch(r"(\d{1,2}|1[01]\d)(\.\d+)?|120", wait) else 0.0
         if not wait and (soon := min(self.pace.seconds, 0.5) * 2**again if again else 0.001):
             response.headers["retry-after-ms"] = f"{1000 * soon:.0f}"
         if self.pace.waves - waves >= self.retries or b"insufficient_quota" in response.read():
             response.headers["x-should-retry"] = "false"
+
+
+@asynccontextmanager
+async def within(seconds: float):
+    """As `asyncio.timeout`. But where the event loop itself stood still beyond that, what has come meanwhile is read first."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        def end(due):
+            nonlocal timer
+            if loop.time() - due > STALLED:
+                timer = loop.call_later(READING, end, math.inf)
+            else:
+                limit.reschedule(loop.time())
+
+        timer = loop.call_at(due := loop.time() + seconds, end, due)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _content(response) -> bytes:

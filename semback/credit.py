@@ -105,7 +105,8 @@ async def credit(coach: LLM | None = None, sizes: Iterable[tuple[int, int]] = SI
     where the faulty node was told the right number and no innocent node another one. unclear: how many nodes, of all faults together,
     have a gradient that says neither another number nor that they should stay, or have none. calls: of the coach, for each fault.
     found_low and so on are 95 % Wilson intervals over faults; for `blamed` too, since the nodes of one graph are not independent: all
-    of them count as one, and the sum of their shares is rounded. found_expected and so on are what the theory says of a clerk (`expected`); None for another coach.
+    of them count as one, and the sum of their shares is rounded. found_expected and so on are what the theory says of a clerk
+    (`expected`); None for another coach.
 
     Errors
     ------

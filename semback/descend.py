@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from .errors import BudgetExceeded, DataError, ParameterError
+from .errors import BudgetExceeded, DataError, ParameterError, SembackError
 from .graph import Graph
 from .language import Case, Language
 from .paid import settling
@@ -68,13 +68,15 @@ async def _evaluate(graph, examples, task, lang, traces=False, what="evaluating"
         for example, trace in waiting:
             trace = trace or await forward(graph, example, lang)
             await asyncio.sleep(0)  # what was recalled waited for nothing: others have their turn too
-            answer = None if trace.answer is None else task.read(trace.answer)
-            if answer is None and trace.answer is not None:
-                trace = await lang.answer_again(trace, "no answer could be read in it", task.read)
+            with _saying_which(example):
                 answer = None if trace.answer is None else task.read(trace.answer)
-            if not isinstance(answer, str | None):
-                raise ParameterError(f"the read function of {task.name!r} gave {answer!r} for an answer; it gives text, or None")
-            rows[example.id] = Score(example.id, trace.answer, answer, answer is not None and bool(task.correct(answer, example)))
+                if answer is None and trace.answer is not None:
+                    trace = await lang.answer_again(trace, "no answer could be read in it", task.read)
+                    answer = None if trace.answer is None else task.read(trace.answer)
+                if not isinstance(answer, str | None):
+                    raise ParameterError(f"the read function of {task.name!r} gave {answer!r} for an answer; it gives text, or None")
+                correct = answer is not None and bool(task.correct(answer, example))
+            rows[example.id] = Score(example.id, trace.answer, answer, correct)
             if traces:
                 kept[example.id] = trace
             progress.step(rows[example.id].correct)
@@ -160,6 +162,17 @@ def _saying_how_far(history: Sequence[Step], steps: int):
     except BudgetExceeded as error:
         done = f"{len(history) - 1} of {steps} steps" if len(history) > 1 else "It was too small for a single step"
         raise BudgetExceeded(f"{error} {done} of this descent{' were done' * (len(history) > 1)}.") from None
+
+
+@contextmanager
+def _saying_which(example: Example):
+    """Add to an error that is none of ours, such as one in a function of the Task, which example it came from."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, SembackError):
+            error.add_note(f"It came from the example {example.id!r}.")
+        raise
 
 
 async def _update(graph: Graph, names: Sequence[str], traces: dict[str, Trace], gradients: dict[str, Gradients], right: set[str],

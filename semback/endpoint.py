@@ -50,9 +50,12 @@ class Endpoint:
         except (OSError, ValueError) as error:
             raise self._error(f"cannot be asked: {error}. Look at base_url, and at what SSL_CERT_FILE, the proxies and OPENAI_… are set to "
                               "in the environment.") from None
-        reply = self._read(response)
-        estimate = {"prompt_tokens": tokens(len(body)), "completion_tokens": tokens(len(reply["text"]))}
-        self._budget.end(self.model, estimate | reply["usage"])
+        usage, said = _usage(response), ""
+        try:
+            reply = self._read(response) | {"usage": usage}
+            said = reply["text"]
+        finally:  # also of what is no chat reply, and paid for
+            self._budget.end(self.model, {"prompt_tokens": tokens(len(body)), "completion_tokens": tokens(len(said))} | usage)
         if self._transport:
             return {"reply": reply, "source": {"host": SIMULATED}}
         return {"reply": reply, "source": {**held.source, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}}
@@ -75,15 +78,14 @@ class Endpoint:
         choices = body.get("choices") if isinstance(body, dict) else None
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         message, problem = choice.get("message"), choice.get("error")
+        content = _content(message) if isinstance(message, dict) else False
         problem = isinstance(body, dict) and body.get("error") or problem  # how some gateways say 5xx with status 200
-        if problem or not isinstance(message, dict) or not isinstance(message.get("content"), str | None):
+        if problem or not isinstance(content, str | None):
             raise self._error(f"sent something that is not a chat reply (status 200, request {response.headers.get('x-request-id')}): "
                               f"{str(problem or body)[:200]!r}. Is this an OpenAI-compatible address?")
-        usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
         reply = {
-            "text": _text(message.get("content") or ""),
+            "text": _text(content or ""),
             "finish_reason": "refusal" if message.get("refusal") else _text(choice.get("finish_reason") or "stop"),
-            "usage": {name: number for name in ("prompt_tokens", "completion_tokens") if (number := count(usage.get(name))) is not None},
             "model": _text(body.get("model") or self.model),  # as the endpoint names it: an answer from another model stays visible
             "fingerprint": _text(body["system_fingerprint"]) if body.get("system_fingerprint") else None,
         }
@@ -190,6 +192,22 @@ def _is_web_address(url: str) -> bool:
         return bool(re.fullmatch(r"https?://[^\s?#]+", url) and host and parts.port != 0 and "@" not in parts.netloc)
     except ValueError:  # a port or a host that is none
         return False
+
+
+def _usage(response) -> dict[str, int]:
+    """The tokens that a response says it took, as far as it says so."""
+    body = response.extensions.get("body")
+    usage = body.get("usage") if isinstance(body, dict) and isinstance(body.get("usage"), dict) else {}
+    return {name: number for name in ("prompt_tokens", "completion_tokens") if (number := count(usage.get(name))) is not None}
+
+
+def _content(message: dict):
+    """A message's content; the texts of one that comes in parts, as some endpoints send it."""
+    parts = message.get("content")
+    if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
+        return parts
+    texts = [part.get("text") for part in parts if part.get("type") == "text"]
+    return "".join(texts) if texts and all(isinstance(text, str) for text in texts) else parts
 
 
 def _text(said) -> str:

@@ -1,6 +1,9 @@
 """Where a checkout's own folders are, whatever folder a notebook or a command was started in; and how files are written there."""
 
 import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -16,13 +19,20 @@ def home() -> Path:
     return next((f for f in (here, *here.parents) if (f / "notebooks").is_dir() and (f / "cache").is_dir()), here)
 
 
-def put(path: Path, text: str) -> Path:
-    """Write a text file, its folders too; it appears whole or not at all. Returns the path."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """The path to write a file at, which then appears at `path`, whole or not at all, whoever else writes it; its folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{uuid.uuid4().hex}")
     try:
-        part.write_text(text, encoding="utf-8", newline="\n")
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def put(path: Path, text: str) -> Path:
+    """Write a text file, its folders too; it appears whole or not at all. Returns the path."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
     return path

@@ -207,8 +207,12 @@ def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[
     found, problems = dict.fromkeys(names), []
     text, problem = _text(reply)
     text = (text or "").replace("\r\n", "\n")
-    block_on_lines, block_on_one, nothing_else, tags = _patterns(tag)
-    blocks = block_on_lines.findall(text)
+    tag_on_a_line, block_on_one, nothing_else, tags = _patterns(tag)
+    blocks, opened = [], None
+    for line in tag_on_a_line.finditer(text):
+        if opened and line[1] is None:
+            blocks.append((opened[1], text[opened.end():line.start()]))
+        opened = (opened or line) if line[1] is not None else None
     alone = block_on_one.findall(text) if nothing_else.fullmatch(text) else []
     if alone and all(len(said.split()) > 2 for _, said in alone):
         blocks = alone
@@ -235,7 +239,8 @@ def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[
 
 @cache
 def _patterns(tag: str) -> tuple[re.Pattern, ...]:
-    """What finds a block on lines of its own, and one on one line; a text of nothing but those; any tag."""
+    """What finds a tag that has a line to itself (of the closing one no attribute), a block on one line, a text of nothing but those, and
+    any tag."""
     one_line = rf"<{tag}([^>\n]*)>((?:(?!</{tag}>).)*+)</{tag}>\s*+"  # possessive, so that a reply that goes round in circles takes no time
-    return (re.compile(rf"^[ \t]*<{tag}([^>\n]*)>[ \t]*\n((?:.*\n)*?)[ \t]*</{tag}>[ \t]*$", re.MULTILINE), re.compile(one_line),
-            re.compile(rf"(?:{one_line})++"), re.compile(rf"</?{tag}\b"))
+    return (re.compile(rf"^[ \t]*<(?:{tag}([^>\n]*)|/{tag})>[ \t]*$", re.MULTILINE),
+            re.compile(one_line), re.compile(rf"(?:{one_line})++"), re.compile(rf"</?{tag}\b"))

@@ -18,7 +18,7 @@ from .budget import Budget
 from .cache import ResponseCache
 from .endpoint import Endpoint
 from .errors import CacheError, ModelError, ParameterError
-from .recording import canonical, named, text_of
+from .recording import canonical, named, rescued, text_of
 from .window import fits
 
 REMEMBERED = 512  # keys of requests that were asked, so that what nodes ask alike is hashed once
@@ -221,7 +221,11 @@ class LLM:
             if said := self.cache.replies([(name, body, draw)])[0]:
                 return said, True
             came = await self._endpoint.ask(body)
-            return (await self.cache.keep(name, text_of(body, draw, **came)) or came)["reply"], False
+            text = text_of(body, draw, **came)
+            try:
+                return (await self.cache.keep(name, text) or came)["reply"], False
+            except CacheError as error:
+                raise type(error)(f"{error} {rescued(name, text)}") from None
         finally:
             self.cache.release(name)
 

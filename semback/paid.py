@@ -16,6 +16,7 @@ import time
 import weakref
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 
 from .survivor import survives
 
@@ -119,24 +120,32 @@ def _say(loop) -> None:
 
 def outlasted() -> None:
     """From now on this process ends only when what is on its way in this event loop is recorded, and sends nothing more: at its own
-    end, in a loop that nobody has closed (a notebook's), and in a batch at a SIGTERM."""
+    end, in a loop that nobody has closed (a notebook's), and where another program or a closed terminal ends it (SIGTERM, SIGHUP).
+    A notebook's kernel that is no batch's is ended by Jupyter in ways of its own."""
     atexit.unregister(_at_exit)
     atexit.register(_at_exit)  # after whatever closes caches and connections at the end, and so before it
-    if os.environ.get("SEMBACK_BATCH"):
-        loop = asyncio.get_running_loop()
-        with suppress(ValueError):  # not the main thread
-            signal.signal(signal.SIGTERM, lambda *_: _stop(loop))
+    if os.environ.get("SEMBACK_BATCH") or "ipykernel.kernelapp" not in sys.modules:
+        for name in ("SIGTERM", "SIGHUP"):
+            with suppress(AttributeError, ValueError):  # Windows has no SIGHUP; not the main thread
+                if signal.getsignal(number := getattr(signal, name)) == signal.SIG_DFL:  # else it is somebody else's
+                    signal.signal(number, partial(_stop, os.getpid()))
 
 
-def _stop(loop):
-    """At once where nothing is on its way, although a cell may be computing; else when the loop has its turn, and all is recorded."""
-    async def stop():
+def _stop(process: int, number: int, _frame) -> None:
+    """End at once where nothing is on its way, although something may be computing, and where it is said again; else when all is
+    recorded. A process that was forked has none of this."""
+    loops = [loop for loop, calls in list(_calls.items()) if loop.is_running() and any(call.unrecorded for call in calls)]
+
+    async def stop(loop):
         await _settled()
-        os._exit(128 + signal.SIGTERM)
+        loops.remove(loop)
+        if not loops:
+            os._exit(128 + number)
 
-    if not any(call.unrecorded for call in _calls.get(loop, ())):
-        os._exit(128 + signal.SIGTERM)
-    _stopped.append(asyncio.run_coroutine_threadsafe(stop(), loop))
+    if _stopped or not loops or process != os.getpid():
+        os._exit(128 + number)
+    for loop in list(loops):
+        _stopped.append(asyncio.run_coroutine_threadsafe(stop(loop), loop))
 
 
 def _at_exit():

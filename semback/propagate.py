@@ -88,10 +88,10 @@ async def forward(graph: Graph, question, functions) -> Trace:
     """
     question = getattr(question, "question", question)
 
-    async def value(node, values):
-        return await functions.forward(node, question, {name: await values[name] for name in node.inputs})
+    async def value(node, value_of):
+        return await functions.forward(node, question, {name: await value_of(name) for name in node.inputs})
 
-    values = await _all_at_once(graph.order, lambda name, values: value(graph[name], values))
+    values = await _all_at_once(graph.order, lambda name, value_of: value(graph[name], value_of))
     return Trace(graph, question, values)
 
 
@@ -111,11 +111,11 @@ async def backward(trace: Trace, gradient, functions) -> Gradients:
     """
     graph = trace.graph
 
-    async def gradient_and_messages(node, done):
+    async def gradient_and_messages(node, done_by):
         if node.name == graph.answer:
             own = gradient
         else:
-            said = [(await done[user])[1][node.name] for user in graph.successors(node.name)]
+            said = [(await done_by(user))[1][node.name] for user in graph.successors(node.name)]
             heard = [each for each in said if each is not None]
             own = functions.aggregate(heard) if heard else None
         if own is None or not node.inputs:
@@ -126,23 +126,27 @@ async def backward(trace: Trace, gradient, functions) -> Gradients:
             raise GraphError(f"backward of node {node.name!r} answered for {said!r}; its inputs are {sorted(node.inputs)}")
         return own, messages
 
-    done = await _all_at_once(graph.order[::-1], lambda name, done: gradient_and_messages(graph[name], done))
+    done = await _all_at_once(graph.order[::-1], lambda name, done_by: gradient_and_messages(graph[name], done_by))
     gradients = {name: done[name][0] for name in graph.order if done[name][0] is not None}
     messages = (Message(name, target, done[name][1][target]) for name in graph.order[::-1] for target in graph[name].inputs)
     return Gradients(trace, gradients, messages)
 
 
 async def _all_at_once(names: Iterable, work: Callable) -> dict[Any, Any]:
-    """Run `work(name, tasks)` for every name, each as a task; they wait for one another through `tasks[name]`.
+    """Run `work(name, result_of)` for every name, each as a task; they wait for one another through `await result_of(name)`.
 
     The first error ends them all and is raised as it is, and not inside the handler of the group of all of them: IPython
     shows an error with a group in its context as if nothing had happened.
     """
     tasks: dict[Any, asyncio.Task] = {}
+
+    def result_of(name):
+        return asyncio.shield(tasks[name])  # to cancel a task is to cancel what it waits for: of deep graphs, too many at one time
+
     try:
         async with asyncio.TaskGroup() as group:
             for name in names:
-                tasks[name] = group.create_task(work(name, tasks))
+                tasks[name] = group.create_task(work(name, result_of))
     except BaseExceptionGroup as errors:
         first = errors.exceptions[0]
     else:

@@ -9,12 +9,14 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .errors import CacheError
+from .home import whole
 
 _LONGEST = 2**26  # characters of a line; what is longer is read in pieces, none of which is a response: memory stays bounded
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -106,11 +108,10 @@ def lines(path: str | os.PathLike) -> Iterator[tuple[int, str, dict | None, str 
     """
     try:
         with _open(Path(path), "rb") as file:
-            with io.TextIOWrapper(file, encoding="utf-8", newline="\n") as text:
-                for number, line in enumerate(iter(lambda: text.readline(_LONGEST), ""), 1):
-                    if line.strip():
-                        yield number, *_entry(line)
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
+                if line.strip():
+                    yield number, *_entry(line)
+    except (OSError, EOFError, ValueError, TypeError, zlib.error) as error:  # among them what is no path
         raise CacheError(f"the recording {path} cannot be read: {error}") from None
 
 
@@ -119,20 +120,26 @@ def write(path: str | os.PathLike, entries: Iterable[tuple[str, dict]]) -> int:
 
     The same entries give the same bytes. The file appears whole or not at all. Returns the number of entries.
     """
-    path, count = Path(path), 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}")
+    count = 0
     try:
-        with _open(part, "wb") as file:
+        with whole(Path(path)) as part, _open(part, "wb", Path(path).suffix) as file:
             for name, entry in entries:
                 file.write(line(name, entry))
                 count += 1
-        part.replace(path)
-    except OSError as error:
+    except (OSError, ValueError, TypeError) as error:
         raise CacheError(f"the recording {path} cannot be written: {error}") from None
-    finally:
-        part.unlink(missing_ok=True)
     return count
+
+
+def rescued(name: str, text: str) -> str:
+    """Write an entry that no cache takes, as `text_of` writes it, to a recording among the temporary files. Returns what to tell of it."""
+    path = Path(tempfile.gettempdir(), f"semback-{os.getpid()}.jsonl")
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as file:
+            file.write(f'{text[:-1]},"key":"{name}"}}\n')
+    except OSError as error:
+        return f"What is answered meanwhile is lost: {error}."
+    return f"What is answered meanwhile is in {path}: then `semback cache import {path}`."
 
 
 def nearest(request: dict, entries: Iterable[tuple[str, dict]]) -> tuple[str, dict] | None:
@@ -148,16 +155,17 @@ def nearest(request: dict, entries: Iterable[tuple[str, dict]]) -> tuple[str, di
 
 def asked(path: str, draw: int = 0) -> tuple[dict, int] | None:
     """(request, draw) of a file that holds the body of a request or a line of a recording; None where there is no such file."""
-    if not Path(path).is_file():
-        return None
     try:
+        if not Path(path).is_file():
+            return None
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         entry = {"draw": draw, **(data if "request" in data else {"request": data}), "source": {},
                  "reply": {"text": "", "finish_reason": "", "model": "", "usage": {}}}
-    except (ValueError, TypeError, RecursionError) as error:
-        raise CacheError(f"{path} is not a request: {error}") from None
-    if wrong := problem({name: value for name, value in entry.items() if name != "key"}):
-        raise CacheError(f"{path}: {wrong}")
+        if wrong := problem({name: value for name, value in entry.items() if name != "key"}):
+            raise CacheError(f"{path}: {wrong}")
+        key(entry["request"], entry["draw"])
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CacheError(f"{path[:80]} is not a request: {error}") from None
     return entry["request"], entry["draw"]
 
 
@@ -184,7 +192,7 @@ def difference(request: dict, draw: int, entry: dict) -> list[str]:
     return text + ["  " + line[:200] for line in lines[:12]] + ["  …"] * (len(lines) > 12)
 
 
-def _entry(line: str) -> tuple[str, dict | None, str | None]:
+def _entry(line: bytes) -> tuple[str, dict | None, str | None]:
     try:
         entry = json.loads(line)
         name = entry.pop("key")
@@ -195,22 +203,47 @@ def _entry(line: str) -> tuple[str, dict | None, str | None]:
 
 
 @contextmanager
-def _open(path: Path, mode: str):
-    """The bytes of a recording, compressed as its ending says, always in the same way."""
+def _open(path: Path, mode: str, ending: str = ""):
+    """The bytes of a recording, compressed as its ending says (its own, unless another is given), always in the same way."""
     with ExitStack() as stack:
-        file = stack.enter_context(open(path, mode))
-        if path.suffix == ".gz":
+        file, ending = stack.enter_context(open(path, mode)), ending or path.suffix
+        if ending == ".gz":
             file = stack.enter_context(gzip.GzipFile("", mode, 9, file, mtime=0))
-        if path.suffix == ".zst":
+        if ending == ".zst":
             import zstandard
 
             try:
                 if mode == "rb":
-                    yield stack.enter_context(zstandard.ZstdDecompressor().stream_reader(file))
+                    yield stack.enter_context(io.BufferedReader(_Unpacked(file)))
                 else:  # a window of 32 MiB finds the likeness of lines that are far apart
-                    settings = zstandard.ZstdCompressionParameters.from_level(19, window_log=25, enable_ldm=True)
+                    settings = zstandard.ZstdCompressionParameters.from_level(19, window_log=25, enable_ldm=True, write_checksum=True)
                     yield stack.enter_context(zstandard.ZstdCompressor(compression_params=settings).stream_writer(file))
             except zstandard.ZstdError as error:
-                raise OSError(f"it is not zstd: {error}") from None
+                raise OSError(f"it is not zstd, or was altered: {error}") from None
         else:
             yield file
+
+
+class _Unpacked(io.RawIOBase):
+    """What a zstd file holds, all its frames. EOFError where its end is missing, which zstandard's own reader passes over."""
+
+    def __init__(self, file):
+        self._file, self._frame, self._whole, self._data = file, None, False, memoryview(b"")
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        import zstandard
+
+        while not self._data:
+            packed = (self._frame and self._frame.unused_data) or self._file.read(2**12)
+            if not packed:
+                if self._whole:
+                    return 0
+                raise EOFError("its end is missing")
+            self._frame = zstandard.ZstdDecompressor().decompressobj() if not self._frame or self._whole else self._frame
+            self._data, self._whole = memoryview(self._frame.decompress(packed)), self._frame.eof
+        count = min(len(buffer), len(self._data))
+        buffer[:count], self._data = self._data[:count], self._data[count:]
+        return count

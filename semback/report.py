@@ -66,7 +66,7 @@ def html(name: str) -> str:
         compared=compared, contaminated=table["conditions"].str.contains(conditions.CONTAMINATED).any(), simulated=table["simulated"].any(),
         real=not table["simulated"].all(), figures=drawn, batch=recorded["batch"],
         runs=[run | {"recorded": recorded["run", run["id"]]} for run in runs], others=_others(name, runs), versions=versions(),
-        shown=next((run for run in runs if run["history"] and any(step.messages for step in run["history"].steps[1:2])), None))
+        shown=_shown(runs))
 
 
 def recordings(groups: Mapping[object, Iterable[str]]) -> dict[object, Recorded]:
@@ -112,6 +112,13 @@ def _runs(name: str, records) -> list[dict]:
                      "parameters": {**origin, **record["settings"], **conditions.of(record), **parameters}, "usage": record["usage"],
                      "history": Run.load(history) if history.is_file() else None, "notebook": page})
     return runs
+
+
+def _shown(runs) -> tuple[dict, int] | None:
+    """A run and the number of its step whose gradients are shown at the top: one that was accepted, if there is one."""
+    steps = [(not step.accepted, place, number) for place, run in enumerate(runs) if run["history"]
+             for number, step in enumerate(run["history"].steps) if step.messages]
+    return (runs[min(steps)[1]], min(steps)[2]) if steps else None
 
 
 def _others(name: str, runs) -> list[dict]:

@@ -119,7 +119,7 @@ def step_text(step: Step) -> str:
 def step_html(step: Step) -> str:
     """The same, with the graph that was tried: each node's instruction and the gradients it came from."""
     graph = step.candidate
-    rows = {name: [("instruction", graph[name].instruction), *([("kept", step.kept[name])] if name in step.kept else []),
+    rows = {name: [("instruction, as tried", graph[name].instruction), *([("kept", step.kept[name])] if name in step.kept else []),
                    *((f"gradient, {each}", heard[name]) for each, heard in step.gradients.items() if name in heard)]
             for name in graph.order}
     return (f"<p>{escape(_from(step))}</p>"

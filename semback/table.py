@@ -12,6 +12,9 @@ from pathlib import Path
 from .errors import CacheBusy, CacheError
 from .recording import canonical
 
+ENTRIES = "FROM Cache WHERE raw IS NOT 1 OR key IS NULL OR key NOT IN ('format', 'recordings')"  # every other key is a hash
+NAMES = """SELECT CASE WHEN raw = 1 AND typeof(key) = 'text' AND length(CAST(key AS BLOB)) = 64 AND key NOT GLOB '*[^0-9a-f]*'
+    THEN key ELSE 'row:' || rowid END, rowid """ + ENTRIES
 _FORMAT = 1  # of the table; a later semback that writes what this one cannot read writes another number
 PATIENCE = 60  # seconds to wait for a table that another process has locked
 _MOUNTS = "/proc/self/mountinfo"
@@ -71,6 +74,12 @@ def opened(folder: Path):
     made = diskcache.Cache(str(folder), timeout=PATIENCE, disk=TextDisk, **_SETTINGS)
     made.add("format", canonical(_FORMAT))
     return made
+
+
+def number(disk) -> int | None:
+    """The number of the file of an opened table, which another file in its place does not have."""
+    with suppress(OSError):
+        return os.stat(os.path.join(disk.directory, "cache.db")).st_ino
 
 
 def copied(folder: Path) -> Path:

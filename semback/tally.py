@@ -39,8 +39,8 @@ class Count:
     """Calls and tokens of one phase with one model. `calls` = `live` + `recorded` + `repeated` (asked before by the same run).
 
     `cut`, `refused`: replies that ended at the token limit, and that were refused or filtered. Tokens are those of `live` and `recorded`
-    calls; `live_*` those that this run made the endpoint work for. `answered_by`: how many replies came under which name, since an
-    endpoint may pass a call on to another model than was asked for.
+    calls; `live_*` those that this run made the endpoint work for. `uncounted`: replies that came without a count of tokens, so that
+    there is no price. `answered_by`: how many replies came under which name, since an endpoint may pass a call on to another model.
     """
 
     calls: int = 0
@@ -51,6 +51,7 @@ class Count:
     refused: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    uncounted: int = 0
     live_prompt_tokens: int = 0
     live_completion_tokens: int = 0
     answered_by: dict[str, int] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class Tally:
             return
         self._seen.add(key)
         tokens = reply.usage.get("prompt_tokens") or 0, reply.usage.get("completion_tokens") or 0
+        count.uncounted += not reply.usage
         count.prompt_tokens += tokens[0]
         count.completion_tokens += tokens[1]
         if reply.recorded:
@@ -97,8 +99,9 @@ class Tally:
         """
         rows = []
         for (phase, model), c in sorted(self.counts.items()):
-            cost = {"cost": price(model, c.prompt_tokens, c.completion_tokens, c.live + c.recorded, PRICED),
-                    "live_cost": price(model, c.live_prompt_tokens, c.live_completion_tokens, c.live, PRICED)}
+            cost = {"cost": None, "live_cost": None} if c.uncounted and price(model, 1, 1) else {
+                "cost": price(model, c.prompt_tokens, c.completion_tokens, c.live + c.recorded, PRICED),
+                "live_cost": price(model, c.live_prompt_tokens, c.live_completion_tokens, c.live, PRICED)}
             rows.append({"phase": phase, "model": model, **asdict(c), **cost})
         return rows
 

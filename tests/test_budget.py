@@ -80,6 +80,13 @@ def test_a_limit_that_is_none_is_refused(limit):
         Budget(**limit)
 
 
+def test_what_is_no_chat_reply_is_paid_for_too(script, cache):
+    budget = Budget(tokens=15)
+    llm = script({"message": {"role": "assistant", "content": 7}}).llm(cache=cache, budget=budget)
+    errors = [ask(llm, str(number))[0] for number in range(3)]
+    assert budget.spent_tokens == 20 and [isinstance(error, BudgetExceeded) for error in errors] == [False, False, True]
+
+
 # What the notebooks of a batch spend together
 
 def test_budgets_of_a_batch_are_one_and_others_are_their_own(script, cache, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import sqlite3
+import time
 from contextlib import closing, suppress
 from dataclasses import replace
 
@@ -115,6 +116,14 @@ def test_refresh_calls_and_overwrites_and_off_neither_reads_nor_writes(script, o
     assert chat(script("").llm(cache=opened(mode="replay"))).text == "Old."
     assert chat(script("New.").llm(cache=opened(mode="refresh"))).text == "New."
     assert chat(script("").llm(cache=opened(mode="replay"))).text == "New." and len(opened()) == 1
+
+
+def test_what_another_notebook_of_the_batch_has_refreshed_is_asked_once(script, opened, monkeypatch):
+    chat(script("Old.").llm(cache=opened()))
+    monkeypatch.setenv("SEMBACK_REFRESH_SINCE", str(time.time()))
+    one, two = script("New."), script("Newer.")
+    assert chat(one.llm(cache=opened(mode="refresh"))).text == "New."
+    assert chat(two.llm(cache=opened(mode="refresh"))).text == "New." and not two.asked
 
 
 def test_the_environments_mode_goes_first_and_an_unknown_one_is_an_error(script, opened, monkeypatch):

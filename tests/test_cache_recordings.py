@@ -17,6 +17,8 @@ from semback.cli import main
 from semback.errors import CacheError
 from semback.recording import key
 
+WHOLE = "responses are whole and stand under the keys of their requests"
+
 
 @pytest.fixture
 def semback(cache):
@@ -101,6 +103,56 @@ def test_a_line_that_would_break_a_reader_is_refused_by_its_number_and_the_other
     assert loaded.new == len(loaded.refused) == len(cache) == 1 and loaded.refused[0].startswith("line 2: ")
 
 
+def test_a_line_that_is_no_text_is_named_and_may_be_passed_over(cache, tmp_path):
+    (path := tmp_path / "r.jsonl").write_bytes(line(*entry()).encode() + b"\xff\n" + line(*entry("Two.", 1)).encode())
+    with pytest.raises(CacheError, match="line 2: "):
+        cache.load(path)
+    assert cache.load(path, skip=True).new == 2
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_a_packed_recording_that_is_cut_or_altered_anywhere_is_refused(cache, tmp_path, ending):
+    path = tmp_path / f"r.jsonl{ending}"
+    recording.write(path, [entry(f"It is {draw}, since {draw}.", draw) for draw in range(40)])
+    packed = path.read_bytes()
+    cuts = [packed[:size] for size in range(0, len(packed), 7)]
+    altered = [packed[:place] + bytes([packed[place] ^ 1 << place % 8]) + packed[place + 1:] for place in range(20, len(packed), 5)]
+    for damaged in [packed[:-1], packed[:-5], *(cuts[1:] if ending == ".gz" else cuts), *altered]:
+        path.write_bytes(damaged)
+        with pytest.raises(CacheError, match=f"r.jsonl{ending}"):
+            cache.load(path)
+    assert len(cache) == 0
+    path.write_bytes(packed + packed)
+    assert cache.load(path).new == 40
+
+
+def test_two_that_write_one_recording_at_one_time_leave_a_whole_one(tmp_path):
+    path, entries = tmp_path / "r.jsonl", [entry(draw=draw) for draw in range(20)]
+
+    def begins(entries, other):
+        for number, each in enumerate(entries):
+            if number == 10:
+                other()
+            yield each
+
+    recording.write(path, begins(entries, lambda: recording.write(path, entries[:5])))
+    assert len(list(recording.lines(path))) == 20 and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("path", ["file/x.jsonl", "/proc/x/y.jsonl", "x" * 300 + ".jsonl", "nul\0.jsonl"])
+def test_a_recording_that_cannot_be_written_is_one_clear_error(cache, tmp_path, path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheError, match="cannot be written"):
+        cache.export(tmp_path / path)
+
+
+def test_what_is_no_entry_or_has_another_key_is_not_added(cache):
+    for name, each in [("a" * 64, {}), ("b" * 64, entry()[1]), ("recordings", entry()[1])]:
+        with pytest.raises(CacheError, match="cannot be kept"):
+            cache.add(name, each)
+    assert len(cache) == 0
+
+
 def test_a_line_without_end_is_read_in_pieces_and_refused(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "_LONGEST", 10_000)
     (tmp_path / "r.jsonl.gz").write_bytes(gzip.compress(b"x" * 10**6 + b"\n" + line(*entry()).encode()))
@@ -110,7 +162,7 @@ def test_a_line_without_end_is_read_in_pieces_and_refused(cache, tmp_path, monke
 def test_verify_names_every_bad_line_and_keeps_nothing(semback, cache, tmp_path):
     (tmp_path / "good.jsonl").write_text(line(*entry()))
     (tmp_path / "bad.jsonl").write_text(line(*entry()) + line(*entry("Two.", 1)).replace("2 + 2", "2 + 3") + "half a li")
-    assert semback("verify", tmp_path / "good.jsonl") == (0, "1 responses are as they were recorded, 0 lines are not\n")
+    assert semback("verify", tmp_path / "good.jsonl") == (0, f"1 {WHOLE}, 0 lines do not\n")
     code, out = semback("verify", tmp_path / "bad.jsonl")
     assert code == 1 and "refused line 2: its key" in out and "refused line 3: it is not" in out and len(cache) == 0
 

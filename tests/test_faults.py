@@ -12,6 +12,8 @@ import traceback
 import warnings
 import zlib
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import faulty
 import openai
@@ -83,6 +85,27 @@ def test_the_wait_that_a_429_asks_for_is_kept_even_beyond_the_time_limit_of_a_tr
     with Endpoint(error(429, "Slow down", retry_after="1"), good) as server:
         assert chat(model(server, retries=1, timeout=0.4)).text == "Four."
         assert server.times[1] - server.times[0] >= 1
+
+
+def test_a_wait_until_a_date_is_waited_for():
+    until = datetime.now(UTC) + timedelta(seconds=2)
+    with Endpoint(error(429, "Slow down", retry_after=format_datetime(until, usegmt=True)), good) as server:
+        assert chat(model(server, retries=1)).text == "Four." and len(server.asked) == 2
+        assert time.time() >= until.timestamp() - 1, "a date has whole seconds"
+
+
+def test_what_came_in_time_is_read_although_the_event_loop_stood_still(cache):
+    with Endpoint(delay(0.1, good)) as server:
+        llm = model(server, cache, timeout=1)
+
+        async def stands_still():
+            call = asyncio.create_task(llm.chat(MESSAGES))
+            while not server.asked:
+                await asyncio.sleep(0.01)
+            time.sleep(1.5)
+            return await call
+
+        assert asyncio.run(stands_still()).text == "Four." and len(server.asked) == 1
 
 
 def test_a_wait_that_is_too_long_is_an_error_at_once_that_says_how_long():

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -167,3 +169,36 @@ def test_a_call_that_waits_for_its_turn_ends_with_its_last_caller(script, cache)
         assert (await llm.chat([{"role": "user", "content": "a"}])).recorded
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_script_that_is_told_to_end_records_what_is_on_its_way_and_asks_for_nothing_more(own_home, number, code):
+    """As by `kill`, `timeout`, Slurm, a container that is stopped, a connection that is lost."""
+    with Endpoint(delay(1.5, good)) as server:
+        process = subprocess.Popen([sys.executable, "-c", f"{ASK_NINE}\nasyncio.run(ask_nine({server.url!r}))"])
+        wait_until(lambda: len(server.asked) == 3, process)
+        process.send_signal(number)
+        assert process.wait(30) == code
+    assert len(server.asked) == len(ResponseCache()) == 3
+
+
+def test_a_process_that_was_forked_meanwhile_ends_at_once(own_home):
+    forks = """
+async def fork():
+    asking = asyncio.create_task(ask_nine(sys.argv[1]))
+    await asyncio.to_thread(sys.stdin.readline)
+    if child := os.fork():
+        os.kill(child, 15)
+        print(os.waitpid(child, 0)[1] >> 8, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(fork())
+"""
+    with Endpoint(delay(4, good)) as server:
+        process = subprocess.Popen([sys.executable, "-c", ASK_NINE + forks, server.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        wait_until(lambda: len(server.asked) == 3, process)
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        said = process.stdout.readline()
+        process.kill()
+        process.communicate()
+    assert said == b"143\n"

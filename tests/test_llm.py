@@ -197,7 +197,7 @@ def choices(*choices, **more):
     pytest.param(choices(usage={}, error={"message": "overloaded"}), ["overloaded"], id="an error with status 200"),
     pytest.param(choices({}), ["OpenAI-compatible"], id="a choice without message"),
     pytest.param(choices({"message": None}), ["OpenAI-compatible"], id="message is null"),
-    pytest.param(choices({"message": {"content": [{"type": "text", "text": "Four."}]}}), ["OpenAI-compatible"], id="content is no text"),
+    pytest.param(choices({"message": {"content": [{"type": "image_url"}]}}), ["OpenAI-compatible"], id="content is no text"),
     pytest.param(response(data=[]), ["OpenAI-compatible"], id="a list"),
     pytest.param(response(text='{"choices": [{', **{"content-type": "application/json"}), ["did not answer"], id="broken JSON"),
     pytest.param(response(400, {"error": {"message": "Unsupported: top_p"}}), ["400", "Unsupported: top_p", "params="], id="400"),
@@ -260,6 +260,14 @@ def test_a_server_that_counts_no_tokens_is_counted_as_none(script, cache, usage)
     tally = Tally()
     tally.add("forward", "m", reply)
     assert reply.text == "Four." and tally.rows()[0]["prompt_tokens"] == 0 and json.dumps(tally.rows())
+
+
+def test_a_reply_in_parts_is_taken_whole_and_without_a_count_has_no_price(script, cache):
+    parts = [{"type": "thinking", "thinking": "2 + 2"}, {"type": "text", "text": "It is "}, {"type": "text", "text": "four."}]
+    said = script(choices({"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": parts}}, usage=None))
+    tally = Tally()
+    tally.add("forward", "gpt-4o-mini-2024-07-18", reply := chat(said.llm(cache=cache)))
+    assert reply.text == "It is four." and tally.rows()[0]["uncounted"] == 1 and tally.rows()[0]["cost"] is None
 
 
 def test_prices_are_known_unknown_or_nothing():

@@ -7,7 +7,7 @@ from pandas import DataFrame
 
 from .. import results
 from ..plot import BLUE, GREEN, GREY, PAGE, PURPLE, VERMILLION, Plot, canvas, finished
-from .points import by_result, choose, score, setting_text, spread, start_and_variants
+from .points import NothingToDraw, by_result, choose, score, setting_text, spread, start_and_variants
 
 SERIES = {  # variant: marker, colour; any other variant trains one instruction only
     "start": ("s", GREY), "full": ("o", BLUE), "no_neighbourhood": ("^", VERMILLION), "no_gradient": ("v", GREEN), "no_gate": ("D", PURPLE),
@@ -31,6 +31,8 @@ def costs(records) -> Plot:
             spent = test if variant == "start" else mine[(mine["variant"] == variant) & (mine["stage"] == "after")]
             spent = spent[spent["run"].isin(point["runs"])]
             data.append(point | {"cost": spent[unit].sum() / point["seeds"], "unit": unit})
+    if not data:
+        raise NothingToDraw("there are no results to draw costs of: no file was run with all methods")
     panels = list((data := DataFrame(data)).groupby([*results.SETTING, "result"], sort=False))
     settings, columns = data.groupby(results.SETTING).ngroups, min(len(panels), 4)
     lines = math.ceil(len(panels) / columns)

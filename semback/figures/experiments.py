@@ -103,7 +103,7 @@ def methods(records) -> Plot:
     data = []
     for setting, result, mine in by_result(results.frame(chosen)):
         data += [score(runs, setting, source="measured", result=result, variant=variant)
-                 for variant, runs in start_and_variants(mine) if len(runs)]
+                 for variant, runs in start_and_variants(mine)]
     if not data:
         raise NothingToDraw("there are no results to draw the methods side by side: no file was run with all of them")
     places = [result for result in REPORTED["full"] if any(point["result"] == result for point in data)]
@@ -138,7 +138,7 @@ def bbh_files(records, variant: str = "full") -> Plot:
             data += [score(part, setting, group=name, result=task, variant=stage) for stage, part in start_and_variants(runs)]
     panels = list((data := DataFrame(data)).groupby(results.SETTING))
     lines = [mine["result"].nunique() for _, mine in panels]
-    with canvas(PAGE, sum(0.95 + 0.19 * n for n in lines), len(panels), sharex=True, height_ratios=lines) as (figure, axes):
+    with canvas(PAGE, 0.4 + sum(0.95 + 0.19 * n for n in lines), len(panels), sharex=True, height_ratios=lines) as (figure, axes):
         for ax, (setting, mine) in zip(axes, panels):
             before, after = mine[mine["variant"] == "start"], mine[mine["variant"] == variant]
             bold = list(after["result"] == after["group"])

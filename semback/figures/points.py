@@ -34,7 +34,8 @@ def by_result(rows):
     for setting, mine in rows.groupby(results.SETTING):
         for result, part in mine.groupby("result", sort=False):
             shared = set.intersection(*(set(runs["task"]) for _, runs in part.groupby("variant")))
-            yield setting, result, part[part["task"].isin(shared)]
+            if shared:
+                yield setting, result, part[part["task"].isin(shared)]
 
 
 def score(rows, setting, **names) -> dict:

@@ -103,7 +103,7 @@ def _texts(template: str, roles: tuple[str, ...], data: dict, folder: str | None
         context = found.new_context({**templates.globals, **data}, shared=True)
         return {role: "".join(found.blocks[role](context)).strip() for role in roles if role in found.blocks}
     except TemplateError as error:
-        raise _broken(template, error) from None
+        raise _broken(template, error, f"; it is given {', '.join(sorted(data))}") from None
 
 
 def _messages(template: str, texts: dict[str, str]) -> list[dict]:
@@ -112,10 +112,10 @@ def _messages(template: str, texts: dict[str, str]) -> list[dict]:
     return [{"role": role, "content": text} for role, text in texts.items() if text]
 
 
-def _broken(template: str, error) -> ParameterError:
+def _broken(template: str, error, given: str = "") -> ParameterError:
     line = getattr(error, "lineno", None)
     where = f"{template}.j2" + (f", line {line}" if line else "")
-    return ParameterError(f"the prompt template {where} does not work: {getattr(error, 'message', error)}")
+    return ParameterError(f"the prompt template {where} does not work: {getattr(error, 'message', error)}{given}")
 
 
 def _no_user(template: str) -> ParameterError:

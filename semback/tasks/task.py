@@ -59,8 +59,8 @@ class Task:
     train: examples that gradients and the gate use.
     test: examples that are scored once, at the end; none of them is in `train`, unless `overlap` says otherwise.
     graph: the graph with its start instructions.
-    read: (reply of the answer node) -> the answer in it, or None where it holds none that can be read.
-    correct: (answer, example) -> whether it is right.
+    read: (reply of the answer node) -> the answer in it, or None where it holds none that can be read; without it, the whole reply.
+    correct: (answer, example) -> whether it is right; without it, whether it is the example's, to the letter.
     feedback: (example) -> what the answer should have been, in words.
     overlap: whether test examples may be training examples too: only to measure what such a split does to a score.
 
