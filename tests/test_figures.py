@@ -10,6 +10,7 @@ import pytest
 from test_results import changed, record_of
 
 from semback import LLM, DataError, Graph, Language, Node, ParameterError, Run, Scores, descend, figures, results
+from semback.figures.points import NothingToDraw
 from semback.intervals import wilson
 from semback.run import Score, Step
 
@@ -210,6 +211,21 @@ def test_costs_are_what_training_and_test_asked_for(batch):
     liar = data[data["result"] == "LIAR"].set_index("variant")["cost"]
     assert liar["start"] == tokens({"test before"}) and liar["full"] == tokens({"train", "test after"})
     assert set(data["unit"]) == {"tokens"} and list(dict.fromkeys(data["result"])) == ["BBH NLP", "BBH algorithmic", "GSM8K", "LIAR"]
+
+
+def test_a_batch_whose_methods_ran_different_files_has_the_figures_of_the_rest(batch):
+    apart = [record for record in batch if record["experiment"] != "bbh"]
+    apart += [changed(batch[0], experiment="bbh", task=f"bbh/{name}", group="nlp", variant=variant)
+              for name, variant in (("snarks", "full"), ("ruin_names", "no_gradient"))]
+    assert list(dict.fromkeys(figures.costs(apart).data["result"])) == ["GSM8K", "LIAR"]
+    with pytest.raises(NothingToDraw, match="no file was run with all"):
+        figures.costs([record for record in apart if record["experiment"] == "bbh"])
+
+
+def test_one_file_with_several_seeds_has_room_for_its_panel(batch):
+    plot = figures.bbh_files([changed(batch[0], 5 + seed, 12, experiment="bbh", task="bbh/snarks", seed=seed) for seed in range(2)])
+    (ax,), figure = plot.figure.axes, plot.figure
+    assert not figure.legends[0].get_window_extent().overlaps(ax.get_tightbbox())
 
 
 def test_costs_are_in_dollars_where_every_price_is_known(batch):

@@ -184,13 +184,15 @@ def test_a_script_that_is_told_to_end_records_what_is_on_its_way_and_asks_for_no
 
 def test_a_process_that_was_forked_meanwhile_ends_at_once(own_home):
     forks = """
+import time
+
 async def fork():
     asking = asyncio.create_task(ask_nine(sys.argv[1]))
     await asyncio.to_thread(sys.stdin.readline)
     if child := os.fork():
         os.kill(child, 15)
         print(os.waitpid(child, 0)[1] >> 8, flush=True)
-    await asyncio.sleep(60)
+    time.sleep(60)
 asyncio.run(fork())
 """
     with Endpoint(delay(4, good)) as server:

@@ -249,3 +249,24 @@ def test_a_backward_that_answers_for_the_wrong_inputs_is_a_graph_error_that_name
 def test_a_question_is_an_example_or_the_plain_question(question):
     trace = asyncio.run(forward(SHARED, question, says := Says()))
     assert trace.question == trace.answer == "What?" and says.told["end"] == list(trace.inputs("end")) == ["z", "y"]
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "failed"])
+def test_a_graph_deeper_than_the_stack_can_be_cancelled_and_tells_its_error(ends, caplog):
+    last = 3000
+    graph = Graph([Node(f"n{i}", "", (f"n{i - 1}",) if i else ()) for i in range(last)])
+
+    class Fails:
+        async def forward(self, node, question, inputs):
+            await asyncio.sleep(60 if ends == "cancelled" else 0)
+            raise ValueError("boom")
+
+    async def run():
+        task = asyncio.create_task(forward(graph, "", Fails()))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError if ends == "cancelled" else ValueError):
+        asyncio.run(run())
+    assert not caplog.records
