@@ -1,7 +1,6 @@
 """Where a checkout's own folders are, whatever folder a notebook or a command was started in; and how files are written there."""
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ def home() -> Path:
 def whole(path: Path) -> Iterator[Path]:
     """The path to write a file at, which then appears at `path`, whole or not at all, whoever else writes it; its folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{uuid.uuid4().hex}")
+    part = path.with_name(f".{os.urandom(8).hex()}")
     try:
         yield part
         part.replace(path)
