@@ -1,7 +1,7 @@
 """Is one method better than another? Each is compared with semantic gradient descent on the same questions, in numbers and in words.
 
 With one seed, or several that tell no more than one, by McNemar's exact test, on the questions that only one of the two answers
-rightly. With several by a bootstrap over the seeds and the questions, in which both methods always meet the same ones. Comparisons
+rightly. With several by a t test of the differences, question by question, in which seeds and questions both are samples. Comparisons
 that answer one question together are held to the level of one (Holm).
 """
 

@@ -60,12 +60,12 @@ def test_holm_is_the_published_procedure():
     assert list(comparisons.holm(pandas.Series([0.6, 0.5]))) == [1, 1]
 
 
-def test_seeds_are_resampled_with_their_questions(record):
+def test_seeds_count_with_their_questions(record):
     seeds = [started(changed(record, right, 30, seed=seed), 8 + seed) for seed, right in enumerate((22, 24, 27))]
     found = comparisons.table(seeds).iloc[0]
-    assert found["seeds"] == 3 and found["test"] == "bootstrap" and found["interval"] == "bootstrap over 3 seeds and their questions"
+    assert found["seeds"] == 3 and found["test"] == "t test" and found["interval"] == "t over 3 seeds and their questions"
     assert found["difference"] == pytest.approx((14 + 15 + 17) / 90) and found["low"] < found["difference"] < found["high"]
-    assert found["words"].endswith("bootstrap p < 0.001; 30 questions, 3 seeds)")
+    assert found["words"].endswith("t test p = 0.003; 30 questions, 3 seeds)")
     assert comparisons.table(seeds[::-1]).equals(comparisons.table(seeds))
 
 
@@ -85,7 +85,7 @@ def test_seeds_with_other_test_questions_have_one_mean_everywhere(record, spread
     shown, found = results.table(seeds).iloc[0], comparisons.table(seeds).iloc[0]
     assert shown["before"] == pytest.approx(sum(before) / 3) and shown["after"] == pytest.approx(sum(after) / 3)
     assert found["difference"] == pytest.approx(shown["after"] - shown["before"])
-    assert shown["interval"] == found["interval"] == "bootstrap over 3 seeds and their questions" and found["test"] == "bootstrap"
+    assert shown["interval"] == found["interval"] == "t over 3 seeds and their questions" and found["test"] == "t test"
     assert found["words"].endswith("; 30 questions a seed, 50 different ones, 3 seeds)") and shown["questions"] == 30
 
 

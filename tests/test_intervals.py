@@ -42,56 +42,92 @@ def test_newcombe_turns_round_with_its_methods_and_is_never_empty():
         assert low < 0 < high and low == pytest.approx(-high)
 
 
-def test_the_bootstrap_over_questions_alone_is_the_binomial_distribution():
-    values = intervals.redrawn([np.array([[1.0] * 30 + [0.0] * 20])])  # one seed: shares of Binomial(50, 0.6)
-    assert values.mean() == pytest.approx(0.6, abs=0.002)
-    assert values.std() == pytest.approx((0.6 * 0.4 / 50) ** 0.5, rel=0.03)
+def test_the_variances_are_those_of_the_mean_squares():
+    table = simulated(np.random.default_rng(0), 5, 80, 0.6, np.random.default_rng(1).normal(0, 1.5, 80))
+    shares, by_questions, noise = intervals.variances([table])
+    left = table - table.mean(axis=0) - shares[:, None] + table.mean()
+    assert list(shares) == pytest.approx(list(table.mean(axis=1)))
+    assert by_questions - 0.25 / 80**2 == pytest.approx(table.mean(axis=0).var(ddof=1) / 80)  # mean square of questions / (5 * 80)
+    assert noise == pytest.approx((left**2).sum() / (4 * 79) / (5 * 80))  # mean square of the interaction / (5 * 80)
 
 
-def test_the_bootstrap_over_seeds_alone_has_the_standard_error_of_their_mean():
-    shares = np.array([[0.5], [0.6], [0.8], [0.9]])  # one question, so that nothing but the seeds varies
-    student = t.ppf(0.975, 3) / norm.ppf(0.975)  # with four seeds
-    assert intervals.redrawn([shares]).std() == pytest.approx(student * shares.std(ddof=1) / 4**0.5, rel=0.03)
-
-
-def test_the_two_levels_add_up():
-    table = simulated(np.random.default_rng(0), 5, 80, 0.6)
-    parts = table.mean(axis=0), table.mean(axis=1), table
-    questions, seeds, whole = (part.var() for part in parts)  # Owen 2007: what the draw of each adds, and of both together
-    both = seeds / 5 + questions / 80 + (whole - seeds - questions) / (5 * 80)
-    by_seeds = (both - questions / 80) * 5 / 4
-    widened = questions / 80 + by_seeds
-    student = t.ppf(0.975, 4 / (by_seeds / widened) ** 2) / norm.ppf(0.975)  # Satterthwaite
-    assert intervals.redrawn([table]).var() == pytest.approx(student**2 * widened, rel=0.05)
+def test_questions_that_no_other_seed_had_are_noise():
+    apart = np.full((2, 8), np.nan)
+    apart[0, :4], apart[1, 4:] = (1, 1, 0, 1), (0, 1, 0, 1)
+    _, by_questions, noise = intervals.variances([apart])
+    assert noise == pytest.approx(8 / 7 * (3 * 0.25**2 + 0.75**2 + 4 * 0.5**2) / 4**2 / 2**2)
+    assert by_questions == pytest.approx(noise + 0.25 / 8**2)
 
 
 def test_files_are_drawn_apart_and_count_alike():
-    small, large = np.array([[1.0] * 5 + [0.0] * 5]), np.array([[1.0] * 100])
-    values = intervals.redrawn([small, large])
-    assert values.mean() == pytest.approx(0.75, abs=0.005) and values.std() == pytest.approx((0.25 / 10) ** 0.5 / 2, rel=0.03)
+    small, large = simulated(np.random.default_rng(0), 3, 10, 0.6), simulated(np.random.default_rng(1), 3, 100, 0.6)
+    both, apart = intervals.variances([small, large]), [intervals.variances([table]) for table in (small, large)]
+    assert list(both[0]) == pytest.approx(list((small.mean(axis=1) + large.mean(axis=1)) / 2))
+    coins = 0.25 / 10**2, 0.25 / 100**2, 0.25 / 110**2
+    assert both[1] - coins[2] == pytest.approx((apart[0][1] - coins[0] + apart[1][1] - coins[1]) / 4)
+    assert both[2] == pytest.approx((apart[0][2] + apart[1][2]) / 4)
 
 
-def test_intervals_over_seeds_hold_the_truth_as_often_as_they_say(monkeypatch):
-    monkeypatch.setattr(intervals, "DRAWS", 999)
-    chance, held, held_by_seeds, times = np.random.default_rng(1), 0, 0, 300
-    truth = simulated(np.random.default_rng(0), 1000, 1000, 0.25, np.random.default_rng(1).normal(0, 1.5, 1000)).mean()
+def test_seeds_count_by_student_and_questions_by_the_normal_distribution():
+    shares = np.array([0.5, 0.6, 0.8, 0.9])
+    far = t.ppf(0.975, 3) * shares.std(ddof=1) / 2
+    assert intervals.over_runs(shares) == pytest.approx((0.7 - far, min(0.7 + far, 1)))
+    assert intervals.reach(shares, 0.01, 0) == pytest.approx((far**2 + norm.ppf(0.975) ** 2 * 0.01) ** 0.5)  # Howe 1974
+    assert intervals.reach(np.full(4, 0.7), 0.01, 0.004) == pytest.approx(norm.ppf(0.975) * 0.1)
+
+
+def test_an_interval_of_seeds_is_wilsons_of_as_many_questions():
+    table = simulated(np.random.default_rng(0), 3, 4000, 0.0)  # as good as no seed, no question harder than others: 12,000 answers
+    accuracy, low, high, _ = intervals.pooled(rows(*table.tolist()))
+    assert (low, high) == pytest.approx(intervals.wilson(accuracy * 12_000, 12_000), abs=0.002)
+    accuracy, low, high, _ = intervals.pooled(rows([1] * 63 + [0], [1] * 64, [1] * 64))
+    assert accuracy - low > 2 * (high - accuracy) > 0 and high < 1
+
+
+@pytest.mark.parametrize("questions, spread", [(60, 0.0), (200, 0.4)])
+def test_intervals_over_seeds_hold_the_truth_as_often_as_they_say(questions, spread):
+    chance, held, held_by_seeds, times = np.random.default_rng(1), 0, 0, 250
+    truth = simulated(np.random.default_rng(0), 1000, 1000, spread, np.random.default_rng(2).normal(0, 1.5, (1000, 1000))).mean()
     for _ in range(times):
-        table = simulated(chance, 3, 120, 0.25, chance.normal(0, 1.5, 120))
-        low, high = intervals.limits(intervals.redrawn([table]))
+        table = simulated(chance, 3, questions, spread, chance.normal(0, 1.5, questions))
+        accuracy, low, high, _ = intervals.pooled(rows(*table.tolist()))
         held += low <= truth <= high
-        held_by_seeds += min(table.mean(axis=1)) <= truth <= max(table.mean(axis=1))  # what a bootstrap over three seeds alone spans
-    assert 0.93 <= held / times <= 1
+        held_by_seeds += min(table.mean(axis=1)) <= truth <= max(table.mean(axis=1))  # what three seeds alone span
+    assert 0.93 <= held / times <= 0.99
     assert held_by_seeds / times < 0.8
 
 
-def test_equal_methods_are_seldom_told_apart(monkeypatch):
-    monkeypatch.setattr(intervals, "DRAWS", 999)
-    chance, alarms, times = np.random.default_rng(2), 0, 100
+def test_seeds_with_questions_of_their_own_hold_it_as_often():
+    chance, held, times = np.random.default_rng(5), 0, 200
+    truth = simulated(np.random.default_rng(0), 1000, 1000, 0.2, np.random.default_rng(2).normal(0, 1.5, (1000, 1000))).mean()
     for _ in range(times):
-        ease = chance.normal(0, 1.5, 200)
-        one, other = (simulated(chance, 3, 200, 0.4, ease) for _ in range(2))
-        alarms += intervals.paired(rows(*one.tolist()), rows(*other.tolist()))["p"] < 0.05
-    assert alarms / times <= 0.08
+        table = simulated(chance, 3, 62, 0.2, chance.normal(0, 1.5, 62))
+        for mine in table:
+            mine[chance.permutation(62)[44:]] = np.nan
+        _, low, high, _ = intervals.pooled(rows(*np.where(np.isnan(table), None, table).tolist()))
+        held += low <= truth <= high
+    assert 0.93 <= held / times
+
+
+def test_equal_methods_are_seldom_told_apart_and_others_more_often_than_with_one_seed():
+    chance, alarms, found, by_one, times = np.random.default_rng(2), 0, 0, 0, 60
+    for _ in range(times):
+        ease = chance.normal(0, 1.5, 64)
+        one, other, worse = (rows(*simulated(chance, 5, 64, 0.1, ease - less).tolist()) for less in (0, 0, 0.9))
+        alarms += intervals.paired(one, other)["p"] < 0.05
+        found += intervals.paired(one, worse)["p"] < 0.05
+        by_one += intervals.paired(one[:1], worse[:1])["p"] < 0.05
+    assert alarms / times <= 0.08 and found > 1.3 * by_one > 0
+
+
+def test_p_is_below_5_percent_where_the_interval_excludes_0():
+    chance, below = np.random.default_rng(3), 0
+    for seeds in (2, 3, 5) * 15:
+        one, other = (rows(*simulated(chance, seeds, 30, 0.3, less).tolist()) for less in (0, -0.8))
+        found = intervals.paired(one, other)
+        below += found["p"] < 0.05
+        assert (found["p"] < 0.05) == (not found["low"] <= 0 <= found["high"]) and 0 < found["p"] <= 1
+    assert 5 < below < 40
 
 
 @pytest.mark.parametrize("agreed, right", [([[1, 1, 0, 1]] * 3, 3), ([[1, 1, None], [None, 1, 1]], 3), ([[0, None], [None, 0]], 0)])
@@ -105,7 +141,7 @@ def test_seeds_with_questions_of_their_own_have_the_mean_of_their_accuracies():
     apart = rows([1, 1, 0, 1, None, None], [None, None, 0, 1, 0, 0])  # alike where they meet: 75 and 25 %, and 50 % of the six
     for score in (intervals.pooled, intervals.mean_over_files):
         accuracy, low, high, kind = score(apart)
-        assert kind == "bootstrap over 2 seeds and their questions" and accuracy == pytest.approx(0.5) and low < 0.5 < high
+        assert kind == "t over 2 seeds and their questions" and accuracy == pytest.approx(0.5) and low < 0.5 < high
     uneven = rows([1, 1, 0, 1, None, None], [None, None, 0, 1, 0, 1])  # 75 and 50 %, and 67 % of the six
     assert intervals.pooled(uneven)[0] == pytest.approx(0.625)
 
@@ -129,13 +165,16 @@ def test_methods_with_the_same_answers_are_not_surely_alike():
 
 def test_seeds_that_differ_have_an_interval_of_both_levels():
     accuracy, low, high, kind = intervals.pooled(rows([1, 1, 0, 1, 1, 0], [1, 0, 0, 1, 1, 0]))
-    assert kind == "bootstrap over 2 seeds and their questions" and accuracy == pytest.approx(7 / 12) and low < 7 / 12 < high
+    assert kind == "t over 2 seeds and their questions" and accuracy == pytest.approx(7 / 12) and low < 7 / 12 < high
     assert low < 3 / 6 and high > 4 / 6  # wider than the seeds' range
 
 
-def test_intervals_stay_within_what_an_accuracy_can_be():
-    _, low, high, _ = intervals.pooled(rows([1] * 5, [1] * 4 + [0], [1] * 5))
-    assert 0 <= low < high <= 1
+@pytest.mark.parametrize("answers", [([1] * 5, [1] * 4 + [0], [1] * 5), ([1, 0], [0, 1]), ([1, 1], [0, 0]), ([1, 0], [0, 1]) * 2])
+def test_intervals_stay_within_what_an_accuracy_can_be_and_are_never_empty(answers):
+    accuracy, low, high, _ = intervals.pooled(rows(*answers))
+    assert 0 <= low < accuracy < high <= 1
+    found = intervals.paired(rows(*answers), rows(*([0] * len(answers[0]) for _ in answers)))
+    assert -1 <= found["low"] < found["difference"] and found["low"] < found["high"] <= 1
 
 
 def test_one_seed_is_compared_by_mcnemar_and_newcombe():
@@ -159,7 +198,7 @@ def test_mcnemar_is_the_share_of_coin_throws_that_are_as_uneven(first, second):
 def test_several_seeds_are_compared_on_what_both_methods_were_asked():
     one, other = rows([1, 1, 1, 0, None], [1, 1, 0, 1, 1]), rows([1, 0, 0, 0, 1], [0, 1, 0, 0, None])
     found = intervals.paired(one, other)
-    assert found["seeds"] == 2 and found["questions"] == 4 == found["different"] and found["test"] == "bootstrap"
+    assert found["seeds"] == 2 and found["questions"] == 4 == found["different"] and found["test"] == "t test"
     assert [found[name] for name in ("both", "only_variant", "only_against", "neither")] == [2, 4, 0, 2]
     assert found["difference"] == pytest.approx(0.5) and found["low"] < 0.5 < found["high"] <= 1
 
