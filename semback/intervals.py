@@ -1,16 +1,23 @@
 """How sure an accuracy, or a difference of two, is: 95 % intervals of one task, of tasks pooled, and of the mean of tasks.
 
 With one seed the questions are a sample of all such questions: Wilson's interval, and for two methods on the same questions
-Newcombe's. With several, the seeds are a sample too: both are drawn again. A seed may have test questions of its own, so an accuracy
+Newcombe's. With several, the seeds are a sample too (`variances`, `reach`). A seed may have test questions of its own, so an accuracy
 is always the mean of the seeds' accuracies, and a difference the mean of theirs. `pooled` and `mean_over_files` take test rows of
 `results.frame`, of one variant and stage, and name the kind of interval they return.
+
+How many seeds? Simulated with 2 to 10 that differ by 0 to 6 points, 20 to 1,319 questions, alike or as uneven as can be, and accuracies
+of 30 to 97 %, the intervals of several seeds held the truth in 93 % or more (92 to 93 % at 97 %, where seeds differ by 2 points): half of
+the settings in more than 98 % with 2 seeds, 97 % with 3 and 96 % with 5. They are wider than need be with 2 seeds or 20 questions. Equal
+methods were told apart in 2 to 4 %, at most 7. A difference of 13 points on 64 questions was found with 2 seeds in 21 %, with 3 in 49 %
+(55 % if seeds do not differ), with 5 in 84 % and with 10 in 99 %; with one by McNemar's test in 38 %, which says nothing of other
+seeds. So three at least, and five where they can be paid.
 """
 
 Z = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 LEAST = 1e-12  # the least p that is told from 0
 
 
-def wilson(correct: int, questions: int) -> tuple[float, float]:
+def wilson(correct: float, questions: float) -> tuple[float, float]:
     """Wilson's 95 % interval of a share, the questions being a sample of all such questions (Wilson, JASA 1927)."""
     z2 = Z**2 / questions  # in closed form, since scipy takes half a second to import
     share = correct / questions
@@ -76,9 +83,9 @@ def reach(shares, by_questions: float, noise: float, level: float = 0.05) -> flo
     """How far the interval of 1 - level reaches from the mean of the shares of two seeds or more. The others are of `variances`, too.
 
     Each part has its own quantile (Howe, JASA 1974): the normal distribution's for the questions, and Student's, which is far larger, for
-    the few seeds. What seeds differ by is noise as well, which the questions tell: 1 - 1.8 / seeds of it stays with them, and no
-    interval is narrower than if the seeds were alike. With all of it there, intervals of 3 seeds would hold the truth in 90 % at worst;
-    with none, they would be wider by a sixth. The 1.8 was found by simulation.
+    the few seeds. But what seeds differ by is in part noise, of which the questions tell enough: all but 1.8 / seeds of it keeps the
+    normal quantile, and no interval is narrower than if seeds were alike. With all of it there, intervals of 3 seeds would hold the truth
+    in 90 % at worst; with none, they would be wider by up to a sixth. The 1.8 was found by simulation.
     """
     import numpy as np
     from scipy.special import stdtrit
@@ -163,7 +170,6 @@ def paired(one, other) -> dict:
     p = brentq(lambda level: reach(*spread, level) - abs(difference), LEAST, 1) if reach(*spread, LEAST) > abs(difference) else LEAST
     return found | {"difference": difference, "low": max(difference - far, -1.0), "high": min(difference + far, 1.0),
                     "interval": _crossed(seeds), "p": p, "test": "t test"}
-
 
 
 def complete(rows):
