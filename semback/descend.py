@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from .errors import BudgetExceeded, DataError, ParameterError, SembackError
+from .errors import BudgetExceeded, DataError, ParameterError, SembackError, check
 from .graph import Graph
 from .language import Case, Language
 from .paid import settling
@@ -23,9 +23,6 @@ from .run import Run, Score, Scores, Step
 from .tally import Tally
 from .tasks import Example, Task
 from .tasks.task import checked
-
-_TAKEN = {"graph": (Graph, "a Graph"), "examples": ((Example, Iterable), "Examples, as in task.test"), "task": (Task, "a Task"),
-          "lang": (Language, "a Language, as in Language(model, coach)")}
 
 
 @settling()
@@ -47,7 +44,9 @@ async def evaluate(graph: Graph, examples: Iterable[Example], task: Task, lang: 
     ------
     DataError: no examples. ParameterError: another thing than a Graph, Examples, a Task, a Language. Those of the models, as in `descend`.
     """
-    _check(graph=graph, examples=examples, task=task, lang=lang)
+    check(Graph, "a Graph", graph=graph)
+    check((Example, Iterable), "Examples, as in task.test", examples=examples)
+    _check(task, lang)
     examples = [checked(example) for example in ([examples] if isinstance(examples, Example) else examples)]
     if not examples:
         raise DataError(f"there are no examples to evaluate {task.name!r} on")
@@ -107,7 +106,7 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
     ParameterError: a setting that cannot be; no coach. CacheMiss, ModelError, BudgetExceeded: from the models; the run ends there, and
     all that was answered is in the cache.
     """
-    _check(task=task, lang=lang)
+    _check(task, lang)
     if lang.coach is None:
         raise ParameterError("descend needs a coach, who writes gradients and instructions: Language(model, coach)")
     given = {"steps": steps, "errors": errors, "seed": seed, "gate": gate, "draw_between": draw_between, "among": among}
@@ -119,6 +118,7 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
     settings = {"steps": steps, "errors": errors, "gate": gate, "trainable": trainable and list(trainable), "draw_between": draw_between,
                 "among": among, "seed": seed, "neighbourhood": lang.neighbourhood, "gradient": lang.gradient, "feedback": lang.feedback,
                 "critique": lang.critique, "short": lang.short, "prompts": digest(lang.prompts)}
+    params = {"model": dict(lang.model.params), "coach": dict(lang.coach.params)}
     lang, chance = replace(lang, draw=seed, tally=Tally()), random.Random(seed)
     by_id = {example.id: example for example in task.train}
     history, stopped = [], "all steps done"
@@ -150,7 +150,6 @@ async def descend(task: Task, lang: Language, steps: int = 4, errors: int = 2, g
                 kept=dict.fromkeys(sorted(drew_old), "drew the old one") | kept))
             if accepted:
                 graph, scores = candidate, new_scores
-    params = {"model": dict(lang.model.params), "coach": dict(lang.coach.params)}
     return Run(task.name, lang.model.model, lang.coach.model, settings, tuple(history), stopped, lang.tally, params)
 
 
@@ -195,7 +194,7 @@ def _trainable(graph: Graph, trainable: Sequence[str] | None) -> list[str]:
     """The names of the nodes to train, in the graph's order."""
     if trainable is None:
         names = [node.name for node in graph.nodes if node.trainable]
-    elif not isinstance(trainable, Sequence) or isinstance(trainable, str) or set(trainable) - set(graph.order):
+    elif not isinstance(trainable, Sequence) or isinstance(trainable, str) or any(name not in graph.order for name in trainable):
         raise ParameterError(f"trainable is {trainable!r}; it takes a list of names out of {', '.join(graph.order)}")
     else:
         names = [name for name in graph.order if name in trainable]
@@ -204,9 +203,6 @@ def _trainable(graph: Graph, trainable: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _check(**given) -> None:
-    """ParameterError for an argument that is another thing than it should be."""
-    for name, said in given.items():
-        kind, takes = _TAKEN[name]
-        if not isinstance(said, kind):
-            raise ParameterError(f"{name} is of the type {type(said).__name__}; it takes {takes}")
+def _check(task, lang) -> None:
+    check(Task, "a Task", task=task)
+    check(Language, "a Language, as in Language(model, coach)", lang=lang)

@@ -20,6 +20,13 @@ class ParameterError(SembackError):
     """A parameter that does not exist, or has a value that it cannot have."""
 
 
+def check(kind, takes: str, **given) -> None:
+    """ParameterError for an argument that is of another kind than it should be; `takes` says what it takes."""
+    for name, said in given.items():
+        if not isinstance(said, kind):
+            raise ParameterError(f"{name} is of the type {type(said).__name__}; it takes {takes}")
+
+
 class CacheError(SembackError):
     """A recording or a cache entry that cannot be trusted or stored."""
 
