@@ -10,12 +10,11 @@ import itertools
 import json
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
-from . import conditions
+from . import conditions, kept
 from .ablations import METHODS
-from .errors import DataError, ParameterError
+from .errors import DataError, ParameterError, check
 from .home import home, put
 from .intervals import complete, mean_over_files, pooled, wilson
 from .run import Run, Scores
@@ -33,7 +32,7 @@ GROUPS = {"nlp": "BBH NLP", "algorithmic": "BBH algorithmic"}
 def run_id(experiment: str, task: str, variant: str, seed: int, model: str, coach: str) -> str:
     """The file name of a run, without ending: what tells it from the other runs of a batch."""
     parts = [*([] if task.startswith(experiment) else [experiment]), task, variant, f"seed{seed}", *dict.fromkeys([model, coach])]
-    return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts)
+    return kept.file_name("-".join(re.sub(r"[^\w.]+", "_", part) for part in parts))
 
 
 def run_of(record: dict) -> str:
@@ -43,8 +42,8 @@ def run_of(record: dict) -> str:
 
 def folder(name: str) -> Path:
     """Where the batch of this name keeps its files: `runs/<name>` in the checkout. ParameterError for what is no name of a folder."""
-    if not isinstance(name, str) or not re.fullmatch(r"(?!\.)[^/\\\0]+", name):
-        raise ParameterError(f"a batch cannot be called {name!r}: it is the name of a folder in runs/, without slashes or a dot in front")
+    if not isinstance(name, str) or not re.fullmatch(r"(?!\.)[^/\\\0\ud800-\udfff]+", name) or len(name.encode()) > 200:
+        raise ParameterError(f"a batch cannot be called {name!r}: it names a folder in runs/: short, without slashes or a dot in front")
     return home() / "runs" / name
 
 
@@ -64,7 +63,14 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
     group: the part of the benchmark the task belongs to, for averages: "nlp" or "algorithmic" in BBH.
 
     Returns the path of the record; one that is there is replaced, unless it is another run's whose names differ in signs only: DataError.
+    ParameterError: another thing than these, or a task of another graph than the run's.
     """
+    check(str, "a text", experiment=experiment, variant=variant, data=data, group=group)
+    check(Task, "a Task", task=task)
+    check(Run, "a Run, as descend gives it", run=run)
+    check(Scores, "Scores, as evaluate gives them", before=before, after=after)
+    if task.graph != run.steps[0].candidate:
+        raise ParameterError(f"the run of {run.task!r} began with another graph than that of the task {task.name!r}; give its own")
     record = {
         "experiment": experiment, "task": task.name, "group": group, "variant": variant, "data": data, "seed": run.settings["seed"],
         "model": run.model, "coach": run.coach, "simulated": run.simulated,
@@ -77,7 +83,7 @@ def save(name: str, experiment: str, variant: str, data: str, task: Task, run: R
                   for stage, scored in (("train", run), ("test before", before), ("test after", after)) for row in scored.tally.rows()],
     }
     identity = run_of(record)
-    _refuse_another(path := path_of(name, identity), record)
+    kept.refuse_another(path := path_of(name, identity), {key: record[key] for key in NAMED})
     run.save(folder(name) / "history" / f"{identity}.json")
     tallies = run.tally, before.tally, after.tally
     made = {kind: sum(getattr(count, kind) for tally in tallies for count in tally.counts.values()) for kind in CALLS[:-1]}
@@ -98,28 +104,12 @@ def load(name: str) -> list[dict]:
     """The records of the batch of this name, sorted by file name. DataError where there are none, or one is not a record."""
     if not (paths := sorted((folder(name) / "results").glob("*.json"))):
         raise DataError(f"there are no results in {folder(name) / 'results'}; `semback run --name {name}` makes them")
-    return [_read(path) for path in paths]
+    return [kept.read(path, kept.record, "is not the record of a run; move it away, or run that notebook again") for path in paths]
 
 
 def responses(name: str) -> dict[str, list[str]]:
     """The keys of the responses that each run of a batch rests on, by the run's id."""
     return {path.stem: path.read_text(encoding="utf-8").split() for path in sorted((folder(name) / "responses").glob("*.txt"))}
-
-
-def _refuse_another(path: Path, record: dict) -> None:
-    with suppress(OSError, ValueError, LookupError, TypeError):  # there is nobody's record
-        there = json.loads(path.read_text(encoding="utf-8"))
-        if names := {key: (there[key], record[key]) for key in NAMED if there[key] != record[key]}:
-            raise DataError(f"{path} holds the results of another run, with the same file name: {names}. Take another name for the batch")
-
-
-def _read(path: Path) -> dict:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["test"]["after"]["correct"], record["train"][0]["correct"], record["usage"]
-        return record
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise DataError(f"{path} is not the record of a run ({error!r}); move it away, or run that notebook again") from None
 
 
 def _ordered(records) -> list[dict]:
@@ -130,7 +120,11 @@ def _ordered(records) -> list[dict]:
         experiment, group, variant = (order.index(record[key]) if record[key] in order else len(order) for key, order in orders.items())
         return experiment, record["experiment"], group, record["task"], variant, *(record[key] for key in RUN[2:])
 
-    if not (records := sorted(conditions.labelled(list(records)), key=place)):
+    try:
+        records = sorted(conditions.labelled(list(records)), key=place)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"these are no records of runs, as results.load gives them: {error!r}") from None
+    if not records:
         raise DataError("there are no results to show; `semback run` makes some")
     for one, other in zip(records, records[1:]):
         if all(one[key] == other[key] for key in RUN):
@@ -236,7 +230,9 @@ def table(records):
 
 
 def as_text(table) -> str:
-    """What `table` made, for terminals: a block for each setting; "?" where a price is unknown."""
+    """What `table` made, for terminals: a block for each setting; "?" where a price is unknown. ParameterError for another thing."""
+    if "conditions" not in getattr(table, "columns", ()):
+        raise ParameterError(f"as_text takes what results.table made of records, not {repr(table)[:80]}")
     wide, many = table["result"].str.len().max(), "{:,}".format
     shown = {"result": f"{{:<{wide}}}".format, "variant": str, "files": str, "questions": many,
              **dict.fromkeys(("before", "after", "low", "high"), "{:.1%}".format), "interval": str, "seeds": str, "calls": many,

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import kept
 from .diff import Diff, texts_diff
-from .errors import DataError, GraphError
 from .graph import Graph
 from .home import put
 from .intervals import wilson
@@ -135,11 +135,10 @@ class Run:
     @classmethod
     def load(cls, path: str | Path) -> "Run":
         """Read a run that `save` wrote. DataError where the file holds something else."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        def build(data):
             steps = tuple(Step(**{
                 **step, "candidate": Graph.from_dict(step["candidate"]), "examples": tuple(step["examples"]),
-                "scores": step["scores"] and Scores(tuple(Score(**row) for row in step["scores"]))}) for step in data["steps"])
+                "scores": step["scores"] and Scores(tuple(Score(**row) for row in step["scores"]))}) for step in kept.run(data)["steps"])
             return cls(**{**data, "steps": steps, "tally": Tally.from_rows(**data["tally"])})
-        except (OSError, ValueError, KeyError, TypeError, GraphError) as error:
-            raise DataError(f"{path} does not hold a saved run: {error!r}") from None
+
+        return kept.read(path, build, "does not hold a saved run")

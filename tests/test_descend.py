@@ -185,6 +185,21 @@ def test_a_file_that_holds_no_run_is_a_data_error_that_names_it(tmp_path, conten
         Run.load(tmp_path / "x.json")
 
 
+@pytest.mark.parametrize("change, said", [
+    (lambda data: data["steps"].clear(), "no step 0"), (lambda data: data["steps"][0].update(scores=None), "step 0: None right of 0"),
+    (lambda data: data["steps"][0]["scores"][1].update(correct={}), "the run, steps, 0, scores, 1, correct is {}"),
+    (lambda data: data.update(model=5), "the run, model is 5"), (lambda data: data["tally"]["counts"][0].pop("phase"), "phase is missing"),
+    (lambda data: data["steps"][1]["kept"].update(a=True), "the run, steps, 1, kept, a is True"),
+    (lambda data: data["steps"][1].update(messages={"a": [["b", "c"]]}), "which has not 3 parts")])
+def test_a_damaged_run_is_a_data_error_that_names_the_file_and_the_place(task, tmp_path, change, said):
+    data = json.loads(json.dumps(run(task, world(half), steps=1).to_dict()))
+    change(data)
+    for text, says in ((json.dumps(data), said), ("[" * 100_000, "RecursionError")):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(DataError, match=f"x.json does not hold a saved run: .*{says}"):
+            Run.load(tmp_path / "x.json")
+
+
 @pytest.mark.parametrize("cached", [True, False])
 def test_the_tally_adds_up_and_every_request_that_was_made_is_live(task, cache, cached):
     script = world(half)
@@ -257,7 +272,7 @@ def test_seeds_draw_independently_where_the_model_samples_and_share_answers_wher
 @pytest.mark.parametrize("wrong", [
     {"steps": -1}, {"steps": 1.5}, {"steps": "4"}, {"errors": 0}, {"errors": 2.5}, {"among": "right"}, {"seed": None}, {"seed": -1},
     {"gate": "no"}, {"draw_between": 1},
-    {"trainable": "hint_1"}, {"trainable": ["hint_3"]}, {"trainable": []}, {"trainable": 3}], ids=str)
+    {"trainable": "hint_1"}, {"trainable": ["hint_3"]}, {"trainable": []}, {"trainable": 3}, {"trainable": [["hint_1"]]}], ids=str)
 def test_an_argument_that_cannot_be_is_a_parameter_error_before_any_request(task, wrong):
     script = world(half)
     with pytest.raises(ParameterError, match=f"{[*wrong][0]}.*{re.escape(str([*wrong.values()][0]))}"):

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from semback import LLM, DataError, Language, descend, evaluate, results
+from semback import LLM, DataError, Language, ParameterError, descend, evaluate, kept, results
 from semback.intervals import wilson
 from semback.prompts import digest
+from semback.run import Run, Score, Scores, Step
+from semback.tasks import gsm8k
 
 
 def record_of(name, task, experiment="sums", variant="full", group="", seed=0, data="sample", **model):
@@ -79,6 +81,78 @@ def test_a_file_that_is_no_record_is_named(record):
     (results.folder("trial") / "results" / "other.json").write_text('{"test": {}}')
     with pytest.raises(DataError, match="other.json is not the record of a run"):
         results.load("trial")
+
+
+def damaged(data):
+    """(path of keys, data) for each way to take out a part of plain data, or to put another thing in its place; of lists the first two."""
+    for key in (list(data) if isinstance(data, dict) else range(len(data))[:2]):
+        yield [key], [part for place, part in enumerate(data) if place != key] if isinstance(data, list) else {
+            other: part for other, part in data.items() if other != key}
+        for other in (None, "zz", -1):
+            whole = copy.copy(data)
+            whole[key] = other
+            yield [key, other], whole
+        if isinstance(data[key], dict | list):
+            for path, part in damaged(data[key]):
+                whole = copy.copy(data)
+                whole[key] = part
+                yield [key, *path], whole
+
+
+def test_whatever_is_wrong_in_a_record_is_met_when_it_is_read(record):
+    ways, refused = list(damaged(record | {"instructions": {}, "usage": record["usage"][:1]})), 0
+    for path, data in ways:
+        try:
+            kept.record(data)
+        except DataError:
+            refused += 1
+        else:
+            assert results.table([data])["after"].notna().all() and len(results.steps([data])), path
+    assert 100 < refused < len(ways)
+
+
+@pytest.mark.parametrize("change, said", [
+    (lambda data: data["test"]["after"].update(correct=999), "test, after: 999 right of"),
+    (lambda data: data["test"]["before"]["answers"].pop(), "test, before: .* is not what its answers say"),
+    (lambda data: data["train"][0].update(accepted=False), "no step 0"), (lambda data: data["train"].clear(), "no step 0"),
+    (lambda data: data["train"][0].update(correct=999), "step 0: 999 right of"),
+    (lambda data: data.pop("seed"), "the record, seed is missing"),
+    (lambda data: data["usage"][1].update(calls="1"), "the record, usage, 1, calls is '1'")])
+def test_a_record_that_no_run_can_have_is_one_error_that_names_the_file_and_the_place(record, change, said):
+    (path,) = (results.folder("trial") / "results").iterdir()
+    change(record)
+    for text, says in ((json.dumps(record), said), ("[" * 100_000, "RecursionError")):
+        path.write_text(text)
+        with pytest.raises(DataError, match=rf"{path} is not the record of a run; move it away.*: .*{says}"):
+            results.load("trial")
+
+
+@pytest.mark.parametrize("wrong", [None, 5, [5], "trial", [{}], {"seed": 0}], ids=str)
+def test_what_is_no_records_is_one_error(wrong):
+    for make in (results.frame, results.steps, results.table):
+        with pytest.raises(DataError, match="no records of runs, as results.load gives them"):
+            make(wrong)
+    with pytest.raises(ParameterError, match="what results.table made"):
+        results.as_text(wrong)
+
+
+@pytest.mark.parametrize("wrong, said", [
+    ({"task": None}, "task is of the type NoneType; it takes a Task"), ({"variant": 5}, "variant is of the type int; it takes a text"),
+    ({"run": 5}, "it takes a Run"), ({"after": None}, "after .* it takes Scores"), ({"name": "n" * 300}, "a batch cannot be called"),
+    ({"task": gsm8k(train=2)}, "another graph than that of the task 'gsm8k'")], ids=[*"abcdef"])
+def test_another_thing_to_save_is_a_parameter_error(task, wrong, said):
+    step = Step(task.graph, scores := Scores((Score("a", "1", "1", True),)), accepted=True)
+    given = {"name": "trial", "experiment": "sums", "variant": "full", "data": "sample", "task": task, "before": scores, "after": scores,
+             "run": Run("sums", "simulated", "simulated", {"seed": 0}, (step,), "done")}
+    assert results.save(**given).is_file()
+    with pytest.raises(ParameterError, match=said):
+        results.save(**given | wrong)
+
+
+def test_a_long_name_has_a_file_and_another_long_name_another(task):
+    for end in "ab":
+        record_of("trial", replace(task, name="ü" * 200 + end))
+    assert len(results.load("trial")) == 2
 
 
 def test_frame_has_a_row_for_each_split_and_stage(record):
