@@ -66,9 +66,10 @@ class Language:
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
 
     def __post_init__(self):
-        for name in ("model", "coach"):
-            if isinstance(said := getattr(self, name), str) or said is None and name == "model":  # another class may chat too
-                raise ParameterError(f"{name} is {said!r}; it takes an LLM" + f", as in LLM({said!r})" * (said is not None))
+        for name, said in (("model", self.model), ("coach", self.coach)):  # another class may chat too, or a subclass do without
+            chats = callable(getattr(said, "chat", None)) or type(self) is not Language and not isinstance(said, str | None)
+            if not chats and not (said is None and name == "coach"):
+                raise ParameterError(f"{name} is {repr(said)[:80]}; it takes an LLM" + f", as in LLM({said!r})" * isinstance(said, str))
         for name in ("neighbourhood", "gradient", "critique", "short"):
             if not isinstance(getattr(self, name), bool):
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; it takes True or False")
@@ -76,7 +77,7 @@ class Language:
             raise ParameterError(f"draw is {self.draw!r}; it takes a whole number, an int")
         if self.feedback not in ("target", "comment"):
             raise ParameterError(f'feedback is {self.feedback!r}; it is "target" or "comment"')
-        if self.prompts is not None and not Path(self.prompts).is_dir():
+        if self.prompts is not None and not (isinstance(self.prompts, str | Path) and Path(self.prompts).is_dir()):
             raise ParameterError(f"prompts is {str(self.prompts)!r}, which is not a folder")
         load(self.prompts and str(self.prompts))
 

@@ -244,7 +244,7 @@ def test_a_folder_with_a_template_that_cannot_work_is_met_before_anything_is_ask
 
 
 @pytest.mark.parametrize("wrong", [{"prompts": "/no/such/folder"}, {"feedback": "praise"}, {"neighbourhood": "no"}, {"critique": 1},
-                                   {"draw": "first"}])
+                                   {"draw": "first"}, {"prompts": 5}])
 def test_a_setting_that_cannot_be_is_a_parameter_error_that_names_it(wrong):
     with pytest.raises(ParameterError, match=f"{[*wrong][0]}.*{[*wrong.values()][0]}"):
         language(**wrong)
@@ -266,6 +266,10 @@ def test_going_backward_without_a_coach_is_a_parameter_error():
 def test_a_model_that_is_none_is_a_parameter_error_that_says_what_it_takes():
     with pytest.raises(ParameterError, match=r"coach is 'gpt-4o'.*LLM\('gpt-4o'\)"):
         Language(LLM("gpt-4o"), "gpt-4o")
+    for wrong in (5, [], ANSWER):
+        for models in ((wrong, None), (LLM("gpt-4o"), wrong)):
+            with pytest.raises(ParameterError, match="(model|coach) is .*; it takes an LLM$"):
+                Language(*models)
     with pytest.raises(ParameterError, match="model is None; it takes an LLM"):
         Language(None, LLM("gpt-4o"))
 

@@ -119,7 +119,13 @@ def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
 @pytest.mark.parametrize("wrong, error, said", [
     ({"train": [Example("a", "1 + 1?", 2)]}, DataError, "'a': the answer is 2, which is no text"),
     ({"train": ["1 + 1?"]}, DataError, "no Example"), ({"graph": None}, ParameterError, "graph is None; it takes a Graph"),
-    ({"read": "number"}, ParameterError, "read is 'number'; it takes a function")], ids=str)
+    *(({"feedback": lambda example, told=told: told}, ParameterError, "feedback gave .* for 'a'; it gives text") for told in (None, " ")),
+    *(({"name": name}, ParameterError, "name is .*; it takes a text") for name in (None, 5, "")),
+    *(({part: None}, ParameterError, f"{part} is None; it takes Examples") for part in ("train", "test")),
+    ({"train": Example("a", "q", "1")}, ParameterError, "train is Example.*; it takes Examples"),
+    ({"train": [Example(f"{i % 20_000}", "q", "1") for i in range(20_001)]}, DataError, "two examples of train have the id '0'"),
+    ({"overlap": 5}, ParameterError, "overlap is 5; it takes True or False"),
+    ({"read": "number"}, ParameterError, "read is 'number'; it takes a function")], ids=lambda given: str(given)[:60])
 def test_a_task_of_other_things_is_an_error_that_names_them(wrong, error, said):
     with pytest.raises(error, match=said):
         Task(**{"name": "t", "train": [Example("a", "q", "1")], "test": [], "graph": GRAPH, **wrong})

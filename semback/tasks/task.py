@@ -1,6 +1,7 @@
 """Example and Task: what every task is made of."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..errors import DataError, ParameterError
@@ -67,7 +68,7 @@ class Task:
     Errors
     ------
     DataError: no training example, an id used twice, an example both in train and test without `overlap`, a question or an answer that
-    is no text. ParameterError: no graph, or a `read`, `correct` or `feedback` that is no function.
+    is no text. ParameterError: another thing than a parameter takes, such as no graph, or a `feedback` that gives no text.
     """
 
     name: str
@@ -80,23 +81,25 @@ class Task:
     overlap: bool = False
 
     def __post_init__(self):
+        for takes, kind, names in (("a text", str, ["name"]), ("Examples, as tasks.examples(path) gives", Iterable, ["train", "test"]),
+                                   ("a Graph", Graph, ["graph"]), ("a function", Callable, ["read", "correct", "feedback"]),
+                                   ("True or False", bool, ["overlap"])):
+            for what in names:
+                if not isinstance(getattr(self, what), kind) or self.name == "":
+                    raise ParameterError(f"task {self.name!r}: {what} is {repr(getattr(self, what))[:80]}; it takes {takes}")
         object.__setattr__(self, "train", tuple(self.train))
         object.__setattr__(self, "test", tuple(self.test))
-        if not isinstance(self.graph, Graph):
-            raise ParameterError(f"task {self.name!r}: graph is {repr(self.graph)[:80]}; it takes a Graph")
-        for what in ("read", "correct", "feedback"):
-            if not callable(getattr(self, what)):
-                raise ParameterError(f"task {self.name!r}: {what} is {getattr(self, what)!r}; it takes a function")
         for example in (*self.train, *self.test):
             checked(example)
         if not self.train:
             raise DataError(f"task {self.name!r} has no training examples")
         for part in ("train", "test"):
-            ids = [example.id for example in getattr(self, part)]
-            if len(set(ids)) < len(ids):
-                twice = next(id for id in ids if ids.count(id) > 1)
-                raise DataError(f"task {self.name!r}: two examples of {part} have the id {twice!r}; ids tell examples apart")
+            if twice := [id for id, times in Counter(example.id for example in getattr(self, part)).items() if times > 1]:
+                raise DataError(f"task {self.name!r}: two examples of {part} have the id {twice[0]!r}; ids tell examples apart")
         both = {example.id for example in self.train} & {example.id for example in self.test}
         if both and not self.overlap:
             raise DataError(f"task {self.name!r}: {len(both)} examples are both in train and test, among them {min(both)!r}; "
                             "take them out of one, or say overlap=True")
+        told = self.feedback(self.train[0])
+        if not isinstance(told, str) or not told.strip():
+            raise ParameterError(f"task {self.name!r}: feedback gave {told!r} for {self.train[0].id!r}; it gives text")
