@@ -5,12 +5,21 @@ inputs. A Graph is frozen and hashable, is checked once when it is made, and kno
 *does* is given to `propagate` as functions.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
 from .errors import GraphError
+
+
+def _some(names: Iterable) -> str:
+    """Names for a message: the first five, and how many more there are."""
+    first, more = list(map(repr, names)), ""
+    if len(first) > 5:
+        first, more = first[:5], f" and {len(first) - 5} more"
+    return ", ".join(first) + more
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class Node:
             if not isinstance(getattr(self, what), kind):
                 raise GraphError(f"node {self.name!r}: {what} is {getattr(self, what)!r}; it takes {says}")
         object.__setattr__(self, "inputs", tuple(self.inputs))
+        if not all(isinstance(name, str) for name in self.inputs):
+            raise GraphError(f"node {self.name!r}: inputs is {self.inputs!r}; it takes a tuple of names")
         if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable() or set(self.name) & set("\"'`<>"):
             raise GraphError(f"a node is called {self.name!r}; a name is printable text on one line, without quotes, backticks, < or >")
         if len(set(self.inputs)) < len(self.inputs):
@@ -75,31 +86,34 @@ class Graph:
         object.__setattr__(self, "nodes", nodes)
         names = [node.name for node in self.nodes]
         known = set(names)
-        if len(known) < len(names) and (twice := sorted({name for name in names if names.count(name) > 1})):
-            raise GraphError(f"two nodes have the same name: {', '.join(twice)}")
+        if len(known) < len(names):
+            raise GraphError(f"two nodes have the same name: {_some(name for name, times in Counter(names).items() if times > 1)}")
         for node in self.nodes:
             if unknown := [name for name in node.inputs if name not in known]:
-                raise GraphError(f"node {node.name!r} takes input from {', '.join(map(repr, unknown))}, which is not in the graph")
+                raise GraphError(f"node {node.name!r} takes input from {_some(unknown)}, which is not in the graph")
         self.order  # noqa: B018 - a cycle is an error of the graph, met when it is made
         ends = [name for name in names if not self.successors(name)]
         if self.answer is None:
             if len(ends) > 1:
-                raise GraphError(f"which node answers? {', '.join(map(repr, ends))} are nobody's input; name one with answer=")
+                raise GraphError(f"which node answers? {_some(ends)} are nobody's input; name one with answer=")
             object.__setattr__(self, "answer", ends[0])
-        if self.answer not in known:
+        if not isinstance(self.answer, str) or self.answer not in known:
             raise GraphError(f"the answer node {self.answer!r} is not in the graph")
         useful = {self.answer}
         for name in reversed(self.order):
             useful |= set(self[name].inputs) if name in useful else set()
         if lost := [name for name in names if name not in useful]:
-            raise GraphError(f"nothing leads from {', '.join(map(repr, lost))} to the answer node {self.answer!r}")
+            raise GraphError(f"nothing leads from {_some(lost)} to the answer node {self.answer!r}")
 
     @cached_property
     def _by_name(self) -> dict[str, Node]:
         return {node.name: node for node in self.nodes}
 
     def __getitem__(self, name: str) -> Node:
-        return self._by_name[name]
+        try:
+            return self._by_name[name]
+        except (KeyError, TypeError):
+            raise GraphError(f"no node is called {name!r}; there are {_some(self.order)}") from None
 
     @cached_property
     def order(self) -> tuple[str, ...]:
@@ -132,13 +146,15 @@ class Graph:
         return depth
 
     def successors(self, name: str) -> tuple[str, ...]:
-        """The nodes that take the value of `name` as input, in topological order."""
-        return self._successors[name]
+        """The nodes that take the value of `name` as input, in topological order. GraphError for a name that no node has."""
+        return self._successors[self[name].name]
 
     def with_instructions(self, instructions: Mapping[str, str]) -> "Graph":
-        """The same graph with other instructions for the nodes named, {name: text}. GraphError for a name that no node has."""
-        if unknown := sorted(set(instructions) - set(self.order)):
-            raise GraphError(f"no node is called {', '.join(map(repr, unknown))}")
+        """The same graph with other instructions for the nodes named, {name: text}. GraphError for an unknown name, or no such mapping."""
+        if not isinstance(instructions, Mapping):
+            raise GraphError(f"with_instructions takes {{name: text}}, not {repr(instructions)[:80]}")
+        if unknown := sorted((name for name in instructions if name not in self._by_name), key=str):
+            raise GraphError(f"no node is called {_some(unknown)}")
         nodes = (replace(node, instruction=instructions.get(node.name, node.instruction)) for node in self.nodes)
         return replace(self, nodes=tuple(nodes))
 
@@ -167,9 +183,9 @@ class Graph:
 
         Errors: GraphError where the widths are not such numbers.
         """
-        widths = list(widths)
-        if not widths or widths[-1] != 1 or any(not isinstance(w, int) or w < 1 for w in widths):
-            raise GraphError(f"widths are whole numbers from 1, the last of them 1 (the answer node), not {widths}")
+        given, widths = widths, list(widths) if isinstance(widths, Iterable) else []
+        if not widths or widths[-1] != 1 or any(type(w) is not int or w < 1 for w in widths):
+            raise GraphError(f"widths are whole numbers from 1, the last of them 1 (the answer node), not {given}")
         layers = [[f"step_{i}_{j}" for j in range(1, width + 1)] for i, width in enumerate(widths[:-1], 1)] + [["answer"]]
         nodes = []
         for i, layer in enumerate(layers):

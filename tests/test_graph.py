@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -48,6 +49,9 @@ def test_with_instructions_gives_a_new_graph_and_changes_nothing_else():
 
 
 def test_with_instructions_names_the_nodes_it_does_not_know():
+    for wrong in (None, ["a"], "a", 5):
+        with pytest.raises(GraphError, match="takes {name: text}, not"):
+            diamond().with_instructions(wrong)
     with pytest.raises(GraphError, match="'x', 'y'"):
         diamond().with_instructions({"y": "", "x": "", "a": ""})
 
@@ -97,7 +101,14 @@ def test_layered_of_one_layer_is_the_answer_alone():
     assert [node.name for node in Graph.layered([1]).nodes] == ["answer"]
 
 
-@pytest.mark.parametrize("widths", [[], [2], [0, 1], [1, 2], [-1, 1], [1.5, 1], ["2", 1]])
+@pytest.mark.parametrize("name", ["zz", None, 1, ["a"]])
+def test_a_name_that_no_node_has_is_a_graph_error(name):
+    for look in (diamond().__getitem__, diamond().successors):
+        with pytest.raises(GraphError, match="no node is called .*; there are 'a', "):
+            look(name)
+
+
+@pytest.mark.parametrize("widths", [None, 5, [True], [], [2], [0, 1], [1, 2], [-1, 1], [1.5, 1], ["2", 1]])
 def test_layered_refuses_widths_that_make_no_graph(widths):
     with pytest.raises(GraphError, match="widths"):
         Graph.layered(widths)
@@ -111,6 +122,8 @@ def test_layered_refuses_widths_that_make_no_graph(widths):
     pytest.param([Node("a", ""), Node("b", "", ("a",)), Node("a", "")], None, ["same name", "a"], id="duplicate name"),
     pytest.param([Node("a", ""), Node("lost", "", ("a",)), Node("b", "", ("a",))], "b", ["'lost'", "'b'"], id="dead node"),
     pytest.param([Node("a", ""), Node("p", "", ("a",)), Node("q", "", ("a",))], None, ["'p', 'q'", "answer="], id="several answers"),
+    pytest.param([Node(f"n{i // 2}", "") for i in range(20_000)], None, ["'n0', 'n1', 'n2', 'n3', 'n4' and 9995 more"], id="many"),
+    pytest.param([Node("a", "")], ["a"], ["['a']", "not in the graph"], id="no answer's name"),
     pytest.param([Node("a", "")], "z", ["'z'", "not in the graph"], id="unknown answer"),
     pytest.param([], None, ["at least one node"], id="no nodes"),
 ])
@@ -136,9 +149,10 @@ def test_a_name_that_cannot_stand_in_a_prompt_is_an_error(name):
         Node(name, "")
 
 
-@pytest.mark.parametrize("wrong", [{"instruction": None}, {"form": 3}, {"trainable": "no"}, {"inputs": None}], ids=str)
+@pytest.mark.parametrize("wrong", [{"instruction": None}, {"form": 3}, {"trainable": "no"}, {"inputs": None}, {"inputs": (1,)},
+                                   {"inputs": (["b"],)}], ids=str)
 def test_a_node_of_other_things_is_an_error_that_names_them(wrong):
-    with pytest.raises(GraphError, match=f"'n': {[*wrong][0]} is {[*wrong.values()][0]!r}; it takes"):
+    with pytest.raises(GraphError, match=f"'n': {[*wrong][0]} is {re.escape(repr([*wrong.values()][0]))}; it takes"):
         Node(**{"name": "n", "instruction": "Do it.", **wrong})
 
 
