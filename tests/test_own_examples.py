@@ -48,6 +48,7 @@ def test_whatever_python_writes_as_csv_is_read_back(tmp_path_factory, rows):
 @pytest.mark.parametrize("content, said", [
     ("question,answr\nWhy?,So\n", r"questions.csv, line 1: there is no column called answer; the first line has question, answr"),
     ("", "line 1: there is no column called answer or question; the file is empty"),
+    (" \n\nquestion;answr\nWhy?;So\n", "line 3: there is no column called answer; the first line has question, answr"),
     ("question,Answer,answer\nWhy?,So,No\n", "line 1: there is more than one column called answer"),
     ("question,answer\n\n", "questions.csv has no rows"),
     ("question,answer\nWhy?,So\nWhat, then?,So\n", "line 3: 3 cells, and the first line has 2; a text with a comma in it needs quotes"),
@@ -63,5 +64,8 @@ def test_what_cannot_be_read_is_one_error_that_names_the_line(write, content, sa
 
 
 def test_a_file_that_is_not_there_is_one_error(tmp_path):
+    for wrong in (None, 5, "a\0b", tmp_path):
+        with pytest.raises(DataError, match="cannot be read: .*Give the path of a CSV file"):
+            tasks.examples(wrong)
     with pytest.raises(DataError, match="nothing.csv cannot be read: No such file"):
         tasks.examples(tmp_path / "nothing.csv")

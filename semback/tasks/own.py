@@ -22,14 +22,14 @@ def examples(path: str | Path) -> tuple[Example, ...]:
     DataError: no file, no UTF-8, no such columns or two of one name, no rows; a row with an empty cell, with cells that are too many
     or too few, or with an id that was there before. It names the file and the line.
     """
-    path = Path(path)
     try:
+        path = Path(path)
         text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. Give the path of a CSV file") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, line {error.object[:error.start].count(10) + 1}: it is not UTF-8; save it as “CSV UTF-8”") from None
-    first = text.split("\n", 1)[0]
+    except (OSError, TypeError, ValueError) as error:  # of the latter, one is about what is no path, the other about zero bytes in it
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', error)}. Give the path of a CSV file") from None
+    first = text.lstrip().split("\n", 1)[0]
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
     try:
         return _examples(path, rows)
@@ -38,12 +38,13 @@ def examples(path: str | Path) -> tuple[Example, ...]:
 
 
 def _examples(path: Path, rows) -> tuple[Example, ...]:
-    head = [name.strip().lower() for name in next(rows, [])]
+    head = [name.strip().lower() for name in next((row for row in rows if any(map(str.strip, row))), [])]
+    top = f"{path}, line {max(rows.line_num, 1)}"
     if missing := {"question", "answer"} - set(head):
         there = f"the first line has {', '.join(head)}" if head else "the file is empty"
-        raise DataError(f"{path}, line 1: there is no column called {' or '.join(sorted(missing))}; {there}")
+        raise DataError(f"{top}: there is no column called {' or '.join(sorted(missing))}; {there}")
     if twice := sorted(name for name in {"id", "question", "answer"} if head.count(name) > 1):
-        raise DataError(f"{path}, line 1: there is more than one column called {' or '.join(twice)}; call the others something else")
+        raise DataError(f"{top}: there is more than one column called {' or '.join(twice)}; call the others something else")
     found: dict[str, Example] = {}
     for row in rows:
         cells = [cell.strip() for cell in row]
