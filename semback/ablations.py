@@ -23,11 +23,9 @@ def ablation(name: str, graph: Graph) -> tuple[dict, dict]:
     ------
     ParameterError: a name that is none of these; it lists them.
     """
-    if name in METHODS:
-        return METHODS[name][1:]
-    if name in (names := ablations(graph)):
-        return {}, {"trainable": [name.removeprefix("only_")]}
-    raise ParameterError(f"there is no variant {name!r}; there are {', '.join(names)}")
+    if name not in (names := ablations(graph)):
+        raise ParameterError(f"there is no variant {name!r}; there are {', '.join(names)}")
+    return METHODS[name][1:] if name in METHODS else ({}, {"trainable": [name.removeprefix("only_")]})
 
 
 def ablations(graph: Graph) -> list[str]:

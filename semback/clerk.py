@@ -41,7 +41,7 @@ def clerk(error: float = 0.0, name: str = f"{SIMULATED}-clerk", asked: list | No
     name, settings: as of `simulated`.
     asked: a list to which the messages of every prompt are appended.
     """
-    if not 0 <= error <= 1:
+    if not isinstance(error, int | float) or not 0 <= error <= 1:
         raise ParameterError(f"error is a share from 0 to 1, not {error}")
 
     async def says(messages, attempt):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from .clerk import clerk, numbers_told
-from .errors import ParameterError
+from .errors import ParameterError, check
 from .graph import Graph, Node
 from .intervals import wilson
 from .language import Language
@@ -61,6 +61,7 @@ def plant(depth: int, width: int, number: int = 0, listed: str = "input", faulty
     listed: where the stock list stands, "input" or "question".
     faulty: which shelf of the last level is at fault, from 0; without it, chosen by `number`. The counts do not depend on it.
     """
+    check(int, "a whole number", depth=depth, width=width, number=number)
     if depth < 1 or width < 1 or listed not in ("input", "question") or faulty not in (None, *range(width)):
         raise ParameterError('plant takes a depth and a width from 1, listed="input" or "question", and a faulty shelf below the '
                              f"width; not {depth}, {width}, {listed!r} and {faulty}")
@@ -110,12 +111,16 @@ async def credit(coach: LLM | None = None, sizes: Iterable[tuple[int, int]] = SI
 
     Errors
     ------
-    ParameterError: no fault, or a method that there is not. Those of the model, as everywhere.
+    ParameterError: no fault, or sizes or methods that there are not. Those of the model, as everywhere.
     """
     import pandas
 
-    methods = list(methods)
-    if faults < 1 or set(methods) - set(METHODS):
+    check(int, "a whole number", faults=faults)
+    check(Iterable, "several, as in [(1, 3)] and list(METHODS)", sizes=sizes, methods=methods)
+    methods, sizes = list(methods), list(sizes)
+    if not all(isinstance(size, tuple | list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size) for size in sizes):
+        raise ParameterError(f"sizes are pairs of a depth and a width, whole numbers from 1; not {sizes}")
+    if faults < 1 or any(method not in list(METHODS) for method in methods):
         raise ParameterError(f"credit takes one fault or more, and methods out of {list(METHODS)}; not {faults} and {methods}")
     scripted, coach, rows = coach is None, coach or clerk(error), []
     for depth, width in sizes:

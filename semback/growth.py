@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from .errors import ParameterError
+from .errors import ParameterError, check
 from .graph import Graph, Node
 from .language import Case, Language
 from .plan import FORWARD, GRADIENT, INSTRUCTION
@@ -35,8 +35,8 @@ def shape(name: str, nodes: int) -> Graph:
     "chain": one after the other. "tree": a node has two inputs. "layers": three layers, as equal as can be, each of which feeds the
     whole next one, then the answer. "skips": a node is fed by all nodes before it. "wide": all others feed the answer.
     """
-    if name not in SHAPES or nodes < 2:
-        raise ParameterError(f"a shape is one of {', '.join(SHAPES)}, with 2 nodes or more; not {name!r} with {nodes}")
+    if name not in SHAPES or type(nodes) is not int or nodes < 2:
+        raise ParameterError(f"a shape is one of {', '.join(SHAPES)}, with 2 nodes or more; not {name!r} with {nodes!r}")
     if name == "tree":
         called = {1: "answer"} | {i: f"step_{i}" for i in range(2, nodes + 1)}
         below = {i: tuple(called[j] for j in (2 * i, 2 * i + 1) if j <= nodes) for i in called}
@@ -50,6 +50,7 @@ def shape(name: str, nodes: int) -> Graph:
 def expected(graph: Graph, neighbourhood: bool = True) -> list[dict]:
     """The formulas above for one example and one step: a row for each phase, with calls, rounds, and shown: how many values of nodes
     stand in the prompts of the phase together, and at most in one of them."""
+    check(Graph, "a Graph", graph=graph)
     judging, edges = [node for node in graph.nodes if node.inputs], sum(len(node.inputs) for node in graph.nodes)
     widest = max(len(node.inputs) for node in graph.nodes)
     path, trained = 1 + graph.depth[graph.answer], [node for node in graph.nodes if node.trainable]
@@ -76,6 +77,8 @@ async def measure(graph: Graph, neighbourhood: bool = True, reply: int = FORWARD
     is simulated and writes filler, and the time on a clock: one more than the latest time in its prompt. So rounds are measured as the
     longest chain of replies that each needed the one before.
     """
+    check(Graph, "a Graph", graph=graph)
+    check(int, "a whole number", reply=reply)
     seen = []
 
     async def says(messages, attempt):
@@ -113,6 +116,7 @@ async def grow(sizes: Iterable[int] = SIZES, shapes: Iterable[str] = SHAPES):
     """
     import pandas
 
+    check(Iterable, "several, as in (3, 8) and SHAPES", sizes=sizes, shapes=shapes)
     rows = []
     for name in shapes:
         for nodes in sizes:

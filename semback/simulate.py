@@ -26,7 +26,7 @@ import re
 from collections.abc import Callable
 
 from .cache import ResponseCache
-from .errors import ParameterError
+from .errors import ParameterError, check
 from .llm import LLM
 from .prompts import fenced, outside
 from .tally import SIMULATED
@@ -56,7 +56,8 @@ MISJUDGED, HARMFUL = 0.15, 0.15  # share of a coach's judgements that name a use
 
 def model(name: str, task: Task, cache: ResponseCache | None = None, **settings) -> LLM:
     """The model that a notebook's parameter names: a simulated one if the name begins with "simulated", else LLM(name)."""
-    return simulated(task, cache, name=name, **settings) if name.startswith(SIMULATED) else LLM(name, cache, **settings)
+    ours = isinstance(name, str) and name.startswith(SIMULATED)
+    return simulated(task, cache, name=name, **settings) if ours else LLM(name, cache, **settings)
 
 
 def simulated(task: Task, cache: ResponseCache | None = None, name: str = SIMULATED, delay: float = 0.0, failing: float = 0.0,
@@ -72,7 +73,13 @@ def simulated(task: Task, cache: ResponseCache | None = None, name: str = SIMULA
     failing: share of requests, from 0 to 1, that are answered with HTTP status 500.
     unreadable: share of replies, from 0 to 1, that are not in the form asked for.
     settings: the other parameters of LLM.
+
+    Errors
+    ------
+    ParameterError: no task, a name that does not begin so, a time or share that cannot be.
     """
+    check(Task, "a Task, as in simulated(task)", task=task)
+    check(int | float, "a number", delay=delay, failing=failing, unreadable=unreadable)
     if not 0 <= delay < math.inf or not 0 <= failing <= 1 or not 0 <= unreadable <= 1:
         raise ParameterError(f"delay is in seconds, failing and unreadable are shares from 0 to 1; not {delay}, {failing}, {unreadable}")
     student = Student(task, name)
@@ -99,7 +106,7 @@ def scripted(name: str, says: Callable, cache: ResponseCache | None = None, **se
 
     Its tokens are four characters each, of the messages as JSON and of the reply.
     """
-    if not name.startswith(SIMULATED):
+    if not isinstance(name, str) or not name.startswith(SIMULATED):
         raise ParameterError(f"a simulated model's name begins with {SIMULATED!r}, so that nobody takes it for a real one; not {name!r}")
 
     def transport():  # made at the first call that is not recorded, since httpx2 takes time to import

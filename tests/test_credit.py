@@ -105,15 +105,17 @@ def test_any_model_can_be_the_coach(script):
 
 @pytest.mark.parametrize("wrong", [
     {"depth": 0, "width": 1}, {"depth": 1, "width": 0}, {"depth": 1, "width": 1, "listed": "nowhere"},
-    {"depth": 1, "width": 2, "faulty": 2}])
+    {"depth": 1, "width": 2, "faulty": 2}, {"depth": "a", "width": 1}])
 def test_a_graph_that_cannot_be_is_a_parameter_error(wrong):
-    with pytest.raises(ParameterError, match="from 1"):
+    with pytest.raises(ParameterError, match="from 1|depth .* whole number"):
         credit.plant(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"faults": 0}, {"methods": ["alone"]}])
+@pytest.mark.parametrize("wrong", [
+    {"faults": 0}, {"methods": ["alone"]}, {"methods": [["alone"]]}, {"methods": 5}, {"faults": "a"}, {"faults": 1.5}, {"sizes": 5},
+    {"sizes": [(1,)]}, {"sizes": [("a", 3)]}, {"sizes": [(1.5, 2)]}, {"error": "x"}, {"coach": "x"}], ids=str)
 def test_a_study_that_cannot_be_is_a_parameter_error(wrong):
-    with pytest.raises(ParameterError, match="all inputs together"):
+    with pytest.raises(ParameterError, match="all inputs together|it takes|pairs of a depth and a width|share from 0 to 1"):
         measured(**wrong)
 
 

@@ -101,7 +101,7 @@ def test_a_node_that_is_not_trained_is_not_updated():
     assert [row["phase"] for row in asyncio.run(measure(graph))] == ["forward", "backward"]
 
 
-@pytest.mark.parametrize("name, nodes", [("ring", 4), ("chain", 1)])
+@pytest.mark.parametrize("name, nodes", [("ring", 4), ("chain", 1), (None, 3), ("chain", "x"), ("chain", 2.5)])
 def test_a_shape_that_does_not_exist_is_a_parameter_error(name, nodes):
     with pytest.raises(ParameterError, match="chain, tree"):
         shape(name, nodes)

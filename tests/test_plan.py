@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from semback import Language, ablation, descend, evaluate, plan
+from semback import Language, ParameterError, ablation, descend, evaluate, plan
 from semback.jobs import Job
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -100,3 +100,9 @@ def test_a_plan_has_a_block_with_a_total_for_each_model_and_names_what_it_assume
     text = plan.as_text(plan.plan([job("gsm8k", model="gpt-4o-mini", coach="gpt-4-turbo-2024-04-09")]))
     assert text.startswith("gpt-4o-mini\n") and "\n\ngpt-4-turbo-2024-04-09\n" in text
     assert len(re.findall("^ +total +", text, re.MULTILINE)) == 2 and "20 " in text and plan.ASSUMED in text
+
+
+@pytest.mark.parametrize("name", [None, [], "only_nobody", "full "], ids=str)
+def test_a_variant_that_there_is_not_is_a_parameter_error_that_lists_them(task, name):
+    with pytest.raises(ParameterError, match="there is no variant .*; there are full, no_gradient, .*, only_answer"):
+        ablation(name, task.graph)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -33,10 +34,19 @@ def test_its_name_begins_with_simulated_and_model_takes_other_names_for_real_one
 
 
 @pytest.mark.parametrize("wrong", [{"delay": -1}, {"delay": math.nan}, {"delay": math.inf}, {"failing": 1.1}, {"failing": -0.1},
-                                   {"failing": math.nan}, {"unreadable": 2}])
+                                   {"failing": math.nan}, {"unreadable": 2}, {"delay": "long"}, {"delay": None}, {"failing": []}])
 def test_a_rate_that_cannot_be_is_a_parameter_error(task, wrong):
-    with pytest.raises(ParameterError, match=f"{[*wrong][0]}.*{[*wrong.values()][0]}"):
+    with pytest.raises(ParameterError, match=f"{[*wrong][0]}.*(it takes a number|{re.escape(str([*wrong.values()][0]))})"):
         LLM.simulated(task, **wrong)
+
+
+def test_another_thing_than_a_task_or_a_name_is_a_parameter_error(task):
+    for wrong in (None, "x", task.graph):
+        with pytest.raises(ParameterError, match="it takes a Task"):
+            LLM.simulated(wrong)
+    for make in (lambda: LLM.simulated(task, name=None), lambda: model(None, task), lambda: model(5, task)):
+        with pytest.raises(ParameterError, match="None|5"):
+            make()
 
 
 def skills(text):
