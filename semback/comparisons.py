@@ -63,9 +63,10 @@ def holm(p):
 
 
 def words(row: dict) -> str:
-    """What a row of `table` says: which is better, if that can be told, by how much, and what that rests on."""
+    """What a row of `table` says: which is better, if that can be told, by how much, and what that rests on. One seed tells it of the two
+    graphs that came of it, and not of the methods: with another seed they may come out the other way."""
     if row["holm"] < LEVEL:
-        verdict = "better" if row["difference"] > 0 else "worse"
+        verdict = ("better" if row["difference"] > 0 else "worse") + (" with this seed" if row["seeds"] == 1 else "")
     else:
         verdict = "not distinguishable " + (f"among {row['comparisons']} comparisons" if row["p"] < LEVEL else "at this sample size")
     difference, low, high = (f"{round(100 * row[name], 1) + 0:.1f}" for name in ("difference", "low", "high"))  # + 0: no minus zero

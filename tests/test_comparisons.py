@@ -40,7 +40,7 @@ def test_words_say_what_is_better_and_what_cannot_be_told(record):
     others = [changed(record, right, 30, variant=variant) for variant, right in (("no_gradient", 10), ("no_gate", 22), ("only_answer", 30))]
     table = comparisons.table([started(record, 4), *others])
     assert row(table, "no_gradient")["words"] == (
-        "better: 46.7 points (95 % interval 25.3 to 61.9; McNemar p < 0.001, Holm's of 4 < 0.001; 30 questions)")
+        "better with this seed: 46.7 points (95 % interval 25.3 to 61.9; McNemar p < 0.001, Holm's of 4 < 0.001; 30 questions)")
     assert row(table, "no_gate")["words"].startswith("not distinguishable at this sample size: 6.7 points (")
     assert "McNemar p = 0.500, Holm's of 4 = 0.500" in row(table, "no_gate")["words"]
     assert row(table, "only_answer")["p"] == pytest.approx(2 / 2**6)  # 0.03 alone, but one of four
@@ -138,5 +138,5 @@ def test_the_summary_is_the_table_and_what_can_be_told_from_it(record):
     assert text.startswith(results.as_text(results.table(records)))
     lines = text.split("\n")[-3:]
     assert lines[0].split() == "result full against both only full only other neither full is".split()
-    assert lines[1].split()[:7] == ["sums", "start", "4", "20", "0", "6", "better:"]
+    assert lines[1].split()[:7] == ["sums", "start", "4", "20", "0", "6", "better"]
     assert "not distinguishable at this sample size: 6.7 points" in lines[2]
