@@ -135,7 +135,7 @@ def test_a_start_graph_on_several_seeds_is_the_mean_of_them(batch):
         [f"other/{id}", None, False] for id, *_ in seeds[1]["test"]["before"]["answers"]]}
     start = figures.methods(seeds).data.iloc[0]
     assert start["variant"] == "start" and start["accuracy"] == pytest.approx(seeds[0]["test"]["before"]["correct"] / 12 / 2)
-    assert start["interval"] == "bootstrap over 2 seeds and their questions"
+    assert start["interval"] == "t over 2 seeds and their questions"
 
 
 def test_a_contaminated_test_has_a_panel_of_its_own(batch):
@@ -163,7 +163,7 @@ def test_methods_that_share_no_file_are_not_compared(batch):
 def test_figures_say_what_their_intervals_are(batch):
     titles = {name: getattr(figures, name)(batch).figure.legends[0].get_title().get_text().replace("\n", " ") for name in DRAWN}
     assert titles["bbh_files"] == titles["liar_ablation"] == "bars: 95 % Wilson interval over questions"
-    assert titles["methods"] == "bars: 95 % Wilson interval over questions or bootstrap interval over 2 seeds and their questions"
+    assert titles["methods"] == "bars: 95 % Wilson interval over questions or t interval over 2 seeds and their questions"
 
 
 def test_bbh_files_pools_each_group_and_draws_each_file(batch):
@@ -198,8 +198,8 @@ def test_many_learning_curves_show_the_mean_with_its_interval(batch):
     seeds = [changed(batch[0], seed=seed) for seed in range(5)]
     plot = figures.learning_curves(seeds)
     mean = plot.data[plot.data["method"] == "mean of 5 runs"]
-    assert list(mean["step"]) == list(range(len(mean))) and set(mean["interval"]) == {"bootstrap over the runs"}
-    assert plot.figure.legends[0].get_title().get_text() == "bars: 95 % bootstrap interval over the runs"
+    assert list(mean["step"]) == list(range(len(mean))) and set(mean["interval"]) == {"t over the runs"}
+    assert plot.figure.legends[0].get_title().get_text() == "bars: 95 % t interval over the runs"
 
 
 def test_costs_are_what_training_and_test_asked_for(batch):

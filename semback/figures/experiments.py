@@ -5,7 +5,7 @@ import math
 from pandas import DataFrame, concat
 
 from .. import results
-from ..intervals import limits, redrawn
+from ..intervals import over_runs
 from ..plot import BLUE, COLUMN, GREEN, GREY, PAGE, VERMILLION, Plot, canvas, finished
 from ..run import Run
 from .points import NothingToDraw, by_result, choose, down_the_side, files_text, score, setting_text, spread, start_and_variants
@@ -86,10 +86,10 @@ def _curves(data) -> Plot:
 def _mean(rows):
     """The mean accuracy of the runs after each step, with its interval, as rows of the figure's data."""
     current = rows.pivot_table(index="step", columns=["task", "seed"], values="current").ffill()
-    low_high = [limits(redrawn([values[:, None]])) for values in current.to_numpy()]
+    low_high = [over_runs(values) for values in current.to_numpy()]
     same = {name: rows[name].iloc[0] for name in ("result", "variant", *results.SETTING)}
     return DataFrame([{**same, "method": f"mean of {current.shape[1]} runs", "step": step, "accuracy": accuracy, "low": low,
-                       "high": high, "interval": "bootstrap over the runs", "simulated": rows["simulated"].any()}
+                       "high": high, "interval": "t over the runs", "simulated": rows["simulated"].any()}
                       for (step, accuracy), (low, high) in zip(current.mean(axis=1).items(), low_high)])
 
 
