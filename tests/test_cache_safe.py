@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from conftest import Script
 from test_cache import Planted, as_text, entry, line, plant
 
 from semback import CacheMiss, ResponseCache, recording, table
@@ -212,25 +213,26 @@ print(i, kept, len(cache), cache.get(entry()[0])["reply"]["text"])
     assert 1 < int(failed) == int(kept) == int(after) - 1 and text == "Small."
 
 
-def test_what_is_answered_when_the_disk_is_full_is_written_elsewhere(tmp_path):
-    code = """
-import asyncio, httpx2
-from conftest import Script
-cache = ResponseCache(sys.argv[1])
-llm = Script(lambda body: "Large. " * 6500 + body["messages"][0]["content"]).llm(cache=cache)
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-async def ask():
-    return await asyncio.gather(*(llm.chat([{"role": "user", "content": str(i)}]) for i in range(9)), return_exceptions=True)
-done = asyncio.run(ask())
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-kept, told = len(cache), [str(each).partition("semback cache import ")[2].strip("`.") for each in done if isinstance(each, Exception)]
-path, = set(told)
-loaded = cache.load(path)
-os.unlink(path)
-print(kept, len(told), loaded.new, len(cache), path)
-"""
-    kept, failed, new, after, path = output(child(code, tmp_path / "cache", env={**os.environ, "TMPDIR": str(tmp_path)})).split()
-    assert 0 < int(kept) < 9 and int(failed) == int(new) == 9 - int(kept) and after == "9" and path.startswith(str(tmp_path))
+def test_what_is_answered_when_the_disk_is_full_is_written_elsewhere(cache, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    add = cache._disk.add
+
+    def add_five(key, text):
+        if len(cache) >= 5:
+            raise sqlite3.OperationalError("database or disk is full")
+        return add(key, text)
+
+    monkeypatch.setattr(cache._disk, "add", add_five)
+    llm = Script(lambda body: f"To {body['messages'][0]['content']}: “yes”.\n").llm(cache=cache)
+
+    async def ask():
+        return await asyncio.gather(*(llm.chat([{"role": "user", "content": str(i)}]) for i in range(9)), return_exceptions=True)
+
+    told = [str(each) for each in asyncio.run(ask()) if isinstance(each, CacheError)]
+    (path,) = {each.partition("semback cache import ")[2].strip("`.") for each in told}
+    assert len(told) == 4 and len(cache) == 5 and Path(path).parent == tmp_path and Path(path).stat().st_mode & 0o777 == 0o600
+    monkeypatch.undo()
+    assert cache.load(path).new == 4 and len(cache) == 9
 
 
 def test_of_entries_that_are_written_together_each_that_fits_on_the_disk_is_kept_and_the_others_have_their_error(tmp_path):

@@ -189,9 +189,12 @@ import time
 async def fork():
     asking = asyncio.create_task(ask_nine(sys.argv[1]))
     await asyncio.to_thread(sys.stdin.readline)
+    ready, forked = os.pipe()
     if child := os.fork():
+        os.read(ready, 1)
         os.kill(child, 15)
         print(os.waitpid(child, 0)[1] >> 8, flush=True)
+    os.write(forked, b"!")
     time.sleep(60)
 asyncio.run(fork())
 """
