@@ -2,33 +2,41 @@
 
 One rule for all kinds. A final statement wins ("the answer is …", "Answer: …", "#### …", "\\boxed{…}"), the last one that
 says anything. Without one, the reply must *be* the answer, open with it on a line of its own, or close with a sentence
-that holds exactly one candidate. A question, a negation, "(A) or (B)" or two different candidates are no answer: a right
-answer missed is asked for again, a wrong one taken for right stays in the results for good.
+that holds exactly one candidate. A question and what answers it, what its clause denies, weighs or ascribes to a hint,
+"(A) or (B)" or two different candidates are no answer: a right answer missed is asked for again, a wrong one taken for
+right stays in the results for good.
 """
 
+import json
 import re
+from itertools import takewhile
 
 MARK = re.compile(  # the words that announce an answer; `junk` looks like it and is not
     r"""(?:^|\b(?=[iwsaepcrbf])|(?=\#))  # where one can start; the rest alone is slow
     (?: (?P<junk>\b(?:if|whether|suppose|assume|assuming|each|every|any|possible|what)\s+(?:(?:that|is|the|is\ the)\s+)?(?:\w+\s+)?answer\b)
-    | \b(?:answer|(?:correct|right|best|final)\ (?:option|choice|response|result|value|total))\b(?!\ (?:choices|options))
+    | \b(?:answer|(?:correct|right|best|final)\ (?:option|choice|response|result|value|total|one))\b(?!\ (?:choices|options))
       (?:\ (?!is\b|was\b|not\b)[\w'’]+){0,6}? ["'”]?\ *
       (?: (?P<says>\b(?:is|was|(?:would|should|will|must)\ be|equals)\b|=)\s*:?\s* | :\s* )
     | ^\W*(?:the\ )?(?:final\ |correct\ )?answer\ *(?:\n\s*|[-–—]\ +(?!\d)|(?=\())
     | \#\#\#\#(?!\ *\d+[.)]\ +\w)\ * | ^A:\s*)""", re.IGNORECASE | re.MULTILINE | re.VERBOSE)
-ANSWERS = "option", "choice", "response", "result", "value", "total"  # these announce one with such a word before them
+NEEDED = re.compile(r"answer|####|(?:^|\n)a:|(?:correct|right|best|final) (?:option|choice|response|result|value|total|one)")
 FILLER = re.compile(r"(?:\W|\b(?:option|choice|answer|letter|about|approximately|exactly|a|total|of|the|simply|just|definitely|clearly|"
                     r"therefore|thus|so|hence|x)\b)*", re.IGNORECASE)
-NEGATED = re.compile(r"(?:\b(?:not|never|neither|nor|cannot|unlike|hardly|far from|fails? to be|no(?! doubt| question)|"
-                     r"(?:all|any\w*|every\w*) (?:but|except))|n['’]t|rather than|instead of)\s+"
-                     r"(?:(?!and\b|so\b|thus\b|therefore\b|hence\b|but\b)[\w()]+\s+){0,3}\W*$", re.IGNORECASE)
-REFUTED = re.compile(r"\W*\w*\s*(?:\b(?:is|are|was|can|could|would|does)(?: not\b|n['’]t)|\bcannot\b|"
-                     r"\bis (?:\w+ )?(?:wrong|incorrect|ruled out|eliminated)\b)", re.IGNORECASE)
-HEDGE = re.compile(r"\b(?:either|whether|maybe|perhaps|might|may|could|possibly|unsure|unclear|not sure|cannot|can['’]t|don['’]t|if)\b"
-                   r"|\?", re.IGNORECASE)
+DENIAL = re.compile(  # what denies, only weighs or ascribes to others what follows it in its clause
+    r"\b(?:not|nothing|nobody|none|never|neither|nor|cannot|unlike|hardly|no(?! doubt| question|[,:])|far from|fail(?:s|ed)? to|false that|"
+    r"(?:all|any\w*|every\w*) (?:but|except)|(?:rather|other|less|more|fewer|greater) than|instead of|wrong|incorrect|unlikely|mistake|"
+    r"(?<!no )doubt|(?<!at )least|thought|(?:might|may|could|would|some) (?:think|say|believe)|says|claims|suggests|hint\w*|at first|"
+    r"rul\w+ out|eliminat(?:e[sd]?|ing)|exclud(?:e[sd]?|ing)|reject\w*|discard\w*|contradict\w*|consider|look at|check(?:ing)?(?! out)|"
+    r"test(?:ing)?|try(?:ing)?|suppos(?:e|ing)|assum(?:e|ing)|(?:tempting|obvious|common|plausible)(?=\s*$))\b|n['’]t\b", re.IGNORECASE)
+BREAK = re.compile(  # where a new clause begins, of which a denial before it says nothing: "it does not follow, so the argument is …"
+    r"""; | [,—–]\s*(?:and|but|so|thus|therefore|hence|which\ means)\b | ^[^,]*,\s*$ | (?<!!)=\W*$
+    | (?: \b(?:and|but|so|thus|therefore|hence|which\ means)\b,?\s+ (?=SUBJECT) | [,—–]\s+ (?=SUBJECT[^,;—–]*$) )"""
+    .replace("SUBJECT", r"(?:the|this|it|he|she|they|we|I|my|there|(?-i:[A-Z][a-z]+))\b"), re.IGNORECASE | re.VERBOSE)
+REFUTED = re.compile(r"(?i)\W*\w*,?\s*(?:\b(?:is|are|was|can|could|would|does)(?: not\b|n['’]t)|"
+                     r"\b(?:cannot|fails|contradicts?|violates?)\b|\b(?:is|be|been) (?:\w+ )?(?:wrong|incorrect|false|impossible|ruled out|"
+                     r"out(?=\W*$)|eliminated|excluded)\b)")
+HEDGE = re.compile(r"(?i)\b(?:either|whether|maybe|perhaps|might|may|could|possibly|unsure|unclear|not sure|(?:can?|do)n[o'’]t|if)\b|\?")
 UNSURE = re.compile(r"\b(?:either|maybe|perhaps|possibly|unsure|unclear|not sure|(?:might|may|could) be)\b", re.IGNORECASE)
-DENIED = re.compile(r"\b(?:wrong|incorrect|doubt|unlikely|mistake|(?:might|may|could|would) (?:think|say|believe))\b|"
-                    r"(?:\bnot|n['’]t) (?:think|believe|sure|say)\b", re.IGNORECASE)  # in the sentence before an announcement
 SUPPOSED = re.compile(r"\b(?:if|were|had|unless|otherwise)\b", re.IGNORECASE)  # in the sentence of one that says "would be"
 JOINED = re.compile(r"\W*(?:$|(?:or|and|but|nor|vs)\b)", re.IGNORECASE)
 RETRACTED = re.compile(r"(?:^|[.!?\n]\s*)(?:but |no,? |oh,? |hmm,? )?(?:wait|actually|correction|on second thought|hold on|scratch that)\b"
@@ -36,14 +44,20 @@ RETRACTED = re.compile(r"(?:^|[.!?\n]\s*)(?:but |no,? |oh,? |hmm,? )?(?:wait|act
                        r"not\b\W*(?:$|\n|right|correct|so|true))", re.IGNORECASE)
 RUN_ON = re.compile(r"(?=^[ \t*#]*(?:Q|Question|Problem)[ \t]*[:.])", re.MULTILINE)
 SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
+JSON = re.compile(  # a member "answer" of an object, with a text, a list of texts, a number or a Python string
+    r"""(?i)[{,]\s*+["'](?:final[ _])?answer["']\s*:\s*+(TEXT|\[\s*TEXT(?:\s*,\s*TEXT)*+\s*\]|'[^'\n]*'|[-\w.]++)\s*(?:,|\}[\s}\]]*)"""
+    .replace("TEXT", r'"(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*+"'))
 
 
 def _clean(reply: str) -> str:
-    """The reply without thoughts, Markdown and LaTeX; a boxed or tagged answer becomes a `####` line."""
+    """The reply without thoughts, Markdown and LaTeX; a boxed or tagged answer, or one in JSON, becomes a `####` line."""
+    def member(found):
+        value = json.loads(found[1], strict=False) if found[1][0] in '["' else found[1].strip("'")
+        return f"\n\n#### {', '.join(value) if isinstance(value, list) else value}\n\n"
+
     text = reply.rsplit("</think>", 1)[-1]
     text = "" if text.lstrip().startswith("<think>") else text.replace("\r\n", "\n").replace("\u00a0", " ")
-    if "<<" in text:
-        text = re.sub(r"<<[^<>\n]*=[^<>\n]*>>", "", text)  # GSM8K's calculator marks
+    text = re.sub(r"<<[^<>\n]*=[^<>\n]*>>", "", JSON.sub(member, text) if "{" in text else text)  # without GSM8K's calculator marks
     if "\\" in text or "<answer>" in text or "{,}" in text:
         text = re.sub(r"\\(?:text|textbf|mathbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
         boxed = r"\\boxed\s*\{((?:\\.|\{[^{}]*\}|[^{}\\])*)\}|<answer>(.*?)</answer>"
@@ -65,24 +79,22 @@ def _read(reply: str, state, close) -> str | None:
 def _announcements(text: str) -> list[re.Match]:
     """The matches of MARK that are not junk. The pattern is slow, so it starts shortly before the first word that it needs."""
     folded = text.casefold()
-    places = [folded.find(word) for word in ("answer", "####")] + [0 if folded.startswith("a:") else folded.find("\na:")]
-    for word in ANSWERS:
-        place = folded.find(word)
-        while place >= 0 and not folded.endswith(("correct ", "right ", "best ", "final "), 0, place):
-            place = folded.find(word, place + 1)
-        places.append(place)
-    if max(places) < 0:
+    if not (first := NEEDED.search(folded)):
         return []
-    start = max(0, min(place for place in places if place >= 0) - 100) if len(folded) == len(text) else 0
+    start = max(0, first.start() - 100) if len(folded) == len(text) else 0
     return [mark for mark in MARK.finditer(text, start) if not mark["junk"]]
+
+
+def _denied(before: str) -> bool:
+    """Whether the clause that `before` ends with denies, only weighs or ascribes to others what follows."""
+    return bool(DENIAL.search(before) and DENIAL.search(BREAK.split(before)[-1]))
 
 
 def _unmeant(text: str, mark: re.Match) -> bool:
     """Whether the sentence of an announcement denies what it announces, or only supposes it: "the answer would be (B) if …"."""
-    before = text[max(text.rfind(end, 0, mark.start()) for end in ".!?\n") + 1:mark.start()]
-    if "would be" in mark[0].lower() and SUPPOSED.search(before + " … " + re.split(r"[.!?\n]", text[mark.end():], maxsplit=1)[0]):
-        return True
-    return bool(DENIED.search(before))
+    before = re.split(r"[.!?\n]", text[max(0, mark.start() - 300):mark.start()])[-1]
+    after = re.split(r"[.!?\n]", text[mark.end():mark.end() + 300], maxsplit=1)[0]
+    return _denied(before) or "would be" in mark[0].lower() and bool(SUPPOSED.search(f"{before} … {after}"))
 
 
 def _read_block(text: str, state, close) -> str | None:
@@ -91,8 +103,9 @@ def _read_block(text: str, state, close) -> str | None:
         if _unmeant(text, mark):
             unmeant, end = True, mark.start()
             continue
-        value, rest, end = state(text[mark.end():end], bool(mark["says"])), text[mark.end():], mark.start()
+        value, end = state(text[mark.end():end], bool(mark["says"])), mark.start()
         if value is not None:
+            rest = text[mark.end():]
             retracted = RETRACTED.search(rest)
             return _read_block(rest[retracted.end():].lstrip(" ,.:—-\n"), state, close) if retracted else value or None
     return close(text) or None if text and not unmeant else None
@@ -101,8 +114,7 @@ def _read_block(text: str, state, close) -> str | None:
 def _settle(text: str, find, joined=JOINED, leading: bool = False) -> str | None:
     """The one candidate in a sentence; "" where it holds several, None where it holds none or denies it. With `leading`,
     only one that the sentence starts with. `joined` matches what makes a further candidate a rival, not an aside."""
-    found = find(text)
-    if not found:
+    if not (found := find(text)):
         return None
     start, end, value = found[0]
     first = FILLER.fullmatch(text[:start]) or text[:start].rstrip(" $").endswith("=")
@@ -112,9 +124,7 @@ def _settle(text: str, find, joined=JOINED, leading: bool = False) -> str | None
         if concluded and ("=" in tail or not joined.match(tail)):
             return found[-1][2]  # "not ( True ) and ( True ) is False"
         return value if first and not joined.match(text[end:found[rivals[0]][0]]) and not REFUTED.match(text[end:]) else ""
-    if NEGATED.search(text[:start]) or REFUTED.match(text[end:]):
-        return None
-    return value if first or not leading else None
+    return value if (first or not leading) and not _denied(text[:start]) and not REFUTED.match(text[end:]) else None
 
 
 def _by_candidates(reply: str, find, joined=JOINED) -> str | None:
@@ -133,7 +143,8 @@ def _by_candidates(reply: str, find, joined=JOINED) -> str | None:
         lines = [line.strip() for line in text.split("\n") if line.strip()]
         last = SENTENCE.split(lines[-1])[-1]
         listing = opener(lines[-1]) and len({found[2] for found in map(opener, lines) if found}) > 1  # the options, told again
-        closing = "" if listing or HEDGE.search(last) and find(last) else _settle(last, find, joined)
+        asked = text.removesuffix(last).rstrip("\"') \n").endswith("?")  # "Does the party agree? No" answers another question than ours
+        closing = "" if listing or asked and find(last) or HEDGE.search(last) and find(last) else _settle(last, find, joined)
         if closing is None and len(lines) == 1 and not find(last):
             closing = _settle(text, find, joined, leading=True)  # "B. 12/25/1937"
         if (opening := opener(lines[0])) is None:
@@ -173,7 +184,8 @@ def choice(reply: str, words: tuple[str, ...]) -> str | None:
 def number(reply: str) -> str | None:
     """A number without commas, currency, unit or trailing zeros: ``"$1,234.00"`` is ``"1234"``, ``"18.50"`` is ``"18.5"``."""
     pattern = re.compile(r"(?<![\w.])(?<!\d[/:^,])(?<!sqrt\{)([-−–]?)[$€£¥]?([-−–]?)(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-                         r"(?![\d²³¹⁰⁴-⁹⁻]|[.,/:^_]\d|(?:st|nd|rd|th|k|K|M|[eE]\d+)\b|\s+\d+/\d|\s*(?:[x×*]\s*10\s*\^|\\(?:pi|times|cdot)\b)|"
+                         r"(?![\d²³¹⁰⁴-⁹⁻]|[.,/:^_]\d|(?:st|nd|rd|th|k|K|M|[eE]\d+)\b|\s*[¼-¾⅐-⅞]|\s+(?:and\s+)?\d+/\d|"
+                         r"\s+and\s+(?:an?|one|two|three)[ -](?:half|thirds?|quarters?)\b|\s*(?:[x×*]\s*10\s*\^|\\(?:pi|times|cdot)\b)|"
                          r"\s*(?:hundred|thousand|million|billion|trillion|dozen)\b)")
     apart = re.compile(r"(?:^|(?P<equals>[=(:]))\s*[-−–—]\s*$|(?P<word>\b(?:minus|negative)\s+)$", re.IGNORECASE)
     rival = re.compile(r"(?!.*(?:[(;]|\b(?:for|in|per|every|each|of|from|at|over|after|with|when|because|since|which|where)\b))")
@@ -198,12 +210,20 @@ def brackets(reply: str) -> str | None:
     """The missing closing brackets, separated by single blanks. A reply that repeats what was already there is not the
     completion that was asked for and gives None; so does a last line with anything but brackets in it."""
     def run(line, rest=r"(?:\W*$|[.,;:]\s|\s+\w)"):
-        found = re.match(r"[^\w\[\]{}<>()]*+((?:[\[\]{}<>)]|\((?!\w))(?:[\s\"',]*+(?:[\[\]{}<>)]|\((?!\w)))*+)" + rest, line)
-        return found and ("" if set(found[1]) & set("[({<") else " ".join(re.sub(r"[\s\"',]", "", found[1])))
+        found = re.match(r"[^\w\[\]{}<>()]*+((?:[\[\]{}<>)]|\((?!\w))(?:[\s\"',“”‘’]*+(?:[\[\]{}<>)]|\((?!\w)))*+)" + rest, line)
+        return found and ("" if set(found[1]) & set("[({<") else " ".join(re.sub(r"[\s\"',“”‘’]", "", found[1])))
+
+    def state(rest, says, way=1):  # one line of brackets, or lines of one bracket each, from the first line on or backwards
+        lines = rest.split("\n")[::way]
+        found = list(takewhile(bool, (run(line, r"\W*$") for line in lines if line.strip())))[::way]
+        if not found:
+            return run(lines[0]) if way == 1 else None
+        return " ".join(found) if len(found) == 1 or max(map(len, found)) == 1 else ""
 
     if not re.search(r"\\[\[(]", reply):  # then it is Markdown that escapes them, and not LaTeX
         reply = re.sub(r"\\([\])>])", r"\1", reply)
-    return _read(reply, lambda rest, says: run(rest.split("\n")[0]), lambda text: run(text.split("\n")[-1], r"\W*$"))
+    reply = re.sub(r"\\boxed\s*\{(\\(?:text|math)\w*\s*\{)?([^\w\n]*)\}(?(1)\s*\})", r"\n#### \2\n", reply)  # braces escaped or not
+    return _read(reply, state, lambda text: state(text, False, -1))
 
 
 def words(reply: str) -> str | None:
@@ -213,11 +233,18 @@ def words(reply: str) -> str | None:
         block = re.split(r"\n\s*\n", re.sub(r"(?:(?<=\s)|^)(?:\d+[.)]|[-*•])\s+", "", text.strip()))[0].split("\n")
         block = block if len(block[0].split()) == 1 else block[:1]
         line = re.sub(r",\s*and\s+(?=\S+$)", ", ", " ".join(block).rstrip(". "))
-        found = [word.strip("'()<>`") for word in re.sub(r"[,;|\"\[\]]|->|→", " ", line).split()]
-        return None if re.search(r"\w\W*\s\(", line) else " ".join(word for word in found if word).lower() or None
+        found = [word.strip("'()<>`{}.") for word in re.sub(r"[,;|\"“”\[\]]|->|→", " ", line.replace("’", "'")).split()]
+        remark = re.search(r"\w\W*\s\(", line) or any(" " in line.strip() for line in block[1:]) or \
+            any(re.fullmatch(r"\W+", word) for word in found)
+        return None if remark else " ".join(word for word in found if word).lower() or None
+
+    def state(rest, says):  # the first sentence, without "the sorted words are: "; no sorted list has "are" after "the" or "words"
+        first, *more = re.split(r"(?<=[^\W\d][.?!])[^\S\n]+", rest.strip(), maxsplit=1)
+        first = re.sub(r"^[^\n(]*:\s+|^[^\n(:]{0,60}?\b(?:the|words|list|order)\b[^\n(:]{0,60}?\b(?:is|are)\s+", "", first)
+        return None if more and len(first.split()) == 1 else listed(first)
 
     def close(text):
         body = text.rpartition(":")[2]
-        return None if re.search(r"[^\W\d][.?!]\s|[A-Z].*[.?!]$", body) else listed(body)
+        return None if re.search(r"[^\W\d][.?!]\s|(?m:^)[^A-Z\n]*+[A-Z].*[.?!]$", body) else listed(body)
 
-    return _read(reply, lambda rest, says: listed(rest), close)
+    return _read(reply, state, close)
