@@ -110,7 +110,7 @@ class Language:
         said = list(dict.fromkeys(gradients))
         return said[0] if len(said) == 1 else "\n".join(f"- {each}" for each in said)
 
-    # And what descend and evaluate ask for
+    # And what descend, evaluate and plan ask for
 
     async def update(self, node: Node, cases: Sequence[Case]) -> str | None:
         """A better instruction for the node, given how it did in some cases; None where the reply had none."""
@@ -131,8 +131,12 @@ class Language:
             self._count_failure("forward", node.name, wrong or problem, reply.text)
         return replace(trace, values={**trace.values, node.name: value})
 
+    def messages(self, template: str, **data) -> list[dict]:
+        """The prompt that a template makes of the data. ParameterError: the template does not work."""
+        return rendered(template, {**data, "feedback": self.feedback}, self.prompts and str(self.prompts))
+
     async def _judge(self, node, question, inputs, output, gradient):
-        messages = self._messages("backward", node=node, question=question, inputs=inputs, output=output, gradient=gradient)
+        messages = self.messages("backward", node=node, question=question, inputs=inputs, output=output, gradient=gradient)
         return await self._ask(self.coach, "backward", node.name, messages, lambda reply: _blocks(reply, "gradient", list(inputs)))
 
     async def _ask(self, llm: LLM, phase: str, node: str, messages: list[dict], read):
@@ -151,7 +155,7 @@ class Language:
         return value
 
     async def _ask_for_block(self, node: Node, template: str, tag: str, **data) -> str | None:
-        messages = self._messages(template, node=node, **data)
+        messages = self.messages(template, node=node, **data)
         return (await self._ask(self.coach, "update", node.name, messages, lambda reply: _blocks(reply, tag)))[""]
 
     async def _chat(self, llm, phase, node, messages):
@@ -168,18 +172,15 @@ class Language:
         return self.draw if llm.samples else 0  # else every seed would pay for the same reply
 
     def _objection(self, reply, problem):
-        return [{"role": "assistant", "content": reply or "(nothing)"}, *self._messages("again", problem=problem)]
+        return [{"role": "assistant", "content": reply or "(nothing)"}, *self.messages("again", problem=problem)]
 
     def _count_failure(self, phase, node, problem, reply):
         self.tally.failures.append({"phase": phase, "node": node, "problem": problem, "reply": reply})
 
     def _forward_messages(self, node: Node, question: str, inputs: dict[str, str | None]) -> list[dict]:
         if self.prompts:  # a template that may change while it is worked on, and may say the node's name
-            return self._messages("forward", node=node, question=question, inputs=inputs)
+            return self.messages("forward", node=node, question=question, inputs=inputs)
         return forward_rendered(node.instruction, node.form, question, tuple(inputs.items()))
-
-    def _messages(self, template: str, **data) -> list[dict]:
-        return rendered(template, {**data, "feedback": self.feedback}, self.prompts and str(self.prompts))
 
 
 def _text(reply: Reply) -> tuple[str | None, str | None]:

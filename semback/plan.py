@@ -93,7 +93,7 @@ def _rows(job: Job) -> list[dict]:
         return array([min(expected, limit(llm)), limit(llm) + LONGER])
 
     def words(template, node, **data):  # a prompt with no data but the instruction: at first, and what an update may add to it
-        prompt = array(FRAMING) + known(["".join(m["content"] for m in lang._messages(template, node=node, **data))])
+        prompt = array(FRAMING) + known(["".join(m["content"] for m in lang.messages(template, node=node, **data))])
         start = known([node.instruction])
         return prompt, maximum(start, said(coach, INSTRUCTION)) - start if node.name in trained else zeros(2)
 
