@@ -23,7 +23,7 @@ EXPERIMENTS = {
 }
 NEEDED = ("name", "variant", "data", "model", "coach", "seed")  # parameters of every experiment's notebook
 STUDIES, LAST = ("01_semantic_gradients", "05_cost"), "06_figures"  # those ask only simulated models; the last reads what all others wrote
-METHODS = {"sample": ("full", "no_neighbourhood", "no_gradient"), "full": ("full",)}  # unless told otherwise; of LIAR, all
+VARIANTS = {"sample": ("full", "no_neighbourhood", "no_gradient"), "full": ("full",)}  # unless told otherwise; of LIAR, all
 CATEGORIES = {"sample": ("boolean_expressions", "date_understanding", "object_counting"), "full": tasks.NLP + tasks.ALGORITHMIC}
 
 
@@ -80,7 +80,7 @@ def grid(experiments: Sequence[str] = (), data: str = "sample", categories: Sequ
     experiments: of `EXPERIMENTS`; without it all, with `LAST` after them and, for the sample data, `STUDIES` before.
     data: "sample" or "full".
     categories: of BBH; without it, all that the data has.
-    variants: see `ablations`; without it, all for LIAR, and `METHODS` for the others.
+    variants: see `ablations`; without it, all for LIAR, and `VARIANTS` for the others.
     models: pairs of the model that answers and the coach.
     name: of the batch; its files are in ``runs/<name>``.
     extra: other parameters of the experiments. A text is read as JSON where the notebook's default is no text.
@@ -89,7 +89,7 @@ def grid(experiments: Sequence[str] = (), data: str = "sample", categories: Sequ
     ------
     ParameterError: an experiment or data set that does not exist, categories without BBH, no notebook.
     """
-    tasks.files.known("data", data, tuple(METHODS))
+    tasks.files.known("data", data, tuple(VARIANTS))
     for experiment in experiments:
         tasks.files.known("experiment", experiment, tuple(EXPERIMENTS))
     if categories and "bbh" not in (experiments or EXPERIMENTS):
@@ -102,8 +102,8 @@ def grid(experiments: Sequence[str] = (), data: str = "sample", categories: Sequ
         defaults = Job(notebook, {}).defaults
         more = {key: _typed(value, defaults.get(key)) for key, value in (extra or {}).items()}
         parts = [{"category": each} for each in categories or CATEGORIES[data]] if experiment == "bbh" else [{}]
-        methods = variants or (ablations(tasks.liar(train=1).graph) if experiment == "liar" else METHODS[data])
-        for part, variant, seed, (model, coach) in itertools.product(parts, methods, seeds, models):
+        chosen = variants or (ablations(tasks.liar(train=1).graph) if experiment == "liar" else VARIANTS[data])
+        for part, variant, seed, (model, coach) in itertools.product(parts, chosen, seeds, models):
             parameters = {"name": name, "data": data, **part, "variant": variant, "seed": seed, "model": model, "coach": coach}
             jobs.append(Job(notebook, {**parameters, **more}))
     return jobs if experiments else [*jobs, Job(folder / f"{LAST}.ipynb", {"name": name})]
