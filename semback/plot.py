@@ -83,8 +83,11 @@ def finished(figure, data, panels, columns: int, percent: bool = True) -> Plot:
     """Percent, one legend of so many columns that also says what the intervals are, and "simulated" across a panel that needs it.
 
     data: what the figure shows; a column `runs`, of tuples, becomes the Plot's `runs`.
-    panels: (key, the rows of data that it shows) for each of the figure's axes. percent: whether what they show are shares.
+    panels: (key, the rows of data that it shows) for each of the figure's axes; those that are left over go. percent: whether what they
+        show are shares.
     """
+    for ax in figure.axes[len(panels):]:
+        ax.remove()
     handles = {label: handle for ax in figure.axes for handle, label in zip(*ax.get_legend_handles_labels())}
     kinds = sorted(set(data["interval"].dropna())) if "interval" in data else []
     title = textwrap.fill("bars: 95 % " + " or ".join(kind.replace(" over", " interval over") for kind in kinds), 55) if kinds else None

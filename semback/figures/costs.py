@@ -52,8 +52,6 @@ def costs(records) -> Plot:
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.xaxis.set_major_formatter(EngFormatter(sep="") if start["unit"] == "tokens" else StrMethodFormatter("{x:g}"))
             ax.xaxis.set_minor_formatter(NullFormatter())
-        for ax in axes[len(panels):]:
-            ax.remove()
         figure.suptitle(setting_text(panels[0][0][:-1], 120) if settings == 1 else None)
         figure.supylabel("accuracy on test questions")
         return finished(figure, data, panels, columns=3)

@@ -76,8 +76,6 @@ def _curves(data) -> Plot:
             files = f", {mine['task'].nunique()} files" if mine["task"].nunique() > 1 else ""
             ax.set(title=result + files + (f"\n{setting_text(setting, 30)}" if settings > 1 else ""), xlabel="step",
                    xticks=range(0, last + 1, math.ceil(last / 10) or 1), xlim=(-0.3, last + 0.6))
-        for ax in axes[len(panels):]:
-            ax.remove()
         figure.suptitle(setting_text(panels[0][0][1:], 40 * columns) if settings == 1 else None)
         (axes[0].set_ylabel if columns == 1 else figure.supylabel)("accuracy on training questions")
         return finished(figure, concat([data, *means], ignore_index=True), panels, columns=1 if columns == 1 else 4)
