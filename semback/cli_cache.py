@@ -16,10 +16,6 @@ def cache():
     """Recorded responses: what makes reruns exact."""
 
 
-def _responses():
-    return closing(ResponseCache())
-
-
 @cache.command()
 @click.argument("path")
 @click.option("--run", "name", help="Only the responses that the batch runs/NAME rests on.")
@@ -31,7 +27,7 @@ def export(path, name):
 
         if not (keys := {key for run in results.responses(name).values() for key in run}):
             raise DataError(f"{results.folder(name) / 'responses'} names no responses; a run of that name puts them there")
-    with _responses() as responses:
+    with closing(ResponseCache()) as responses:
         count = responses.export(path, keys)
     click.echo(f"{count:,} responses are in {path}")
     if keys is not None and count < len(keys):
@@ -44,7 +40,7 @@ def export(path, name):
 @click.option("--skip", is_flag=True, help="Pass over lines that cannot be trusted, instead of refusing the file.")
 def import_(path, skip):
     """Read a recording into the cache; responses that are there stay as they are."""
-    with _responses() as responses:
+    with closing(ResponseCache()) as responses:
         new, conflicts, refused = responses.load(path, skip)
     click.echo(f"{new:,} new responses")
     for name in conflicts:
@@ -70,7 +66,7 @@ def verify_recording(path):
 @click.argument("key")
 def drop(key):
     """Take the responses whose key begins with KEY out of the cache."""
-    with _responses() as responses:
+    with closing(ResponseCache()) as responses:
         click.echo(f"{responses.drop(key):,} responses taken out")
 
 
@@ -82,18 +78,17 @@ def explain(request, draw):
 
     REQUEST.json holds the body of a request, or a line of a recording. KEY is the start of a recorded response's key.
     """
-    with _responses() as responses:
-        body, draw = asked(request, draw) or next(((entry["request"], entry["draw"]) for key, entry, _ in responses.rows()
-                                                   if entry and key.startswith(request)), (None, 0))
-        if not body:
+    with closing(ResponseCache()) as responses:
+        recorded = ((entry["request"], entry["draw"]) for key, entry, _ in responses.rows() if entry and key.startswith(request))
+        if not (found := asked(request, draw) or next(recorded, None)):
             raise ParameterError(f"{request} is neither a file nor the start of a recorded response's key")
-        click.echo(responses.explain(body, draw))
+        click.echo(responses.explain(*found))
 
 
 @cache.command()
 def ls():
     """List the responses: key, model, draw, and the start of the reply."""
-    with _responses() as responses:
+    with closing(ResponseCache()) as responses:
         for key, entry, wrong in responses.rows():
             click.echo(f"{key[:12]}  altered: {wrong}" if wrong else
                        f"{key[:12]}  {entry['request']['model']}  {entry['draw']}  {' '.join(entry['reply']['text'].split())[:80]}")
@@ -102,7 +97,7 @@ def ls():
 @cache.command()
 def stats():
     """Count the responses and their tokens, by model."""
-    with _responses() as responses:
+    with closing(ResponseCache()) as responses:
         counts = Counter(entry["request"]["model"] if entry else "altered: see `semback cache ls`" for _, entry, _ in responses.rows())
         for model, count in sorted(counts.items()):
             click.echo(f"{count:9,}  {model}")
