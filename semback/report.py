@@ -8,10 +8,9 @@ stand in frames of their own, so what a notebook shows can reach neither the pag
 import base64
 import hashlib
 import platform
-import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,13 +87,9 @@ def recordings(groups: Mapping[object, Iterable[str]]) -> dict[object, Recorded]
 
 def versions() -> list[tuple[str, str]]:
     """(name, version) of semback, Python, and the libraries that results and figures pass through."""
-    found = [("Python", platform.python_version())]
-    for library in ("semback", *LIBRARIES):
-        try:
-            found.append((library, version(library)))
-        except PackageNotFoundError:  # semback that is only on the path
-            found.append((library, getattr(sys.modules.get(library), "__version__", "?")))
-    return found
+    from . import __version__
+
+    return [("Python", platform.python_version()), ("semback", __version__), *((library, version(library)) for library in LIBRARIES)]
 
 
 def _runs(name: str, records) -> list[dict]:

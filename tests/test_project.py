@@ -27,6 +27,12 @@ def test_environment_yml_asks_for_what_pyproject_asks_for():
     assert "python=3.13\n" in text  # Binder needs it to the minor version; the quickest that was measured
 
 
+def test_the_version_is_the_same_in_pyproject_the_package_and_the_citation():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f'\n__version__ = "{version}"\n' in (ROOT / "semback" / "__init__.py").read_text()
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 def test_lock_pins_every_dependency_with_hashes_and_names_no_host():
     lock = (ROOT / "requirements.lock").read_text()
     assert "://" not in lock and "--hash=sha256:" in lock
