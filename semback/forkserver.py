@@ -182,11 +182,11 @@ def become(order: dict) -> None:
     sys.argv = [*order["arguments"], f"--IPKernelApp.parent_handle={os.getppid()}"]
     app = kernelapp.IPKernelApp.instance()
     app.initialize()
-    atexit.register(_last_words, app.control_thread)
+    atexit.register(_let_finish, app.control_thread)
     app.start()
 
 
-def _last_words(control) -> None:
+def _let_finish(control) -> None:
     """Let the thread that heard of the end finish, before the app closes what it speaks through, for which it would then wait for ever:
     some of a hundred kernels were ended only by the SIGTERM that follows after 2.5 s (ipykernel 7.4.0)."""
     control.stop()
