@@ -144,13 +144,13 @@ def rescued(name: str, text: str) -> str:
 
 def nearest(request: dict, entries: Iterable[tuple[str, dict]]) -> tuple[str, dict] | None:
     """The (key, entry) whose request is most like this one; None where there are no entries. One at a time is in memory."""
-    from rapidfuzz import fuzz
+    from rapidfuzz import fuzz, process
 
-    asked, best, found = canonical(request), -1.0, None
-    for name, entry in entries:
-        likeness = fuzz.ratio(asked, canonical(entry["request"]), score_cutoff=max(best, 0))
-        best, found = (likeness, (name, entry)) if likeness > best else (best, found)
-    return found
+    def text(thing):  # the request is text already
+        return thing if isinstance(thing, str) else canonical(thing[1]["request"])
+
+    found = process.extractOne(canonical(request), entries, scorer=fuzz.ratio, processor=text)
+    return found and found[0]
 
 
 def asked(path: str, draw: int = 0) -> tuple[dict, int] | None:
