@@ -6,7 +6,7 @@ that answer one question together are held to the level of one (Holm).
 """
 
 from . import conditions, results
-from .intervals import complete, paired
+from .intervals import complete, paired, tested
 
 FULL, START, LEVEL = "full", "start", 0.05
 
@@ -25,16 +25,15 @@ def table(records):
     """
     import pandas
 
-    rows, found = results.frame(records), []
-    rows = rows[rows["split"] == "test"]
-    for setting, mine in rows.groupby(results.SETTING):
+    found = []
+    for setting, mine in results.frame(records).groupby(results.SETTING):
         for result, part in results.parts(mine):
-            after, whole = part[part["stage"] == "after"], result not in set(part["result"])
-            full = part[part["variant"] == FULL]
-            pairs = {START: full[full["stage"] == "before"].assign(method="the start graph"),
+            before, after = tested(part)
+            full, whole = after[after["variant"] == FULL], result not in set(part["result"])
+            pairs = {START: before[before["variant"] == FULL].assign(method="the start graph"),
                      **{variant: runs for variant, runs in after.groupby("variant", sort=False) if variant != FULL}}
             for against, other in pairs.items():
-                if compared := _compared(full[full["stage"] == "after"], other):
+                if compared := _compared(full, other):
                     family = result if part["experiment"].iloc[0] != "bbh" else "BBH groups" if whole else "BBH files"
                     found.append({"result": result + (", pooled over questions" if whole else ""), "variant": FULL, "against": against,
                                   "method": other["method"].iloc[0], **dict(zip(results.SETTING, setting)), **compared,

@@ -172,6 +172,12 @@ def paired(one, other) -> dict:
                     "interval": _crossed(seeds), "p": p, "test": "t test"}
 
 
+def tested(rows):
+    """The test rows among rows of `frame`: (those before the descent, those after it)."""
+    test = rows[rows["split"] == "test"]
+    return test[test["stage"] == "before"], test[test["stage"] == "after"]
+
+
 def complete(rows):
     """The rows of the seeds that ran the most files, so that every seed's score of a group is of the same files."""
     files = rows.groupby("seed")["task"].agg(lambda tasks: tuple(sorted(set(tasks))))

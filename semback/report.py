@@ -21,6 +21,7 @@ from nbconvert import HTMLExporter
 from . import comparisons, conditions, figures, recording, results
 from .cache import ResponseCache
 from .home import put
+from .intervals import tested
 from .jobs import LAST
 from .run import Run
 
@@ -96,7 +97,7 @@ def _runs(name: str, records) -> list[dict]:
     """What the page says of each run, in the order of the tables."""
     folder, by_id = results.folder(name), {results.run_of(record): record for record in records}
     frame, runs = results.frame(records).set_index("run"), []
-    before, after = (frame[(frame["split"] == "test") & (frame["stage"] == stage)] for stage in ("before", "after"))
+    before, after = tested(frame)
     for identity, row in after.iterrows():
         record = by_id[identity]
         origin = {key: row[key] for key in results.RUN if row[key] != ""}

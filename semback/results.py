@@ -16,7 +16,7 @@ from . import conditions, kept
 from .ablations import METHODS
 from .errors import DataError, ParameterError, check
 from .home import home, put
-from .intervals import complete, mean_over_files, pooled, wilson
+from .intervals import complete, mean_over_files, pooled, tested, wilson
 from .run import Run, Scores
 from .tasks import Task
 
@@ -220,7 +220,7 @@ def table(records):
             ways = {"": pooled} if name in set(mine["result"]) else both
             for (way, score), (variant, runs) in itertools.product(ways.items(), mine.groupby("variant", sort=False)):
                 runs = complete(runs)
-                before, after = (runs[(runs["split"] == "test") & (runs["stage"] == stage)] for stage in ("before", "after"))
+                before, after = tested(runs)
                 table.append({"result": name + way, "variant": variant, "method": runs["method"].iloc[0], **dict(zip(SETTING, setting)),
                               "files": after["task"].nunique(), "questions": after.groupby("seed")["questions"].sum().max(),
                               "before": score(before)[0], **dict(zip(("after", "low", "high", "interval"), score(after))),

@@ -4,7 +4,7 @@ import textwrap
 
 from .. import results
 from ..errors import DataError, ParameterError
-from ..intervals import complete, pooled
+from ..intervals import complete, pooled, tested
 
 
 class NothingToDraw(DataError):
@@ -22,9 +22,9 @@ def choose(records, what: str, wanted) -> list[dict]:
 
 def start_and_variants(rows):
     """(name, test rows) of the start graph, once for each task and seed, and of each variant after the descent."""
-    test = rows[rows["split"] == "test"]
-    yield "start", test[test["stage"] == "before"].drop_duplicates(["task", "seed"]).assign(method="the start graph")
-    yield from test[test["stage"] == "after"].groupby("variant", sort=False)
+    before, after = tested(rows)
+    yield "start", before.drop_duplicates(["task", "seed"]).assign(method="the start graph")
+    yield from after.groupby("variant", sort=False)
 
 
 def by_result(rows):
