@@ -1,5 +1,6 @@
 """The errors people meet. Every one says what happened, where, and what to do about it."""
 
+import difflib
 from collections.abc import Callable
 from functools import cache
 
@@ -53,3 +54,11 @@ class ModelError(SembackError):
 
 class BudgetExceeded(ModelError):
     """A limit on calls, tokens or money is reached; nothing more is sent."""
+
+
+def known(name: str, value, allowed) -> None:
+    """ParameterError, naming what is near, unless `value` is one of `allowed`."""
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), allowed, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it is one of {', '.join(allowed)}"
+        raise ParameterError(f"{name}={value!r} does not exist; {hint}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import results, tasks
 from .ablations import ablation, ablations
 from .budget import Budget
-from .errors import DataError, ParameterError
+from .errors import DataError, ParameterError, known
 from .home import home
 from .tally import SIMULATED
 
@@ -89,9 +89,9 @@ def grid(experiments: Sequence[str] = (), data: str = "sample", categories: Sequ
     ------
     ParameterError: an experiment or data set that does not exist, categories without BBH, no notebook.
     """
-    tasks.files.known("data", data, tuple(VARIANTS))
+    known("data", data, tuple(VARIANTS))
     for experiment in experiments:
-        tasks.files.known("experiment", experiment, tuple(EXPERIMENTS))
+        known("experiment", experiment, tuple(EXPERIMENTS))
     if categories and "bbh" not in (experiments or EXPERIMENTS):
         raise ParameterError("only bbh has categories")
     folder, jobs = home() / "notebooks", []

@@ -6,10 +6,10 @@ Suzgun et al., arXiv 2210.09261. The paper reports two groups of files, `NLP` an
 import json
 from functools import partial
 
-from ..errors import DataError
+from ..errors import DataError, known
 from ..graph import Graph, Node
 from . import files, reading
-from .task import Example, Task
+from .task import Example, Task, shuffled
 
 NLP = ("causal_judgement", "date_understanding", "disambiguation_qa", "formal_fallacies", "hyperbaton", "movie_recommendation",
        "penguins_in_a_table", "reasoning_about_colored_objects", "ruin_names", "salient_translation_error_detection", "snarks",
@@ -46,10 +46,10 @@ def bbh(category: str, seed: int = 0, train: int = 20, split: str = "clean", dat
     ParameterError: a category, split or data that does not exist, or more training rows than there can be.
     DataError: a file that is missing, altered or malformed.
     """
-    files.known("category", category, NLP + ALGORITHMIC)
-    files.known("split", split, ("clean", "released"))
+    known("category", category, NLP + ALGORITHMIC)
+    known("split", split, ("clean", "released"))
     examples = _examples(category, data)
-    order, rng = files.shuffled(examples, train, seed, spare=1)
+    order, rng = shuffled(examples, train, seed, spare=1)
     test = order[train:]
     if split == "released":
         rng.shuffle(examples)

@@ -4,14 +4,12 @@ The full data is read from `SEMBACK_DATA_DIR` if that is set, and else downloade
 commit of each upstream repository. Either way every file must have the SHA-256 that `registry.txt` pins.
 """
 
-import difflib
 import hashlib
 import os
-import random
 from functools import cache
 from pathlib import Path
 
-from ..errors import DataError, ParameterError
+from ..errors import DataError, known
 
 HERE = Path(__file__).parent
 HOST = "https://raw.githubusercontent.com"
@@ -22,28 +20,6 @@ def registry() -> dict[str, tuple[str, str]]:
     """Path of each of the 32 files -> (SHA-256, upstream as ``owner/repo@commit:path``)."""
     rows = (line.split(" ") for line in (HERE / "registry.txt").read_text().split("\n") if line and line[0] != "#")
     return {path: (sha256, upstream) for path, sha256, upstream in rows}
-
-
-def known(name: str, value, allowed) -> None:
-    """ParameterError, naming what is near, unless `value` is one of `allowed`."""
-    if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"it is one of {', '.join(allowed)}"
-        raise ParameterError(f"{name}={value!r} does not exist; {hint}")
-
-
-def shuffled(examples: list, train: int, seed: int, spare: int = 0) -> tuple[list, random.Random]:
-    """The examples in a seeded random order, and the generator that made it. ParameterError unless `train` of them can be
-    taken with `spare` left over."""
-    if type(seed) is not int or seed < 0:  # random.Random does not tell -1 from 1
-        raise ParameterError(f"seed={seed!r}: it is a whole number, 0 or more")
-    if type(train) is not int or not 1 <= train <= len(examples) - spare:
-        left = f", of which {spare} must be left to test on" if spare else ""
-        raise ParameterError(f"train={train!r}: it is a whole number from 1 to {len(examples) - spare}; "
-                             f"the data has {len(examples)} usable rows{left}")
-    examples, rng = list(examples), random.Random(seed)
-    rng.shuffle(examples)
-    return examples, rng
 
 
 def text(path: str, data: str) -> str:

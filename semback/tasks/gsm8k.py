@@ -5,7 +5,7 @@ import json
 from ..errors import DataError
 from . import files, reading
 from .bbh import two_hints
-from .task import Example, Task
+from .task import Example, Task, shuffled
 
 
 def gsm8k(seed: int = 0, train: int = 128, data: str = "sample") -> Task:
@@ -22,7 +22,7 @@ def gsm8k(seed: int = 0, train: int = 128, data: str = "sample") -> Task:
     ParameterError: a data set that does not exist, or more training rows than there are.
     DataError: a file that is missing, altered or malformed.
     """
-    order, _ = files.shuffled(_examples("train", data), train, seed)
+    order, _ = shuffled(_examples("train", data), train, seed)
     graph = two_hints("only a number", "18")
     return Task("gsm8k", order[:train], _examples("test", data), graph, reading.number)
 

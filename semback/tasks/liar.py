@@ -10,7 +10,7 @@ from functools import partial
 from ..errors import DataError
 from ..graph import Graph, Node
 from . import files, reading
-from .task import Example, Task
+from .task import Example, Task, shuffled
 
 HINTS = {
     "Statement": "Analyse the statement itself: is what it claims likely to be true?",
@@ -39,7 +39,7 @@ def liar(seed: int = 0, train: int = 50, data: str = "sample") -> Task:
     ParameterError: a data set that does not exist, or more training rows than there are.
     DataError: a file that is missing, altered or malformed.
     """
-    order, _ = files.shuffled(_examples("train", data), train, seed)
+    order, _ = shuffled(_examples("train", data), train, seed)
     nodes = [Node(name, instruction, form="At most two sentences.") for name, instruction in HINTS.items()]
     final = Node("Final", FINAL, tuple(HINTS), form="The last line is the word Answer, a colon and Yes or No, for instance: Answer: Yes")
     return Task("liar", order[:train], _examples("test", data), Graph((*nodes, final)), partial(reading.choice, words=("Yes", "No")))

@@ -1,5 +1,6 @@
 """Example and Task: what every task is made of."""
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -33,6 +34,20 @@ def checked(example) -> Example:
             raise DataError(f"example {example.id!r}: the {what} is {getattr(example, what)!r}, which is no text; answers are compared as "
                             "text, so write it as Task.read gives it")
     return example
+
+
+def shuffled(examples: list, train: int, seed: int, spare: int = 0) -> tuple[list, random.Random]:
+    """The examples in a seeded random order, and the generator that made it. ParameterError unless `train` of them can be
+    taken with `spare` left over."""
+    if type(seed) is not int or seed < 0:  # random.Random does not tell -1 from 1
+        raise ParameterError(f"seed={seed!r}: it is a whole number, 0 or more")
+    if type(train) is not int or not 1 <= train <= len(examples) - spare:
+        left = f", of which {spare} must be left to test on" if spare else ""
+        raise ParameterError(f"train={train!r}: it is a whole number from 1 to {len(examples) - spare}; "
+                             f"the data has {len(examples)} usable rows{left}")
+    examples, rng = list(examples), random.Random(seed)
+    rng.shuffle(examples)
+    return examples, rng
 
 
 def whole_reply(reply: str) -> str | None:
