@@ -38,11 +38,12 @@ class Budget:
     spent_calls: int = 0
 
     def __post_init__(self):
-        for name, limit in self._limits().items():
+        limits = {name: limit for name in COUNTED if (limit := getattr(self, name)) is not None}
+        for name, limit in limits.items():
             if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
                 raise ParameterError(f"the budget's {name} is {limit!r}; it takes a number above 0, or None for no limit")
         self._untold, self._account = dict.fromkeys(COUNTED, 0), None
-        if self.batch and self._limits() and (folder := os.environ.get("SEMBACK_BATCH")):
+        if self.batch and limits and (folder := os.environ.get("SEMBACK_BATCH")):
             import diskcache
 
             self._account = diskcache.Cache(folder)  # which adds up numbers for any number of processes
@@ -59,26 +60,24 @@ class Budget:
             self._agree()
         except (sqlite3.Error, OSError) as error:
             raise CacheError(f"what the notebooks of this batch spend cannot be added up: {error}") from None
-        for name, limit in self._limits().items():
-            if getattr(self, f"spent_{name}") >= limit and not (again and name == "calls"):
+        for name in COUNTED:
+            limit = getattr(self, name)
+            if limit is not None and getattr(self, f"spent_{name}") >= limit and not (again and name == "calls"):
                 raise BudgetExceeded(f"the budget of {limit:,} {name} is spent ({self}). What was answered is in the cache: run again "
                                      "with a larger budget, and it goes on from there.")
-        self._count(calls=not again)
+        self.spent_calls += not again
+        self._untold["calls"] += not again
 
     def end(self, model: str, usage: dict) -> None:
         """Count what a call took, in tokens and dollars."""
         prompt, completion = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
-        self._count(tokens=prompt + completion, dollars=0 if self.dollars is None else price(model, prompt, completion))
+        dollars = 0 if self.dollars is None else price(model, prompt, completion)
+        self.spent_tokens += prompt + completion
+        self.spent_dollars += dollars
+        self._untold["tokens"] += prompt + completion
+        self._untold["dollars"] += dollars
         with suppress(sqlite3.Error, OSError):  # no reason to lose an answer; the next start says it
             self._agree()
-
-    def _limits(self) -> dict:
-        return {name: limit for name in COUNTED if (limit := getattr(self, name)) is not None}
-
-    def _count(self, **more) -> None:
-        for name, number in more.items():
-            setattr(self, f"spent_{name}", getattr(self, f"spent_{name}") + number)
-            self._untold[name] += number
 
     def _agree(self) -> None:
         """Tell the batch's account what was spent here, and take over what all have spent."""

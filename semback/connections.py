@@ -11,7 +11,7 @@ import json
 import math
 import re
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -145,23 +145,26 @@ class Connections(openai.DefaultAioHttpClient):
             response.headers["x-should-retry"] = "false"
 
 
-@asynccontextmanager
-async def within(seconds: float):
-    """As `asyncio.timeout`. But where the event loop itself stood still beyond that, what has come meanwhile is read first."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(None) as limit:
-        def end(due):
-            nonlocal timer
-            if loop.time() - due > STALLED:
-                timer = loop.call_later(READING, end, math.inf)
-            else:
-                limit.reschedule(loop.time())
+class within:
+    """`async with within(seconds)`, as with `asyncio.timeout`; but where the event loop itself stood still beyond that, what has come
+    meanwhile is read first."""
 
-        timer = loop.call_at(due := loop.time() + seconds, end, due)
-        try:
-            yield
-        finally:
-            timer.cancel()
+    def __init__(self, seconds: float):
+        self._limit, self._loop = asyncio.timeout(None), asyncio.get_running_loop()
+        self._timer = self._loop.call_at(due := self._loop.time() + seconds, self._end, due)
+
+    async def __aenter__(self):
+        await self._limit.__aenter__()
+
+    async def __aexit__(self, *error):
+        self._timer.cancel()
+        return await self._limit.__aexit__(*error)
+
+    def _end(self, due: float):
+        if self._loop.time() - due > STALLED:
+            self._timer = self._loop.call_later(READING, self._end, math.inf)
+        else:
+            self._limit.reschedule(self._loop.time())
 
 
 def _content(response) -> bytes:

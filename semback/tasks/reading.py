@@ -1,10 +1,9 @@
 """What a reply says: from the text a model wrote to one canonical answer, or None where it holds none that is certain.
 
-One rule for all kinds. A final statement wins ("the answer is …", "Answer: …", "#### …", "\\boxed{…}"), the last one that
-says anything. Without one, the reply must *be* the answer, open with it on a line of its own, or close with a sentence
-that holds exactly one candidate. A question and what answers it, what its clause denies, weighs or ascribes to a hint,
-"(A) or (B)" or two different candidates are no answer: a right answer missed is asked for again, a wrong one taken for
-right stays in the results for good.
+One rule for all kinds. A final statement wins ("the answer is …", "Answer: …", "#### …", "\\boxed{…}"), the last one that says anything.
+Without one, the reply must *be* the answer, open with it on a line of its own, or close with a sentence that holds exactly one candidate.
+A question and what answers it, what its clause denies, weighs or ascribes to a hint, "(A) or (B)" or two different candidates are no
+answer: a right answer missed is asked for again, a wrong one taken for right stays in the results for good.
 """
 
 import json
@@ -57,7 +56,8 @@ def _clean(reply: str) -> str:
 
     text = reply.rsplit("</think>", 1)[-1]
     text = "" if text.lstrip().startswith("<think>") else text.replace("\r\n", "\n").replace("\u00a0", " ")
-    text = re.sub(r"<<[^<>\n]*=[^<>\n]*>>", "", JSON.sub(member, text) if "{" in text else text)  # without GSM8K's calculator marks
+    text = JSON.sub(member, text) if "{" in text else text
+    text = re.sub(r"<<[^<>\n]*=[^<>\n]*>>", "", text) if "<<" in text else text  # without GSM8K's calculator marks
     if "\\" in text or "<answer>" in text or "{,}" in text:
         text = re.sub(r"\\(?:text|textbf|mathbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
         boxed = r"\\boxed\s*\{((?:\\.|\{[^{}]*\}|[^{}\\])*)\}|<answer>(.*?)</answer>"
