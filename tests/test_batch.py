@@ -249,6 +249,11 @@ def test_a_finished_line_shows_the_accuracy_before_and_after(notebook, executed,
     assert capsys.readouterr().err.rstrip().endswith("liar-full-seed0-simulated  25.0% → 75.0%")
 
 
+def test_another_limit_is_no_reason_to_run_again(notebook, executed):
+    limited = [Job(notebook("04_liar_ablation"), {"name": "test", "dollars": dollars}) for dollars in (5, 6, None)]
+    assert [states(batch.run([job], "test"))[job.id] for job in limited] == ["ok", "skipped", "skipped"]
+
+
 def test_meanwhile_is_when_all_the_others_are_done_and_the_last_notebook_runs(own_home, notebook, executed, monkeypatch):
     liar, figures = Job(notebook("04_liar_ablation"), {"name": "test"}), Job(notebook("06_figures"), {"name": "test"})
     execute, begun, reported = papermill.execute_notebook, threading.Event(), threading.Event()
