@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
@@ -22,7 +21,6 @@ import nbformat
 from tqdm import tqdm
 
 from . import results, worker
-from .cache import ResponseCache
 from .claims import Claims
 from .errors import ParameterError
 from .home import home
@@ -142,13 +140,12 @@ def _hashes(paths) -> list[str]:
 def _environment(spent: str) -> dict[str, str]:
     """semback's variables for a kernel. It starts in the notebook's folder, so paths in them are made absolute.
 
-    SEMBACK_BATCH: that it is one of a batch, which `worker.stop` ends; the folder where these add up what they spend (see `budget`).
-    SEMBACK_REFRESH_SINCE: what was recorded since then needs no asking anew in mode "refresh"; unless it is set, now.
+    SEMBACK_BATCH: that it is one of a batch, which `worker.stop` ends; the folder where these add up what they spend (see `budget`), whose
+    name tells what they refreshed (see `cache`).
     """
-    ResponseCache().close()  # which reads the recordings that lie there: they are older
     found = {key: value for key, value in os.environ.items() if key.startswith("SEMBACK_") and value}
     paths = {key: os.path.abspath(found[key]) for key in ("SEMBACK_DATA_DIR", "SEMBACK_CACHE_DIR") if key in found}
-    return {"SEMBACK_REFRESH_SINCE": f"{time.time()}", **found, **paths, "SEMBACK_HOME": str(home()), "SEMBACK_BATCH": spent}
+    return {**found, **paths, "SEMBACK_HOME": str(home()), "SEMBACK_BATCH": spent}
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Budget:
         for name, limit in limits.items():
             if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
                 raise ParameterError(f"the budget's {name} is {limit!r}; it takes a number above 0, or None for no limit")
-        self._untold, self._account = dict.fromkeys(COUNTED, 0), None
+        self._told, self._account = dict.fromkeys(COUNTED, 0), None
         if self.batch and limits and (folder := os.environ.get("SEMBACK_BATCH")):
             import diskcache
 
@@ -66,16 +66,13 @@ class Budget:
                 raise BudgetExceeded(f"the budget of {limit:,} {name} is spent ({self}). What was answered is in the cache: run again "
                                      "with a larger budget, and it goes on from there.")
         self.spent_calls += not again
-        self._untold["calls"] += not again
 
     def end(self, model: str, usage: dict) -> None:
         """Count what a call took, in tokens and dollars."""
         prompt, completion = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
-        dollars = 0 if self.dollars is None else price(model, prompt, completion)
         self.spent_tokens += prompt + completion
-        self.spent_dollars += dollars
-        self._untold["tokens"] += prompt + completion
-        self._untold["dollars"] += dollars
+        if self.dollars is not None:
+            self.spent_dollars += price(model, prompt, completion)
         with suppress(sqlite3.Error, OSError):  # no reason to lose an answer; the next start says it
             self._agree()
 
@@ -84,8 +81,8 @@ class Budget:
         if self._account is None:
             return
         with self._account.transact(retry=True):
-            spent = {name: self._account.incr(name, number) for name, number in self._untold.items()}
-        self._untold = dict.fromkeys(COUNTED, 0)
+            spent = {name: self._account.incr(name, getattr(self, f"spent_{name}") - told) for name, told in self._told.items()}
+        self._told = spent
         for name, number in spent.items():
             setattr(self, f"spent_{name}", number)
 

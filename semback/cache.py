@@ -54,8 +54,8 @@ class ResponseCache:
         self.mode = os.environ.get("SEMBACK_CACHE_MODE") or mode or "auto"
         if self.mode not in MODES:
             raise ParameterError(f"the cache mode is {self.mode!r}; it is one of {', '.join(MODES)}")
-        self.refreshed: set[str] = set()  # what mode "refresh" has asked for anew: once a request, or a rerun could not repeat the run
-        self._since = float(os.environ.get("SEMBACK_REFRESH_SINCE", "inf"))  # and what others have, as the notebooks of one batch
+        # What mode "refresh" has asked for anew bears this name: once a request, in a batch too, or a rerun could not repeat the run.
+        self._round = os.path.basename(os.environ.get("SEMBACK_BATCH", "")) or os.urandom(8).hex()
         self.folder = Path(folder or os.environ.get("SEMBACK_CACHE_DIR") or home() / "cache").expanduser()
         self._errors, self._disk = (sqlite3.Error, OSError, diskcache.Timeout), None
         self._claims = None
@@ -89,10 +89,9 @@ class ResponseCache:
         diskcache's `get` for each, make a replay half as long.
         """
         keys, any_time = {key for key, _, _ in asked}, self.mode != "refresh"
-        query = f"SELECT key, store_time, value, mode, filename FROM Cache WHERE raw = 1 AND key IN ({','.join('?' * len(keys))})"
+        query = f"SELECT key, tag, value, mode, filename FROM Cache WHERE raw = 1 AND key IN ({','.join('?' * len(keys))})"
         with self._told("read"):
-            rows = {key: row for key, stored, *row in self._disk._sql(query, tuple(keys))
-                    if any_time or key in self.refreshed or stored >= self._since}
+            rows = {key: row for key, tag, *row in self._disk._sql(query, tuple(keys)) if any_time or tag == self._round}
         return [self._reply(key, body, draw, rows[key]) if key in rows else None for key, body, draw in asked]
 
     def add(self, key: str, entry: dict) -> dict:
@@ -206,10 +205,8 @@ class ResponseCache:
         with self._writing():
             for key, text in entries:
                 if anew:
-                    self._disk.set(key, text)
+                    self._disk.set(key, text, tag=self._round)
                 kept.append(None if anew or self._disk.add(key, text) else self.get(key))
-        if anew:
-            self.refreshed.update(key for key, _ in entries)
         return kept
 
     @contextmanager

@@ -16,10 +16,8 @@ from .errors import GraphError
 
 def _some(names: Iterable) -> str:
     """Names for a message: the first five, and how many more there are."""
-    first, more = list(map(repr, names)), ""
-    if len(first) > 5:
-        first, more = first[:5], f" and {len(first) - 5} more"
-    return ", ".join(first) + more
+    names = list(map(repr, names))
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 @dataclass(frozen=True)

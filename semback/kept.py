@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DataError, SembackError
+from .tally import Count
 
 # Shapes: a type; [of each item]; [of the first, of the second, …]; {key: of its value}; {str: of each value}; (what may stand in its place,
 # shape), where ... is nothing at all.
@@ -18,8 +19,7 @@ RUN = {
                "gradients": (..., {str: {str: str | None}}), "messages": (..., {str: [[str, str, str | None]]})}],
     "tally": {"failures": [{"phase": str, "node": str, "problem": str, "reply": str | None}], "counts": [{
         "phase": str, "model": str, "answered_by": (..., {str: int}),
-        **dict.fromkeys(("calls", "live", "recorded", "repeated", "cut", "refused", "prompt_tokens", "completion_tokens",
-                         "live_prompt_tokens", "live_completion_tokens"), (..., int))}]},
+        **dict.fromkeys(Count.__dataclass_fields__.keys() - {"answered_by"}, (..., int))}]},
 }
 TESTED = {"questions": int, "correct": int, "answers": [[str, str | None, bool]]}
 RECORD = {

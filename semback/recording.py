@@ -242,7 +242,8 @@ class _Unpacked(io.RawIOBase):
                 if self._whole:
                     return 0
                 raise EOFError("its end is missing")
-            self._frame = zstandard.ZstdDecompressor().decompressobj() if not self._frame or self._whole else self._frame
+            if not self._frame or self._whole:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
             self._data, self._whole = memoryview(self._frame.decompress(packed)), self._frame.eof
         count = min(len(buffer), len(self._data))
         buffer[:count], self._data = self._data[:count], self._data[count:]

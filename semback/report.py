@@ -114,7 +114,10 @@ def _shown(runs) -> tuple[dict, int] | None:
     """A run and the number of its step whose gradients are shown at the top: one that was accepted, if there is one."""
     steps = [(not step.accepted, place, number) for place, run in enumerate(runs) if run["history"]
              for number, step in enumerate(run["history"].steps) if step.messages]
-    return (runs[min(steps)[1]], min(steps)[2]) if steps else None
+    if not steps:
+        return None
+    _, place, number = min(steps)
+    return runs[place], number
 
 
 def _others(name: str, runs) -> list[dict]:

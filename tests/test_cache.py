@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import sqlite3
-import time
 from contextlib import closing, suppress
 from dataclasses import replace
 
@@ -120,7 +119,7 @@ def test_refresh_calls_and_overwrites_and_off_neither_reads_nor_writes(script, o
 
 def test_what_another_notebook_of_the_batch_has_refreshed_is_asked_once(script, opened, monkeypatch):
     chat(script("Old.").llm(cache=opened()))
-    monkeypatch.setenv("SEMBACK_REFRESH_SINCE", str(time.time()))
+    monkeypatch.setenv("SEMBACK_BATCH", "/anywhere/.spent-1")
     one, two = script("New."), script("Newer.")
     assert chat(one.llm(cache=opened(mode="refresh"))).text == "New."
     assert chat(two.llm(cache=opened(mode="refresh"))).text == "New." and not two.asked

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ORDER = ("errors home kept graph propagate prompts recording table claims turn survivor paid cache tally window progress budget pace ahead "
-         "connections advice endpoint llm language tasks recall intervals diff run descend ablations simulate clerk credit "
+ORDER = ("errors home graph propagate prompts recording table claims turn survivor paid cache tally window progress budget pace ahead "
+         "connections advice endpoint llm language tasks recall intervals diff kept run descend ablations simulate clerk credit "
          "conditions results comparisons plot figures drawing markup show jobs plan growth forkserver worker batch report "
          "cli_cache cli").split()
 

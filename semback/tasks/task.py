@@ -96,12 +96,12 @@ class Task:
     overlap: bool = False
 
     def __post_init__(self):
-        for takes, kind, names in (("a text", str, ["name"]), ("Examples, as tasks.examples(path) gives", Iterable, ["train", "test"]),
-                                   ("a Graph", Graph, ["graph"]), ("a function", Callable, ["read", "correct", "feedback"]),
-                                   ("True or False", bool, ["overlap"])):
-            for what in names:
-                if not isinstance(getattr(self, what), kind) or self.name == "":
-                    raise ParameterError(f"task {self.name!r}: {what} is {repr(getattr(self, what))[:80]}; it takes {takes}")
+        several, function = (Iterable, "Examples, as tasks.examples(path) gives"), (Callable, "a function")
+        taken = {"name": (str, "a text"), "train": several, "test": several, "graph": (Graph, "a Graph"),
+                 "read": function, "correct": function, "feedback": function, "overlap": (bool, "True or False")}
+        for what, (kind, takes) in taken.items():
+            if not isinstance(said := getattr(self, what), kind) or not self.name:
+                raise ParameterError(f"task {self.name!r}: {what} is {repr(said)[:80]}; it takes {takes}")
         object.__setattr__(self, "train", tuple(self.train))
         object.__setattr__(self, "test", tuple(self.test))
         for example in (*self.train, *self.test):
