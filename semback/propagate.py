@@ -19,6 +19,7 @@ vector-Jacobian product and `aggregate` is the sum, this same file is reverse-mo
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any, NamedTuple
 
 from .errors import GraphError
@@ -88,10 +89,11 @@ async def forward(graph: Graph, question, functions) -> Trace:
     """
     question = getattr(question, "question", question)
 
-    async def value(node, value_of):
-        return await functions.forward(node, question, {name: await value_of(name) for name in node.inputs})
+    async def value(name, values):
+        node = graph[name]
+        return await functions.forward(node, question, {source: values[source] for source in node.inputs})
 
-    values = await _all_at_once(graph.order, lambda name, value_of: value(graph[name], value_of))
+    values = await _in_order({name: graph[name].inputs for name in graph.order}, value)
     return Trace(graph, question, values)
 
 
@@ -111,11 +113,12 @@ async def backward(trace: Trace, gradient, functions) -> Gradients:
     """
     graph = trace.graph
 
-    async def gradient_and_messages(node, done_by):
-        if node.name == graph.answer:
+    async def gradient_and_messages(name, done):
+        node = graph[name]
+        if name == graph.answer:
             own = gradient
         else:
-            said = [(await done_by(user))[1][node.name] for user in graph.successors(node.name)]
+            said = [done[user][1][name] for user in graph.successors(name)]
             heard = [each for each in said if each is not None]
             own = functions.aggregate(heard) if heard else None
         if own is None or not node.inputs:
@@ -126,31 +129,35 @@ async def backward(trace: Trace, gradient, functions) -> Gradients:
             raise GraphError(f"backward of node {node.name!r} answered for {said!r}; its inputs are {sorted(node.inputs)}")
         return own, messages
 
-    done = await _all_at_once(graph.order[::-1], lambda name, done_by: gradient_and_messages(graph[name], done_by))
+    done = await _in_order({name: graph.successors(name) for name in graph.order[::-1]}, gradient_and_messages)
     gradients = {name: done[name][0] for name in graph.order if done[name][0] is not None}
     messages = (Message(name, target, done[name][1][target]) for name in graph.order[::-1] for target in graph[name].inputs)
     return Gradients(trace, gradients, messages)
 
 
-async def _all_at_once(names: Iterable, work: Callable) -> dict[Any, Any]:
-    """Run `work(name, result_of)` for every name, each as a task; they wait for one another through `await result_of(name)`.
+async def _in_order(before: Mapping[Any, Iterable], work: Callable) -> dict[Any, Any]:
+    """Run `work(name, results)` for every name, as a task that starts the moment the last of the names `before` it has its result.
 
     The first error ends them all and is raised as it is, and not inside the handler of the group of all of them: IPython
     shows an error with a group in its context as if nothing had happened.
     """
-    tasks: dict[Any, asyncio.Task] = {}
+    results, waiting, finished = {}, TopologicalSorter(before), asyncio.Queue()
+    waiting.prepare()
 
-    def result_of(name):
-        return asyncio.shield(tasks[name])  # to cancel a task is to cancel what it waits for: of deep graphs, too many at one time
+    async def run(name):
+        results[name] = await work(name, results)
+        finished.put_nowait(name)
 
     try:
         async with asyncio.TaskGroup() as group:
-            for name in names:
-                tasks[name] = group.create_task(work(name, result_of))
+            while waiting.is_active():
+                for name in waiting.get_ready():
+                    group.create_task(run(name))
+                waiting.done(await finished.get())
     except BaseExceptionGroup as errors:
         first = errors.exceptions[0]
     else:
-        return {name: task.result() for name, task in tasks.items()}
+        return {name: results[name] for name in before}
     raise first
 
 
@@ -159,5 +166,5 @@ async def together(calls: Iterable[Coroutine]) -> list:
     calls = list(calls)
     if len(calls) == 1:  # which needs no task of its own
         return [await calls[0]]
-    done = await _all_at_once(range(len(calls)), lambda number, _: calls[number])
-    return list(done.values())
+    results = await _in_order(dict.fromkeys(range(len(calls)), ()), lambda number, _: calls[number])
+    return list(results.values())
