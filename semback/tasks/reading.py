@@ -19,6 +19,7 @@ MARK = re.compile(  # the words that announce an answer; `junk` looks like it an
     | ^\W*(?:the\ )?(?:final\ |correct\ )?answer\ *(?:\n\s*|[-–—]\ +(?!\d)|(?=\())
     | \#\#\#\#(?!\ *\d+[.)]\ +\w)\ * | ^A:\s*)""", re.IGNORECASE | re.MULTILINE | re.VERBOSE)
 NEEDED = re.compile(r"answer|####|(?:^|\n)a:|(?:correct|right|best|final) (?:option|choice|response|result|value|total|one)")
+STARTS = ("answer", "####", "a:", "correct ", "right ", "best ", "final ")  # of what it matches; to find these is quick
 FILLER = re.compile(r"(?:\W|\b(?:option|choice|answer|letter|about|approximately|exactly|a|total|of|the|simply|just|definitely|clearly|"
                     r"therefore|thus|so|hence|x)\b)*", re.IGNORECASE)
 DENIAL = re.compile(  # what denies, only weighs or ascribes to others what follows it in its clause
@@ -41,8 +42,15 @@ JOINED = re.compile(r"\W*(?:$|(?:or|and|but|nor|vs)\b)", re.IGNORECASE)
 RETRACTED = re.compile(r"(?:^|[.!?\n]\s*)(?:but |no,? |oh,? |hmm,? )?(?:wait|actually|correction|on second thought|hold on|scratch that)\b"
                        r"|(?:\.\.\.|…)\s*no\b|(?:^|[.!?\n,—–-]\s*)(?:no,? |but )?(?:that|this|it)(?: is|['’]s) (?:\w+ )?(?:wrong|incorrect|"
                        r"not\b\W*(?:$|\n|right|correct|so|true))", re.IGNORECASE)
-RUN_ON = re.compile(r"(?=^[ \t*#]*(?:Q|Question|Problem)[ \t]*[:.])", re.MULTILINE)
+RUN_ON = re.compile(r"(?=^[ \t*#]*(?:Q|Question|Problem)[ \t]*[:.])", re.MULTILINE)  # where a completion runs on; that never counts
 SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
+NUMBER = re.compile(r"(?<![\w.])(?<!\d[/:^,])(?<!sqrt\{)([-−–]?)[$€£¥]?([-−–]?)(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+                     r"(?![\d²³¹⁰⁴-⁹⁻]|[.,/:^_]\d|(?:st|nd|rd|th|k|K|M|[eE]\d+)\b|\s*[¼-¾⅐-⅞]|\s+(?:and\s+)?\d+/\d|"
+                     r"\s+and\s+(?:an?|one|two|three)[ -](?:half|thirds?|quarters?)\b|\s*(?:[x×*]\s*10\s*\^|\\(?:pi|times|cdot)\b)|"
+                     r"\s*(?:hundred|thousand|million|billion|trillion|dozen)\b)")
+SIGN = re.compile(r"(?:^|(?P<equals>[=(:]))\s*[-−–—]\s*$|(?P<word>\b(?:minus|negative)\s+)$", re.IGNORECASE)  # a first dash may be none
+ASIDE = re.compile(r"(?!.*(?:[(;]|\b(?:for|in|per|every|each|of|from|at|over|after|with|when|because|since|which|where)\b))")
+CLAUSE = re.compile(r"[.!?\n]")
 JSON = re.compile(  # a member "answer" of an object, with a text, a list of texts, a number or a Python string
     r"""(?i)[{,]\s*+["'](?:final[ _])?answer["']\s*:\s*+(TEXT|\[\s*TEXT(?:\s*,\s*TEXT)*+\s*\]|'[^'\n]*'|[-\w.]++)\s*(?:,|\}[\s}\]]*)"""
     .replace("TEXT", r'"(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*+"'))
@@ -72,14 +80,15 @@ def _clean(reply: str) -> str:
 def _read(reply: str, state, close) -> str | None:
     """The answer by the rule above. `state(text, says)` reads what follows an announcement, `close(text)` a reply without
     one; both give a value, "" where the text contradicts itself, or None where it says nothing."""
-    blocks = RUN_ON.split(_clean(reply))  # a completion may start with its question, and run on to the next "Q:"; that never counts
+    blocks = RUN_ON.split(text) if "Q" in (text := _clean(reply)) or "Problem" in text else [text]
     return _read_block(next((block.strip() for block in blocks if block.strip()), ""), state, close)
 
 
 def _announcements(text: str) -> list[re.Match]:
     """The matches of MARK that are not junk. The pattern is slow, so it starts shortly before the first word that it needs."""
     folded = text.casefold()
-    if not (first := NEEDED.search(folded)):
+    place = min((at for start in STARTS if (at := folded.find(start)) >= 0), default=len(folded))
+    if not (first := NEEDED.search(folded, max(0, place - 1))):
         return []
     start = max(0, first.start() - 100) if len(folded) == len(text) else 0
     return [mark for mark in MARK.finditer(text, start) if not mark["junk"]]
@@ -92,8 +101,8 @@ def _denied(before: str) -> bool:
 
 def _unmeant(text: str, mark: re.Match) -> bool:
     """Whether the sentence of an announcement denies what it announces, or only supposes it: "the answer would be (B) if …"."""
-    before = re.split(r"[.!?\n]", text[max(0, mark.start() - 300):mark.start()])[-1]
-    after = re.split(r"[.!?\n]", text[mark.end():mark.end() + 300], maxsplit=1)[0]
+    before = CLAUSE.split(text[max(0, mark.start() - 300):mark.start()])[-1]
+    after = CLAUSE.split(text[mark.end():mark.end() + 300], maxsplit=1)[0]
     return _denied(before) or "would be" in mark[0].lower() and bool(SUPPOSED.search(f"{before} … {after}"))
 
 
@@ -105,8 +114,7 @@ def _read_block(text: str, state, close) -> str | None:
             continue
         value, end = state(text[mark.end():end], bool(mark["says"])), mark.start()
         if value is not None:
-            rest = text[mark.end():]
-            retracted = RETRACTED.search(rest)
+            retracted = RETRACTED.search(rest := text[mark.end():])
             return _read_block(rest[retracted.end():].lstrip(" ,.:—-\n"), state, close) if retracted else value or None
     return close(text) or None if text and not unmeant else None
 
@@ -183,13 +191,6 @@ def choice(reply: str, words: tuple[str, ...]) -> str | None:
 
 def number(reply: str) -> str | None:
     """A number without commas, currency, unit or trailing zeros: ``"$1,234.00"`` is ``"1234"``, ``"18.50"`` is ``"18.5"``."""
-    pattern = re.compile(r"(?<![\w.])(?<!\d[/:^,])(?<!sqrt\{)([-−–]?)[$€£¥]?([-−–]?)(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-                         r"(?![\d²³¹⁰⁴-⁹⁻]|[.,/:^_]\d|(?:st|nd|rd|th|k|K|M|[eE]\d+)\b|\s*[¼-¾⅐-⅞]|\s+(?:and\s+)?\d+/\d|"
-                         r"\s+and\s+(?:an?|one|two|three)[ -](?:half|thirds?|quarters?)\b|\s*(?:[x×*]\s*10\s*\^|\\(?:pi|times|cdot)\b)|"
-                         r"\s*(?:hundred|thousand|million|billion|trillion|dozen)\b)")
-    apart = re.compile(r"(?:^|(?P<equals>[=(:]))\s*[-−–—]\s*$|(?P<word>\b(?:minus|negative)\s+)$", re.IGNORECASE)
-    rival = re.compile(r"(?!.*(?:[(;]|\b(?:for|in|per|every|each|of|from|at|over|after|with|when|because|since|which|where)\b))")
-
     def canonical(sign, digits):
         whole, _, part = digits.replace(",", "").partition(".")
         value = f"{whole.lstrip('0') or '0'}.{part}".rstrip("0").rstrip(".")
@@ -197,13 +198,12 @@ def number(reply: str) -> str | None:
 
     def find(text):  # of "18 (9 * 2)" only what stands before the aside, of "9 * 2 = $18" only what stands after the sign
         head = re.split(r"(?<=[\w.%])\s+\(|;|\b(?:because|since)\b", text)[0]
-        text = head if pattern.search(head) else text
-        found = pattern.finditer(text, text.rfind("=") if re.search(r"=\W*\d", text) else 0)
-        signs = [(m, apart.search(text[max(0, m.start() - 12):m.start()])) for m in found]
-        return [(m.start(), m.end(), canonical("-" if m[1] or m[2] or sign else "", m[3])) for m, sign in signs
-                if not sign or sign["equals"] or sign["word"]]  # a dash before the first number may be a sign or none
+        text = head if NUMBER.search(head) else text
+        found = NUMBER.finditer(text, text.rfind("=") if "=" in text and re.search(r"=\W*\d", text) else 0)
+        return [(m.start(), m.end(), canonical("-" if m[1] or m[2] or sign else "", m[3])) for m in found
+                if not (sign := SIGN.search(text[max(0, m.start() - 12):m.start()])) or sign["equals"] or sign["word"]]
 
-    return _by_candidates(reply, find, rival)
+    return _by_candidates(reply, find, ASIDE)
 
 
 def brackets(reply: str) -> str | None:
