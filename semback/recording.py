@@ -57,9 +57,9 @@ def problem(entry) -> str | None:
 
 
 def _reply_problem(reply) -> str | None:
-    if not isinstance(reply, dict) or not all([isinstance(reply.get(name), str) for name in ("text", "finish_reason", "model")]):
+    if not isinstance(reply, dict) or {str} != {type(reply.get("text")), type(reply.get("finish_reason")), type(reply.get("model"))}:
         return "its reply is not one"
-    if not isinstance(reply.get("usage"), dict) or not all([type(count) is int for count in reply["usage"].values()]):
+    if not isinstance(usage := reply.get("usage"), dict) or not {int}.issuperset(map(type, usage.values())):
         return "its token counts are not numbers"
     return None
 

@@ -67,7 +67,7 @@ class Tally:
 
     def add(self, phase: str, model: str, reply) -> None:
         """Count a call of `model`, which brought this `llm.Reply`. phase: "forward", "backward" or "update"."""
-        count = self.counts.setdefault((phase, model), Count())
+        count = self.counts.get((phase, model)) or self.counts.setdefault((phase, model), Count())
         count.calls += 1
         count.answered_by[reply.model] = count.answered_by.get(reply.model, 0) + 1
         count.cut += reply.finish_reason == "length"
