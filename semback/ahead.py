@@ -13,7 +13,7 @@ from contextvars import Context, ContextVar
 
 from .pace import Pace
 
-LULL = 0.005  # seconds after a request; then, unless others wait for their turn, is the time
+LULL = 0.005  # seconds after the last request; then, unless others wait for their turn, is the time
 _early: ContextVar[bool] = ContextVar("early", default=False)  # whether a coroutine is being begun
 
 
@@ -33,8 +33,9 @@ class Ahead:
 
     def request(self, body: bytes) -> Awaitable:
         """What `post` brings: of a request that is built already, if there is one."""
-        if not self._next:
-            self._next = asyncio.get_running_loop().call_later(LULL, self._build)
+        if self._next:
+            self._next.cancel()
+        self._next = asyncio.get_running_loop().call_later(LULL, self._build)
         return _resumed(self._built.pop()) if self._built else self._post(body)
 
     def _build(self) -> None:

@@ -153,6 +153,7 @@ async def _in_order(before: Mapping[Any, Iterable], work: Callable) -> dict[Any,
             while waiting.is_active():
                 for name in waiting.get_ready():
                     group.create_task(run(name))
+                    await asyncio.sleep(0)  # a request is on its way while the next one is made
                 waiting.done(await finished.get())
     except BaseExceptionGroup as errors:
         first = errors.exceptions[0]
@@ -166,5 +167,8 @@ async def together(calls: Iterable[Coroutine]) -> list:
     calls = list(calls)
     if len(calls) == 1:  # which needs no task of its own
         return [await calls[0]]
-    results = await _in_order(dict.fromkeys(range(len(calls)), ()), lambda number, _: calls[number])
-    return list(results.values())
+    try:
+        return list((await _in_order(dict.fromkeys(range(len(calls)), ()), lambda number, _: calls[number])).values())
+    finally:
+        for call in calls:
+            call.close()  # which is for those that an error left unbegun

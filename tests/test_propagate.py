@@ -1,6 +1,7 @@
 """Propagation: with numbers it is reverse-mode automatic differentiation, whatever the graph."""
 
 import asyncio
+import gc
 from collections import Counter
 from math import prod
 
@@ -10,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from semback import Example, Graph, GraphError, Node, Trace, backward, forward
+from semback.propagate import together
 
 
 def trace_of(graph, **values):
@@ -270,3 +272,16 @@ def test_a_graph_deeper_than_the_stack_can_be_cancelled_and_tells_its_error(ends
     with pytest.raises(asyncio.CancelledError if ends == "cancelled" else ValueError):
         asyncio.run(run())
     assert not caplog.records
+
+
+def test_of_several_calls_those_that_an_error_leaves_unbegun_are_no_warning():
+    begun = []
+
+    async def call(number):
+        begun.append(number)
+        raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        asyncio.run(together(call(number) for number in range(9)))
+    gc.collect()  # when Python would tell of calls that nobody awaited
+    assert 0 < len(begun) < 9

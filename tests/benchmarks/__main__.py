@@ -15,7 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,7 @@ from .endpoint import Endpoint
 from .measure import TESTS, Measurement
 
 QUICK, LONG = 3, 5  # times that each thing is measured
+LIVE = ("work", "test-set", "graphs", "limits")  # parts in which the endpoint has a core of its own; peers use threads
 
 
 def parts(long: bool, folder: str) -> dict[str, Callable[[Endpoint], Iterable[Measurement]]]:
@@ -114,10 +115,11 @@ def main():
         for name, part in parts(chosen.long, folder).items():
             wanted = name in chosen.only if chosen.only else name != "peers" or chosen.peers
             try:
-                for measurement in part(endpoint) if wanted else ():
-                    rows.append(row := measurement.row())
-                    said = f"{row['group']}: {row['name']}: {number(row['median'])} {row['unit']}"
-                    print(f"{time.time() - begun:4.0f} s  {said}", file=sys.stderr)
+                with endpoint.apart() if name in LIVE else nullcontext():
+                    for measurement in part(endpoint) if wanted else ():
+                        rows.append(row := measurement.row())
+                        said = f"{row['group']}: {row['name']}: {number(row['median'])} {row['unit']}"
+                        print(f"{time.time() - begun:4.0f} s  {said}", file=sys.stderr)
             except Exception as error:  # the other parts are measured all the same
                 failed[name] = f"{type(error).__name__}: {error}"
                 traceback.print_exc()
