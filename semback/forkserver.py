@@ -2,10 +2,11 @@
 
 This file is that process, the fork server (`python -m semback.forkserver`), and also the `Provisioner` by which Jupyter gets its kernels
 from there. Should the program that executes notebooks be killed, the fork server is left: it ends the kernels as a stopped batch does,
-so that they record the answers that are on their way to them (see `paid`).
+so that they record the answers that are on their way to them (see `paid`). They end so too, should it be killed itself.
 """
 
 import atexit
+import ctypes
 import gc
 import json
 import os
@@ -103,7 +104,7 @@ class ForkServer:
                     self._started.put(self._kernels.setdefault(pid, Forked(pid)))
                 else:
                     self._kernels.pop(pid).ended(code)
-        for kernel in self._kernels.values():  # which look for their parent every second
+        for kernel in self._kernels.values():  # which end by themselves, when they have recorded what is on its way
             kernel.ended(-signal.SIGKILL)
         self._started.put(None)
 
@@ -133,7 +134,7 @@ def serve() -> dict | None:
 
     Returns the order in the process that is to be its kernel. Else None: at the end, when nobody can order any more, all is quiet.
     """
-    kernels, open_ = set(), True
+    kernels, open_, server = set(), True, os.getpid()
     while open_ or kernels:
         came = select.select([0] if open_ else [], [], [], 0.05 if kernels else QUIET)[0]
         if not came and not kernels:
@@ -147,7 +148,7 @@ def serve() -> dict | None:
                 warnings.simplefilter("ignore", DeprecationWarning)  # of threads: they are NumPy's, whose BLAS is made for being forked
                 pid = os.fork()
             if not pid:
-                return json.loads(line)
+                return {**json.loads(line), "server": server}
             kernels.add(pid)
             _tell(pid, None)
         while kernels and (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -179,7 +180,10 @@ def become(order: dict) -> None:
     if matplotlib.matplotlib_fname() != style:  # there may be one in the folder
         matplotlib.rc_file(matplotlib.matplotlib_fname())
     numpy.random.seed()  # or kernels would draw the same numbers
-    sys.argv = [*order["arguments"], f"--IPKernelApp.parent_handle={os.getppid()}"]
+    sys.argv = order["arguments"]
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: where the server is killed, end as a stopped batch does
+    if os.getppid() != order["server"]:  # which was killed before that
+        sys.exit(1)
     app = kernelapp.IPKernelApp.instance()
     app.initialize()
     atexit.register(_let_finish, app.control_thread)

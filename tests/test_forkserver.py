@@ -56,15 +56,16 @@ def test_pyplot_draws_inline_in_the_style_of_the_folder(own_home, job):
     assert width["text/plain"] == "7.5" and image["image/png"]
 
 
-def test_a_batch_that_is_killed_leaves_kernels_that_record_what_is_on_its_way(own_home, job):
-    asks = job("asks", f"{ASK_NINE}\nopen(os.environ['SEMBACK_HOME'] + '/kernel', 'w').write(str(os.getpid()))\n"
+@pytest.mark.parametrize("killed", ["the program", "the fork server"])
+def test_a_batch_that_is_killed_leaves_kernels_that_record_what_is_on_its_way(own_home, job, killed):
+    asks = job("asks", f"{ASK_NINE}\nopen(os.environ['SEMBACK_HOME'] + '/kernel', 'w').write(f'{{os.getpid()}} {{os.getppid()}}')\n"
                        "await ask_nine(os.environ['SEMBACK_ASKED'])")
     with Endpoint(delay(2.5, good)) as server:
         environment = {**os.environ, "SEMBACK_ASKED": server.url}
         process = subprocess.Popen([sys.executable, "-c", BATCH, str(asks.notebook)], env=environment, stderr=subprocess.DEVNULL)
         wait_until(lambda: len(server.asked) == 3, process)
-        kernel = int((own_home / "kernel").read_text())
-        process.kill()
+        kernel, fork_server = map(int, (own_home / "kernel").read_text().split())
+        os.kill(process.pid if killed == "the program" else fork_server, signal.SIGKILL)
         process.wait()
         wait_until(lambda: not os.path.exists(f"/proc/{kernel}"))
     assert len(server.asked) == len(ResponseCache()) == 3

@@ -65,9 +65,11 @@ def machine() -> dict:
 
 
 def commit() -> str | None:
-    """The commit that is checked out, with a + where files differ from it; None outside a checkout."""
-    said = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=TESTS, capture_output=True, text=True)
-    return said.stdout.strip() if not said.returncode else None
+    """The commit that is checked out, with a + where files differ from it; None outside a checkout, and without git."""
+    with suppress(OSError):
+        said = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=TESTS, capture_output=True, text=True)
+        return said.stdout.strip() if not said.returncode else None
+    return None
 
 
 def table(results: dict) -> str:
