@@ -151,9 +151,10 @@ async def _in_order(before: Mapping[Any, Iterable], work: Callable) -> dict[Any,
     try:
         async with asyncio.TaskGroup() as group:
             while waiting.is_active():
-                for name in waiting.get_ready():
+                for place, name in enumerate(waiting.get_ready()):
                     group.create_task(run(name))
-                    await asyncio.sleep(0)  # a request is on its way while the next one is made
+                    if place:  # of many, the first requests are on their way while others are made
+                        await asyncio.sleep(0)
                 waiting.done(await finished.get())
     except BaseExceptionGroup as errors:
         first = errors.exceptions[0]
