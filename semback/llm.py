@@ -89,9 +89,10 @@ class LLM:
             raise ParameterError(f"a model is called by its name, not {model!r}")
         pace = {"in_flight": in_flight, "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
         for name, number in {**pace, "timeout": timeout, "retries": retries, "window": window}.items():
-            kinds, least = (int,) if name in ("in_flight", "retries", "window") else (int, float), "0" if name == "retries" else "above 0"
-            if number is not None and (type(number) not in kinds or not (number > 0 or name == "retries" and number == 0)):
-                raise ParameterError(f"{name} is {number!r}; it takes a {'whole ' if kinds == (int,) else ''}number, {least} or more")
+            kinds, zero = (int,) if name in ("in_flight", "retries", "window") else (int, float), name == "retries"
+            if number is not None and (type(number) not in kinds or not (number > 0 or zero and number == 0)):
+                takes = f"a {'whole ' if kinds == (int,) else ''}number, {'0 or more' if zero else 'above 0'}"
+                raise ParameterError(f"{name} is {number!r}; it takes {takes}")
         if cache is not None and not isinstance(cache, ResponseCache):
             raise ParameterError(f"cache is {cache!r}; it takes a ResponseCache, as in ResponseCache(folder)")
         if not isinstance(base_url, str | None) or not isinstance(api_key, str | None):
