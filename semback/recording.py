@@ -48,20 +48,21 @@ def problem(entry) -> str | None:
     """What is wrong with the shape of an entry, in words; None where nothing is."""
     if not isinstance(entry, dict) or entry.keys() != {"request", "draw", "reply", "source"}:
         return "it is not a recorded response"
-    request, reply = entry["request"], entry["reply"]
-    if not isinstance(request, dict) or not isinstance(request.get("model"), str) or type(entry["draw"]) is not int:
+    return _request_problem(entry["request"], entry["draw"]) or _reply_problem(entry["reply"])
+
+
+def _request_problem(request, draw) -> str | None:
+    if not isinstance(request, dict) or not isinstance(request.get("model"), str) or type(draw) is not int:
         return "its request is not one"
-    if not isinstance(request.get("messages"), list) or not all([isinstance(message, dict) for message in request["messages"]]):
-        return "its messages are not a list of them"
-    return _reply_problem(reply)
+    fine = isinstance(request.get("messages"), list) and all([isinstance(message, dict) for message in request["messages"]])
+    return None if fine else "its messages are not a list of them"
 
 
 def _reply_problem(reply) -> str | None:
     if not isinstance(reply, dict) or {str} != {type(reply.get("text")), type(reply.get("finish_reason")), type(reply.get("model"))}:
         return "its reply is not one"
-    if not isinstance(usage := reply.get("usage"), dict) or not {int}.issuperset(map(type, usage.values())):
-        return "its token counts are not numbers"
-    return None
+    fine = isinstance(usage := reply.get("usage"), dict) and {int}.issuperset(map(type, usage.values()))
+    return None if fine else "its token counts are not numbers"
 
 
 def reply_in(text, body: str, draw: int) -> dict | None:
@@ -159,14 +160,13 @@ def asked(path: str, draw: int = 0) -> tuple[dict, int] | None:
         if not Path(path).is_file():
             return None
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-        entry = {"draw": draw, **(data if "request" in data else {"request": data}), "source": {},
-                 "reply": {"text": "", "finish_reason": "", "model": "", "usage": {}}}
-        if wrong := problem({name: value for name, value in entry.items() if name != "key"}):
+        request, draw = (data["request"], data.get("draw", draw)) if "request" in data else (data, draw)
+        if wrong := _request_problem(request, draw):
             raise CacheError(f"{path}: {wrong}")
-        key(entry["request"], entry["draw"])
+        key(request, draw)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise CacheError(f"{path[:80]} is not a request: {error}") from None
-    return entry["request"], entry["draw"]
+    return request, draw
 
 
 def explained(request: dict, draw: int, entry: dict | None, others: Iterable[tuple[str, dict]], where) -> str:
