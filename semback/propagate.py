@@ -123,10 +123,10 @@ async def backward(trace: Trace, gradient, functions) -> Gradients:
             own = functions.aggregate(heard) if heard else None
         if own is None or not node.inputs:
             return own, dict.fromkeys(node.inputs)
-        messages = await functions.backward(node, trace.question, trace.inputs(node.name), trace.values[node.name], own)
+        messages = await functions.backward(node, trace.question, trace.inputs(name), trace.values[name], own)
         if not isinstance(messages, Mapping) or set(messages) != set(node.inputs):
             said = list(messages) if isinstance(messages, Mapping) else messages
-            raise GraphError(f"backward of node {node.name!r} answered for {said!r}; its inputs are {sorted(node.inputs)}")
+            raise GraphError(f"backward of node {name!r} answered for {said!r}; its inputs are {sorted(node.inputs)}")
         return own, messages
 
     done = await _in_order({name: graph.successors(name) for name in graph.order[::-1]}, gradient_and_messages)
