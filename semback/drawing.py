@@ -62,7 +62,8 @@ def graph_drawing(graph: Graph) -> Drawing:
 
 
 def run_drawing(run: Run) -> Drawing:
-    """The accuracy on the training examples, step by step: a line for the graph, dots for accepted and crosses for rejected candidates."""
+    """The accuracy on the training examples, step by step: a line for the graph, dots for accepted and crosses for rejected candidates,
+    with Wilson's intervals."""
     steps = max(1, len(run.steps) - 1)
     gap = max(18, min(480, max(266, 60 * steps)) // steps)
     left, right, top, bottom = 44, 44 + gap * steps, 30, 150
@@ -75,14 +76,16 @@ def run_drawing(run: Run) -> Drawing:
         if number % every == 0:
             parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="{INK}">{number}</text>')
         if step.scores is not None:
-            y = bottom - step.scores.accuracy * (bottom - top)
+            y, low, high = (bottom - share * (bottom - top) for share in (step.scores.accuracy, *step.scores.interval))
             tip = f"<title>step {number}: {step.scores.correct} of {len(step.scores.rows)} right</title>"
-            marks += f"<g>{tip}{_accepted(x, y) if step.accepted else _rejected(x, y)}</g>"
+            bar = f'<path d="M{x:.1f} {low:.1f}V{high:.1f}" stroke="{BLUE if step.accepted else VERMILLION}"/>'
+            marks += f"<g>{tip}{bar}{_accepted(x, y) if step.accepted else _rejected(x, y)}</g>"
         if step.accepted:
             line += f"{'H' if line else 'M'}{x:.1f}{'V' if line else ' '}{y:.1f}"
     parts.append(f'<path d="{line}H{right:.1f}" fill="none" stroke="{BLUE}" stroke-width="1.5"/>{marks}')
     parts.append(f'<g fill="{INK}">{_accepted(left + 3, 186)}<text x="{left + 12}" y="190">accepted</text>'
                  f'{_rejected(left + 83, 186)}<text x="{left + 93}" y="190">rejected</text>'
+                 f'<text x="{left + 158}" y="190">bars: 95 % interval</text>'
                  f'<text x="10" y="14">accuracy on training questions, by step</text></g>')
     if run.simulated:
         parts.insert(0, f'<text x="{(left + right) / 2:.1f}" y="104" text-anchor="middle" font-size="36" fill="#e4e4e4">simulated</text>')

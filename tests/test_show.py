@@ -283,7 +283,8 @@ def test_the_curve_draws_the_graph_as_a_line_and_candidates_by_shape_at_their_ac
     assert [mark.find("circle") is not None for mark in marks.values()] == [True, True, False]
     y0, y1 = (float(mark.find("circle").get("cy")) for mark in list(marks.values())[:2])
     axis = {text.text: float(text.get("y")) - 4 for text in root.iter("text") if text.text.endswith("%")}
-    for y, share in ((y0, 7 / 20), (y1, 12 / 20)):
+    bar = re.match(r"M\S+ (\S+)V(\S+)$", marks["step 1: 12 of 20 right"].find("path").get("d")).groups()  # Wilson's of 12 of 20
+    for y, share in ((y0, 7 / 20), (y1, 12 / 20), *zip(map(float, bar), (0.3866, 0.7812))):
         assert y == pytest.approx(axis["0%"] + share * (axis["100%"] - axis["0%"]), abs=0.1)
     line = next(path.get("d") for path in root.findall("path") if "V" in path.get("d"))
     assert re.findall(r"[ V]([\d.]+)", line) == [f"{y0:.1f}", f"{y1:.1f}"]
