@@ -70,7 +70,7 @@ class Connections(openai.DefaultAioHttpClient):
         if place.left:  # it was tried before
             self.budget.start(again=True)
             again = int(request.headers["x-stainless-retry-count"])
-            place = await self.pace.enter(tokens(len(body)))
+            place = await self.pace.enter(tokens(len(body)), again=True)
         else:
             self.budget.start()
         paid.sent()

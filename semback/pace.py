@@ -2,10 +2,10 @@
 
 The number in flight grows by one each millisecond, to 64 and then by a quarter each round, until a request is refused (429 or 503)
 or the most that is wanted is reached. (A round is as many answers as may be in flight.) A refusal sets it to what the endpoint has
-shown it takes, and nobody sends before one of those requests is answered, or the wait is over that the endpoint asks for. From then
-on it grows by one now and then. A round that is much slower than the fastest one takes a quarter away, and is given it back if that
-did not help. This is TCP's additive increase and multiplicative decrease (Jacobson, SIGCOMM 1988), made exact for endpoints that
-limit the number in flight.
+shown it takes, and nobody sends before one of those requests is answered, or the wait is over that the endpoint asks for. What was
+refused goes before what has not been sent yet. From then on it grows by one now and then. A round that is much slower than the
+fastest one takes a quarter away, and is given it back if that did not help. This is TCP's additive increase and multiplicative
+decrease (Jacobson, SIGCOMM 1988), made exact for endpoints that limit the number in flight.
 """
 
 import asyncio
@@ -58,8 +58,11 @@ class Pace:
         self._answers, self._seconds, self._rounds, self._patience = 0, 0.0, 0, 1
         self._fastest, self._cut = None, None  # mean seconds of the fastest round; (limit, mean seconds) before slowness took some
 
-    async def enter(self, tokens: float) -> Slot:
-        """Wait for the place for one request with so many tokens. Whoever has it notes in the Slot what became of it, and leaves."""
+    async def enter(self, tokens: float, again: bool = False) -> Slot:
+        """Wait for the place for one request with so many tokens. Whoever has it notes in the Slot what became of it, and leaves.
+
+        again: whether it was tried before: then it is the next, since others may wait for what it brings.
+        """
         waves = self.waves
         if self._tokens:
             owed, self._owed = self._owed, 0.0
@@ -67,7 +70,7 @@ class Pace:
         if self._requests:
             await self._requests.take(1)
         place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        (self._waiting.appendleft if again else self._waiting.append)(place)
         self._admit()
         try:
             await place
