@@ -68,15 +68,19 @@ def run_drawing(run: Run) -> Drawing:
     gap = max(18, min(480, max(266, 60 * steps)) // steps)
     left, right, top, bottom = 44, 44 + gap * steps, 30, 150
     width = right + 20
-    parts = [f'<path d="M{left} {y:.1f}H{right:.1f}" stroke="#ddd"/><text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end" fill="{INK}">'
-             f'{share:.0%}</text>' for share in (0, 0.25, 0.5, 0.75, 1) for y in [bottom - share * (bottom - top)]]
+
+    def at(share):
+        return bottom - share * (bottom - top)
+
+    parts = [f'<path d="M{left} {at(share):.1f}H{right:.1f}" stroke="#ddd"/><text x="{left - 8}" y="{at(share) + 4:.1f}" '
+             f'text-anchor="end" fill="{INK}">{share:.0%}</text>' for share in (0, 0.25, 0.5, 0.75, 1)]
     every, line, marks = -(-len(run.steps) // 16), "", ""
     for number, step in enumerate(run.steps):
         x = left + gap * number
         if number % every == 0:
             parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="{INK}">{number}</text>')
         if step.scores is not None:
-            y, low, high = (bottom - share * (bottom - top) for share in (step.scores.accuracy, *step.scores.interval))
+            y, low, high = map(at, (step.scores.accuracy, *step.scores.interval))
             tip = f"<title>step {number}: {step.scores.correct} of {len(step.scores.rows)} right</title>"
             bar = f'<path d="M{x:.1f} {low:.1f}V{high:.1f}" stroke="{BLUE if step.accepted else VERMILLION}"/>'
             marks += f"<g>{tip}{bar}{_accepted(x, y) if step.accepted else _rejected(x, y)}</g>"
