@@ -1,32 +1,100 @@
-"""Semantic backpropagation on language-model systems: graphs, gradients in words, descent, and exact reruns."""
+"""Semantic backpropagation on language-model systems: graphs, gradients in words, and descent.
 
-from . import errors, show, tasks  # noqa: F401 - show gives the classes their looks
-from .ablations import ablation
-from .budget import Budget
+Every model reply is recorded, so a rerun is exact and free.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from . import errors, tasks
 from .cache import ResponseCache
 from .descend import descend, evaluate
-from .errors import BudgetExceeded, CacheMiss, DataError, GraphError, ModelError, ParameterError, SembackError
+from .errors import (
+    BudgetExceeded,
+    CacheError,
+    CacheMiss,
+    DataError,
+    GraphError,
+    ModelError,
+    ParameterError,
+    SembackError,
+)
 from .graph import Graph, Node
-from .home import home
-from .language import Language
-from .llm import LLM, Reply
+from .language import Language, Reply
+from .llm import LLM, Budget, model
+from .paths import home
 from .propagate import Gradients, Trace, backward, forward
-from .run import Run, Scores
-from .simulate import model
-from .tasks import Example, Task
+from .report import show as _show  # noqa: F401 - gives the classes above their looks
+from .run import Run, Scores, Step
+from .task import Example, Task
+from .variants import variant_settings
+
+if TYPE_CHECKING:
+    from . import batch
+    from .report import comparisons, figures, page, results
+    from .studies import clerk, credit, growth
 
 __version__ = "0.1.0"
+
+_LAZY = {  # modules that are imported when first used, since they import pandas or matplotlib
+    "batch": "batch",
+    "clerk": "studies.clerk",
+    "comparisons": "report.comparisons",
+    "credit": "studies.credit",
+    "figures": "report.figures",
+    "growth": "studies.growth",
+    "page": "report.page",
+    "results": "report.results",
+}
+
 __all__ = [
-    "Budget", "BudgetExceeded", "CacheMiss", "DataError", "Example", "Gradients", "Graph", "GraphError", "LLM", "Language", "ModelError",
-    "Node", "ParameterError", "Reply", "ResponseCache", "Run", "Scores", "SembackError", "Task", "Trace", "ablation", "backward", "descend",
-    "errors", "evaluate", "forward", "home", "model", "results", "tasks",
+    "LLM",
+    "Budget",
+    "BudgetExceeded",
+    "CacheError",
+    "CacheMiss",
+    "DataError",
+    "Example",
+    "Gradients",
+    "Graph",
+    "GraphError",
+    "Language",
+    "ModelError",
+    "Node",
+    "ParameterError",
+    "Reply",
+    "ResponseCache",
+    "Run",
+    "Scores",
+    "SembackError",
+    "Step",
+    "Task",
+    "Trace",
+    "backward",
+    "batch",
+    "clerk",
+    "comparisons",
+    "credit",
+    "descend",
+    "errors",
+    "evaluate",
+    "figures",
+    "forward",
+    "growth",
+    "home",
+    "model",
+    "page",
+    "results",
+    "tasks",
+    "variant_settings",
 ]
 
 
-def __getattr__(name):
-    """Modules that are imported when they are first used."""
-    if name in ("batch", "clerk", "comparisons", "credit", "figures", "growth", "jobs", "plan", "report", "results"):
-        import importlib
-
-        return importlib.import_module(f".{name}", __name__)
+def __getattr__(name: str):
+    if name in _LAZY:
+        return importlib.import_module(f".{_LAZY[name]}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

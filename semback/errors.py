@@ -60,5 +60,7 @@ def known(name: str, value, allowed) -> None:
     """ParameterError, naming what is near, unless `value` is one of `allowed`."""
     if value not in allowed:
         near = difflib.get_close_matches(str(value), allowed, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"it is one of {', '.join(allowed)}"
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else f"it is one of {', '.join(allowed)}"
+        )
         raise ParameterError(f"{name}={value!r} does not exist; {hint}")

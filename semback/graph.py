@@ -45,16 +45,33 @@ class Node:
 
     def __post_init__(self):
         if isinstance(self.inputs, str):
-            raise GraphError(f"node {self.name!r}: inputs is the text {self.inputs!r}; it takes a tuple of names, ({self.inputs!r},)")
-        for what, kind, says in (("instruction", str, "a text"), ("form", str, "a text"), ("trainable", bool, "True or False"),
-                                 ("inputs", Iterable, "a tuple of names")):
+            raise GraphError(
+                f"node {self.name!r}: inputs is the text {self.inputs!r}; it takes a tuple of names, ({self.inputs!r},)"
+            )
+        for what, kind, says in (
+            ("instruction", str, "a text"),
+            ("form", str, "a text"),
+            ("trainable", bool, "True or False"),
+            ("inputs", Iterable, "a tuple of names"),
+        ):
             if not isinstance(getattr(self, what), kind):
-                raise GraphError(f"node {self.name!r}: {what} is {getattr(self, what)!r}; it takes {says}")
+                raise GraphError(
+                    f"node {self.name!r}: {what} is {getattr(self, what)!r}; it takes {says}"
+                )
         object.__setattr__(self, "inputs", tuple(self.inputs))
         if not all(isinstance(name, str) for name in self.inputs):
-            raise GraphError(f"node {self.name!r}: inputs is {self.inputs!r}; it takes a tuple of names")
-        if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable() or set(self.name) & set("\"'`<>"):
-            raise GraphError(f"a node is called {self.name!r}; a name is printable text on one line, without quotes, backticks, < or >")
+            raise GraphError(
+                f"node {self.name!r}: inputs is {self.inputs!r}; it takes a tuple of names"
+            )
+        if (
+            not isinstance(self.name, str)
+            or not self.name.strip()
+            or not self.name.isprintable()
+            or set(self.name) & set("\"'`<>")
+        ):
+            raise GraphError(
+                f"a node is called {self.name!r}; a name is printable text on one line, without quotes, backticks, < or >"
+            )
         if len(set(self.inputs)) < len(self.inputs):
             raise GraphError(f"node {self.name!r} names an input twice: {self.inputs}")
 
@@ -80,20 +97,28 @@ class Graph:
     def __post_init__(self):
         nodes = tuple(self.nodes) if isinstance(self.nodes, Iterable) else ()
         if not nodes or not all(isinstance(node, Node) for node in nodes):
-            raise GraphError(f"a graph needs at least one node: it takes a tuple of them, not {repr(self.nodes)[:80]}")
+            raise GraphError(
+                f"a graph needs at least one node: it takes a tuple of them, not {repr(self.nodes)[:80]}"
+            )
         object.__setattr__(self, "nodes", nodes)
         names = [node.name for node in self.nodes]
         known = set(names)
         if len(known) < len(names):
-            raise GraphError(f"two nodes have the same name: {_some(name for name, times in Counter(names).items() if times > 1)}")
+            raise GraphError(
+                f"two nodes have the same name: {_some(name for name, times in Counter(names).items() if times > 1)}"
+            )
         for node in self.nodes:
             if unknown := [name for name in node.inputs if name not in known]:
-                raise GraphError(f"node {node.name!r} takes input from {_some(unknown)}, which is not in the graph")
+                raise GraphError(
+                    f"node {node.name!r} takes input from {_some(unknown)}, which is not in the graph"
+                )
         self.order  # noqa: B018 - a cycle is an error of the graph, met when it is made
         ends = [name for name in names if not self.successors(name)]
         if self.answer is None:
             if len(ends) > 1:
-                raise GraphError(f"which node answers? {_some(ends)} are nobody's input; name one with answer=")
+                raise GraphError(
+                    f"which node answers? {_some(ends)} are nobody's input; name one with answer="
+                )
             object.__setattr__(self, "answer", ends[0])
         if not isinstance(self.answer, str) or self.answer not in known:
             raise GraphError(f"the answer node {self.answer!r} is not in the graph")
@@ -120,7 +145,9 @@ class Graph:
         try:
             sorter.prepare()
         except CycleError as error:
-            raise GraphError(f"these nodes feed each other in a circle: {' -> '.join(error.args[1])}") from None
+            raise GraphError(
+                f"these nodes feed each other in a circle: {' -> '.join(error.args[1])}"
+            ) from None
         order, place = [], {node.name: i for i, node in enumerate(self.nodes)}
         while ready := sorter.get_ready():
             order += sorted(ready, key=place.get)
@@ -150,15 +177,23 @@ class Graph:
     def with_instructions(self, instructions: Mapping[str, str]) -> "Graph":
         """The same graph with other instructions for the nodes named, {name: text}. GraphError for an unknown name, or no such mapping."""
         if not isinstance(instructions, Mapping):
-            raise GraphError(f"with_instructions takes {{name: text}}, not {repr(instructions)[:80]}")
+            raise GraphError(
+                f"with_instructions takes {{name: text}}, not {repr(instructions)[:80]}"
+            )
         if unknown := sorted((name for name in instructions if name not in self._by_name), key=str):
             raise GraphError(f"no node is called {_some(unknown)}")
-        nodes = (replace(node, instruction=instructions.get(node.name, node.instruction)) for node in self.nodes)
+        nodes = (
+            replace(node, instruction=instructions.get(node.name, node.instruction))
+            for node in self.nodes
+        )
         return replace(self, nodes=tuple(nodes))
 
     def to_dict(self) -> dict:
         """Plain data for JSON; `from_dict` is its inverse."""
-        return {"nodes": [asdict(node) | {"inputs": list(node.inputs)} for node in self.nodes], "answer": self.answer}
+        return {
+            "nodes": [asdict(node) | {"inputs": list(node.inputs)} for node in self.nodes],
+            "answer": self.answer,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping) -> "Graph":
@@ -169,8 +204,13 @@ class Graph:
             raise GraphError(f"this does not describe a graph: {error}") from None
 
     @classmethod
-    def layered(cls, widths, skips: bool = False, instruction: str = "Work out an intermediate step that helps to answer the question.",
-                answer: str = "Answer the question with the help of what others worked out.") -> "Graph":
+    def layered(
+        cls,
+        widths,
+        skips: bool = False,
+        instruction: str = "Work out an intermediate step that helps to answer the question.",
+        answer: str = "Answer the question with the help of what others worked out.",
+    ) -> "Graph":
         """Layers of nodes, each node fed by the whole layer before it; ``layered([2, 1])`` has the shape of the paper's for GSM8K and BBH.
 
         Parameters
@@ -183,11 +223,17 @@ class Graph:
         """
         given, widths = widths, list(widths) if isinstance(widths, Iterable) else []
         if not widths or widths[-1] != 1 or any(type(w) is not int or w < 1 for w in widths):
-            raise GraphError(f"widths are whole numbers from 1, the last of them 1 (the answer node), not {given}")
-        layers = [[f"step_{i}_{j}" for j in range(1, width + 1)] for i, width in enumerate(widths[:-1], 1)] + [["answer"]]
+            raise GraphError(
+                f"widths are whole numbers from 1, the last of them 1 (the answer node), not {given}"
+            )
+        layers = [
+            [f"step_{i}_{j}" for j in range(1, width + 1)] for i, width in enumerate(widths[:-1], 1)
+        ] + [["answer"]]
         nodes = []
         for i, layer in enumerate(layers):
-            before = layers[:i] if skips else layers[max(0, i - 1):i]
+            before = layers[:i] if skips else layers[max(0, i - 1) : i]
             inputs = tuple(name for names in before for name in names)
-            nodes += [Node(name, answer if name == "answer" else instruction, inputs) for name in layer]
+            nodes += [
+                Node(name, answer if name == "answer" else instruction, inputs) for name in layer
+            ]
         return cls(tuple(nodes), "answer")

@@ -6,18 +6,48 @@ A failure is asked again once, with the reason; if that fails too the result is 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .errors import ModelError, ParameterError
 from .graph import Node
-from .llm import LLM, Reply
 from .prompts import forward_rendered, load, rendered
 from .propagate import Trace, together
-from .tally import Tally
+from .usage import Usage
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said.
+
+    text: the reply; empty where the model gave none. finish_reason: "stop", "length" (cut at the token limit),
+    "refusal", "content_filter"… usage: {"prompt_tokens", "completion_tokens"}. model: as the endpoint names it.
+    recorded: whether it came from the cache. shared: whether another caller's request, under way already, brought it.
+    key: of its cache entry. fingerprint: the endpoint's, if it has one.
+    """
+
+    text: str
+    finish_reason: str
+    usage: Mapping[str, int]
+    model: str
+    recorded: bool
+    key: str
+    fingerprint: str | None = None
+    shared: bool = False
+
+
+class ChatModel(Protocol):
+    """What `Language` asks of a model; `semback.LLM` is one."""
+
+    model: str
+    params: Mapping
+    in_flight: int
+    samples: bool
+
+    async def chat(self, messages: list[dict], draw: int = 0) -> Reply: ...
 
 
 class Case(NamedTuple):
@@ -51,11 +81,11 @@ class Language:
     short: whether new instructions are to be at most 40 words.
     prompts: a folder with templates that replace those of the same name in semback/prompts.
     draw: which sample of every request, where a model samples; `descend` sets it from its seed. Nodes that ask the same get the same.
-    tally: where calls and failures are counted.
+    usage: where calls and failures are counted.
     """
 
-    model: LLM
-    coach: LLM | None
+    model: ChatModel
+    coach: ChatModel | None
     neighbourhood: bool = True
     gradient: bool = True
     feedback: str = "target"
@@ -63,13 +93,23 @@ class Language:
     short: bool = False
     prompts: str | Path | None = None
     draw: int = 0
-    tally: Tally = field(default_factory=Tally, compare=False, repr=False)
+    usage: Usage = field(default_factory=Usage, compare=False, repr=False)
 
     def __post_init__(self):
-        for name, said in (("model", self.model), ("coach", self.coach)):  # another class may chat too, or a subclass do without
-            chats = callable(getattr(said, "chat", None)) or type(self) is not Language and not isinstance(said, str | None)
+        for name, said in (
+            ("model", self.model),
+            ("coach", self.coach),
+        ):  # another class may chat too, or a subclass do without
+            chats = (
+                callable(getattr(said, "chat", None))
+                or type(self) is not Language
+                and not isinstance(said, str | None)
+            )
             if not chats and not (said is None and name == "coach"):
-                raise ParameterError(f"{name} is {repr(said)[:80]}; it takes an LLM" + f", as in LLM({said!r})" * isinstance(said, str))
+                raise ParameterError(
+                    f"{name} is {repr(said)[:80]}; it takes an LLM"
+                    + f", as in LLM({said!r})" * isinstance(said, str)
+                )
         for name in ("neighbourhood", "gradient", "critique", "short"):
             if not isinstance(getattr(self, name), bool):
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; it takes True or False")
@@ -77,7 +117,9 @@ class Language:
             raise ParameterError(f"draw is {self.draw!r}; it takes a whole number, an int")
         if self.feedback not in ("target", "comment"):
             raise ParameterError(f'feedback is {self.feedback!r}; it is "target" or "comment"')
-        if self.prompts is not None and not (isinstance(self.prompts, str | Path) and Path(self.prompts).is_dir()):
+        if self.prompts is not None and not (
+            isinstance(self.prompts, str | Path) and Path(self.prompts).is_dir()
+        ):
             raise ParameterError(f"prompts is {str(self.prompts)!r}, which is not a folder")
         load(self.prompts and str(self.prompts))
 
@@ -85,23 +127,40 @@ class Language:
 
     async def forward(self, node: Node, question: str, inputs: dict[str, str | None]) -> str | None:
         """The node's value: the model's whole reply, and where it was cut at the token limit, that it was; None where it gave none."""
-        return await self._ask(self.model, "forward", node.name, self._forward_messages(node, question, inputs), _value)
+        return await self._ask(
+            self.model, "forward", node.name, self._forward_messages(node, question, inputs), _value
+        )
 
-    def recorded(self, node: Node, asked: Sequence[tuple[str, dict[str, str | None]]]) -> list[tuple[Reply, str] | None]:
+    def recorded(
+        self, node: Node, asked: Sequence[tuple[str, dict[str, str | None]]]
+    ) -> list[tuple[Reply, str] | None]:
         """`forward` for several questions and their inputs, without a call: for each the reply and the value; None where there is no
         value recorded. Nothing is counted."""
-        said = self.model.recorded([self._forward_messages(node, question, inputs) for question, inputs in asked], self._draw(self.model))
+        said = self.model.recorded(
+            [self._forward_messages(node, question, inputs) for question, inputs in asked],
+            self._draw(self.model),
+        )
         return [(reply, value) if reply and (value := _value(reply)[0]) else None for reply in said]
 
-    async def backward(self, node: Node, question: str, inputs: dict[str, str | None], output: str | None,
-                       gradient: str) -> dict[str, str | None]:
+    async def backward(
+        self,
+        node: Node,
+        question: str,
+        inputs: dict[str, str | None],
+        output: str | None,
+        gradient: str,
+    ) -> dict[str, str | None]:
         """One gradient for each input, from one call that sees them all; None for an input where the reply had none.
 
         Without the neighbourhood: one call an input.
         """
-        groups = [inputs] if self.neighbourhood else [{name: value} for name, value in inputs.items()]
+        groups = (
+            [inputs] if self.neighbourhood else [{name: value} for name, value in inputs.items()]
+        )
         gradients = {}
-        for reply in await together(self._judge(node, question, group, output, gradient) for group in groups):
+        for reply in await together(
+            self._judge(node, question, group, output, gradient) for group in groups
+        ):
             gradients |= reply
         return gradients
 
@@ -114,10 +173,18 @@ class Language:
 
     async def update(self, node: Node, cases: Sequence[Case]) -> str | None:
         """A better instruction for the node, given how it did in some cases; None where the reply had none."""
-        critique = await self._ask_for_block(node, "critique", "critique", cases=cases) if self.critique else None
-        return await self._ask_for_block(node, "update", "instruction", cases=cases, critique=critique, short=self.short)
+        critique = (
+            await self._ask_for_block(node, "critique", "critique", cases=cases)
+            if self.critique
+            else None
+        )
+        return await self._ask_for_block(
+            node, "update", "instruction", cases=cases, critique=critique, short=self.short
+        )
 
-    async def answer_again(self, trace: Trace, problem: str, read: Callable[[str], str | None]) -> Trace:
+    async def answer_again(
+        self, trace: Trace, problem: str, read: Callable[[str], str | None]
+    ) -> Trace:
         """The same trace with a second reply of the answer node, which is told why its first could not be used.
 
         read: `Task.read`, to tell whether the second one can.
@@ -125,7 +192,9 @@ class Language:
         node = trace.graph[trace.graph.answer]
         self._count_failure("forward", node.name, problem, trace.answer)
         messages = self._forward_messages(node, trace.question, trace.inputs(node.name))
-        reply = await self._chat(self.model, "forward", node.name, [*messages, *self._objection(trace.answer, problem)])
+        reply = await self._chat(
+            self.model, "forward", node.name, [*messages, *self._objection(trace.answer, problem)]
+        )
         value, wrong = _value(reply)
         if wrong or read(value) is None:
             self._count_failure("forward", node.name, wrong or problem, reply.text)
@@ -133,20 +202,39 @@ class Language:
 
     def messages(self, template: str, **data) -> list[dict]:
         """The prompt that a template makes of the data. ParameterError: the template does not work."""
-        return rendered(template, {**data, "feedback": self.feedback}, self.prompts and str(self.prompts))
+        return rendered(
+            template, {**data, "feedback": self.feedback}, self.prompts and str(self.prompts)
+        )
 
     async def _judge(self, node, question, inputs, output, gradient):
-        messages = self.messages("backward", node=node, question=question, inputs=inputs, output=output, gradient=gradient)
-        return await self._ask(self.coach, "backward", node.name, messages, lambda reply: _blocks(reply, "gradient", list(inputs)))
+        messages = self.messages(
+            "backward",
+            node=node,
+            question=question,
+            inputs=inputs,
+            output=output,
+            gradient=gradient,
+        )
+        return await self._ask(
+            self.coach,
+            "backward",
+            node.name,
+            messages,
+            lambda reply: _blocks(reply, "gradient", list(inputs)),
+        )
 
-    async def _ask(self, llm: LLM, phase: str, node: str, messages: list[dict], read):
+    async def _ask(self, llm: ChatModel, phase: str, node: str, messages: list[dict], read):
         """What `read` makes of the reply: (value, None), or (what there is of it, the problem). With a problem, it asks once more."""
         before = None
         for _ in range(2):
             reply = await self._chat(llm, phase, node, messages)
             value, problem = read(reply)
-            if isinstance(before, dict):  # what the first reply said rightly, unless the second says it anew
-                value = {name: before[name] if said is None else said for name, said in value.items()}
+            if isinstance(
+                before, dict
+            ):  # what the first reply said rightly, unless the second says it anew
+                value = {
+                    name: before[name] if said is None else said for name, said in value.items()
+                }
             before = value
             if not problem:
                 break
@@ -156,29 +244,44 @@ class Language:
 
     async def _ask_for_block(self, node: Node, template: str, tag: str, **data) -> str | None:
         messages = self.messages(template, node=node, **data)
-        return (await self._ask(self.coach, "update", node.name, messages, lambda reply: _blocks(reply, tag)))[""]
+        return (
+            await self._ask(
+                self.coach, "update", node.name, messages, lambda reply: _blocks(reply, tag)
+            )
+        )[""]
 
     async def _chat(self, llm, phase, node, messages):
         if llm is None:
-            raise ParameterError(f"{phase} of node {node!r} asks a coach, and there is none: make it Language(model, coach)")
+            raise ParameterError(
+                f"{phase} of node {node!r} asks a coach, and there is none: make it Language(model, coach)"
+            )
         try:
             reply = await llm.chat(messages, draw=self._draw(llm))
         except ModelError as error:
             raise type(error)(f"{phase} of node {node!r}: {error}") from None
-        self.tally.add(phase, llm.model, reply)
+        self.usage.add(phase, llm.model, reply)
         return reply
 
-    def _draw(self, llm: LLM) -> int:
+    def _draw(self, llm: ChatModel) -> int:
         return self.draw if llm.samples else 0  # else every seed would pay for the same reply
 
     def _objection(self, reply, problem):
-        return [{"role": "assistant", "content": reply or "(nothing)"}, *self.messages("again", problem=problem)]
+        return [
+            {"role": "assistant", "content": reply or "(nothing)"},
+            *self.messages("again", problem=problem),
+        ]
 
     def _count_failure(self, phase, node, problem, reply):
-        self.tally.failures.append({"phase": phase, "node": node, "problem": problem, "reply": reply})
+        self.usage.failures.append(
+            {"phase": phase, "node": node, "problem": problem, "reply": reply}
+        )
 
-    def _forward_messages(self, node: Node, question: str, inputs: dict[str, str | None]) -> list[dict]:
-        if self.prompts:  # a template that may change while it is worked on, and may say the node's name
+    def _forward_messages(
+        self, node: Node, question: str, inputs: dict[str, str | None]
+    ) -> list[dict]:
+        if (
+            self.prompts
+        ):  # a template that may change while it is worked on, and may say the node's name
             return self.messages("forward", node=node, question=question, inputs=inputs)
         return forward_rendered(node.instruction, node.form, question, tuple(inputs.items()))
 
@@ -199,7 +302,9 @@ def _value(reply: Reply) -> tuple[str | None, str | None]:
     return text and text + CUT * (reply.finish_reason == "length"), problem
 
 
-def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[str, str | None], str | None]:
+def _blocks(
+    reply: Reply, tag: str, names: Sequence[str] = ("",)
+) -> tuple[dict[str, str | None], str | None]:
     """The text of the one <tag to="name"> block for each name (of the one <tag> block where the name is empty), and what is wrong.
 
     A tag counts where it has a line to itself, as it was asked for, so that a reply which talks about the tags is not read
@@ -213,7 +318,7 @@ def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[
     blocks, opened = [], None
     for line in tag_on_a_line.finditer(text):
         if opened and line[1] is None:
-            blocks.append((opened[1], text[opened.end():line.start()]))
+            blocks.append((opened[1], text[opened.end() : line.start()]))
         opened = (opened or line) if line[1] is not None else None
     alone = block_on_one.findall(text) if nothing_else.fullmatch(text) else []
     if alone and all(len(said.split()) > 2 for _, said in alone):
@@ -226,7 +331,11 @@ def _blocks(reply: Reply, tag: str, names: Sequence[str] = ("",)) -> tuple[dict[
         block = f"the <{tag}> block" + (f' for "{name}"' if name else "")
         contents = said.pop(name, [])
         if len(contents) != 1:
-            problems.append(f"{block} is missing" if not contents else f"{block} stands there {len(contents)} times")
+            problems.append(
+                f"{block} is missing"
+                if not contents
+                else f"{block} stands there {len(contents)} times"
+            )
         elif tags.search(contents[0]):
             problems.append(f"in {block} there is another <{tag}> tag")
         elif not _WORD.search(contents[0]):
@@ -244,5 +353,9 @@ def _patterns(tag: str) -> tuple[re.Pattern, ...]:
     """What finds a tag that has a line to itself (of the closing one no attribute), a block on one line, a text of nothing but those, and
     any tag."""
     one_line = rf"<{tag}([^>\n]*)>((?:(?!</{tag}>).)*+)</{tag}>\s*+"  # possessive, so that a reply that goes round in circles takes no time
-    return (re.compile(rf"^[ \t]*<(?:{tag}([^>\n]*)|/{tag})>[ \t]*$", re.MULTILINE),
-            re.compile(one_line), re.compile(rf"(?:{one_line})++"), re.compile(rf"</?{tag}\b"))
+    return (
+        re.compile(rf"^[ \t]*<(?:{tag}([^>\n]*)|/{tag})>[ \t]*$", re.MULTILINE),
+        re.compile(one_line),
+        re.compile(rf"(?:{one_line})++"),
+        re.compile(rf"</?{tag}\b"),
+    )

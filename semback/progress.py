@@ -9,9 +9,12 @@ import sys
 import time
 from dataclasses import replace
 
-from .tally import SIMULATED, Count, Tally, price
+from .usage import SIMULATED, Count, Usage
 
-PATIENCE, EVERY = 1.0, 0.25  # seconds from the first example that is done until a line appears, and between its updates
+PATIENCE, EVERY = (
+    1.0,
+    0.25,
+)  # seconds from the first example that is done until a line appears, and between its updates
 
 
 class Progress:
@@ -19,13 +22,13 @@ class Progress:
 
     Parameters
     ----------
-    what: the first words of the line. total: the number of examples. tally: where their calls are counted.
+    what: the first words of the line. total: the number of examples. usage: where their calls are counted.
     """
 
-    def __init__(self, what: str, total: int, tally: Tally):
-        self.what, self.total, self.tally = what, total, tally
+    def __init__(self, what: str, total: int, usage: Usage):
+        self.what, self.total, self.usage = what, total, usage
         self.done = self.right = 0
-        self._before = {name: replace(count) for name, count in tally.counts.items()}
+        self._before = {name: replace(count) for name, count in usage.counts.items()}
         self._started = time.monotonic()
         self._next = None
         self._show, self._shown = _shower(), False
@@ -36,23 +39,32 @@ class Progress:
         now, last = time.monotonic(), self.done == self.total
         if self._next is None:
             self._next = now + PATIENCE
-        if self._show and (now >= self._next or last and self._shown):  # the last line always comes where one was
+        if self._show and (
+            now >= self._next or last and self._shown
+        ):  # the last line always comes where one was
             self._show(self._line(now), last)
             self._next, self._shown = now + EVERY, True
 
     def _line(self, now: float) -> str:
-        live, recorded, dollars = 0, 0, 0.0
-        for (phase, model), c in self.tally.counts.items():
+        live, recorded = 0, 0
+        for (phase, model), c in self.usage.counts.items():
             before = self._before.get((phase, model), Count())
-            tokens = c.live_prompt_tokens - before.live_prompt_tokens, c.live_completion_tokens - before.live_completion_tokens
-            dollars += price(model, *tokens, asked := c.live - before.live) or 0.0
-            live, recorded = live + asked, recorded + c.recorded - before.recorded
+            live, recorded = live + c.live - before.live, recorded + c.recorded - before.recorded
         seconds = (now - self._started) / self.done * (self.total - self.done)
         left = f", about {seconds:.0f} s left" if self.done < self.total else ""
-        money = f", {dollars:.2f} dollars" if dollars else ""
-        kind = "simulated" if any(model.startswith(SIMULATED) for phase, model in self.tally.counts if phase == "forward") else "live"
-        return (f"{self.what}: {self.done:,} of {self.total:,} examples, {self.right / self.done:.1%} right; "
-                f"{live:,} {kind} and {recorded:,} recorded calls{money}{left}")
+        kind = (
+            "simulated"
+            if any(
+                model.startswith(SIMULATED)
+                for phase, model in self.usage.counts
+                if phase == "forward"
+            )
+            else "live"
+        )
+        return (
+            f"{self.what}: {self.done:,} of {self.total:,} examples, {self.right / self.done:.1%} right; "
+            f"{live:,} {kind} and {recorded:,} recorded calls{left}"
+        )
 
 
 def _shower():
@@ -82,5 +94,5 @@ def _in_notebook():
 
 def _in_terminal(line, last):
     wide = os.get_terminal_size(sys.stderr.fileno()).columns
-    sys.stderr.write("\r" + line[:wide - 1].ljust(wide - 1) + ("\n" if last else ""))
+    sys.stderr.write("\r" + line[: wide - 1].ljust(wide - 1) + ("\n" if last else ""))
     sys.stderr.flush()

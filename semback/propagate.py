@@ -91,7 +91,9 @@ async def forward(graph: Graph, question, functions) -> Trace:
 
     async def value(name, values):
         node = graph[name]
-        return await functions.forward(node, question, {source: values[source] for source in node.inputs})
+        return await functions.forward(
+            node, question, {source: values[source] for source in node.inputs}
+        )
 
     values = await _in_order({name: graph[name].inputs for name in graph.order}, value)
     return Trace(graph, question, values)
@@ -123,15 +125,25 @@ async def backward(trace: Trace, gradient, functions) -> Gradients:
             own = functions.aggregate(heard) if heard else None
         if own is None or not node.inputs:
             return own, dict.fromkeys(node.inputs)
-        messages = await functions.backward(node, trace.question, trace.inputs(name), trace.values[name], own)
+        messages = await functions.backward(
+            node, trace.question, trace.inputs(name), trace.values[name], own
+        )
         if not isinstance(messages, Mapping) or set(messages) != set(node.inputs):
             said = list(messages) if isinstance(messages, Mapping) else messages
-            raise GraphError(f"backward of node {name!r} answered for {said!r}; its inputs are {sorted(node.inputs)}")
+            raise GraphError(
+                f"backward of node {name!r} answered for {said!r}; its inputs are {sorted(node.inputs)}"
+            )
         return own, messages
 
-    done = await _in_order({name: graph.successors(name) for name in graph.order[::-1]}, gradient_and_messages)
+    done = await _in_order(
+        {name: graph.successors(name) for name in graph.order[::-1]}, gradient_and_messages
+    )
     gradients = {name: done[name][0] for name in graph.order if done[name][0] is not None}
-    messages = (Message(name, target, done[name][1][target]) for name in graph.order[::-1] for target in graph[name].inputs)
+    messages = (
+        Message(name, target, done[name][1][target])
+        for name in graph.order[::-1]
+        for target in graph[name].inputs
+    )
     return Gradients(trace, gradients, messages)
 
 
@@ -169,7 +181,13 @@ async def together(calls: Iterable[Coroutine]) -> list:
     if len(calls) == 1:  # which needs no task of its own
         return [await calls[0]]
     try:
-        return list((await _in_order(dict.fromkeys(range(len(calls)), ()), lambda number, _: calls[number])).values())
+        return list(
+            (
+                await _in_order(
+                    dict.fromkeys(range(len(calls)), ()), lambda number, _: calls[number]
+                )
+            ).values()
+        )
     finally:
         for call in calls:
             call.close()  # which is for those that an error left unbegun

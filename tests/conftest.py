@@ -15,7 +15,9 @@ from hypothesis import settings
 
 from semback import LLM, Example, Graph, Node, ResponseCache, Task
 
-settings.register_profile("semback", derandomize=True, deadline=None, max_examples=60)  # the same examples every time
+settings.register_profile(
+    "semback", derandomize=True, deadline=None, max_examples=60
+)  # the same examples every time
 settings.load_profile("semback")
 
 
@@ -49,7 +51,9 @@ def wait_until(happened, process=None):
 def interrupted(code, server, times):
     """Run Python code that asks a server, given its address; interrupt it, so many times, when three requests are on their way. Returns
     the first line that it then says, the rest, and its exit code."""
-    process = subprocess.Popen([sys.executable, "-c", code, server.url], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, server.url], stderr=subprocess.PIPE, text=True
+    )
     wait_until(lambda: len(server.asked) >= 3, process)
     process.send_signal(signal.SIGINT)
     said = process.stderr.readline()
@@ -68,7 +72,10 @@ class Script:
 
     def __init__(self, says):
         left = list(says) if isinstance(says, list) else [says]
-        self.says, self.asked = says if callable(says) else lambda body: left.pop(0) if len(left) > 1 else left[0], []
+        self.says, self.asked = (
+            says if callable(says) else lambda body: left.pop(0) if len(left) > 1 else left[0],
+            [],
+        )
 
     def handle(self, request):
         body = json.loads(request.content)
@@ -76,21 +83,43 @@ class Script:
         said = self.says(body)
         if isinstance(said, httpx2.Response):
             return said
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
+        choice = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": said},
+        }
         if isinstance(said, dict):
             choice |= said
-        return httpx2.Response(200, headers={"content-type": "application/json"}, content=json.dumps({
-            "id": "x", "object": "chat.completion", "created": 0, "model": body["model"] + "-2024-07-18", "system_fingerprint": "fp_1",
-            "choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}}))
+        return httpx2.Response(
+            200,
+            headers={"content-type": "application/json"},
+            content=json.dumps(
+                {
+                    "id": "x",
+                    "object": "chat.completion",
+                    "created": 0,
+                    "model": body["model"] + "-2024-07-18",
+                    "system_fingerprint": "fp_1",
+                    "choices": [choice],
+                    "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+                }
+            ),
+        )
 
     def llm(self, model="scripted", cache=None, jitter=None, **settings):
         """An LLM that asks this script; `jitter`, a random.Random, lets each reply wait for some turns of the event loop."""
+
         async def late(request):
             for _ in range(jitter.randrange(100)):
                 await asyncio.sleep(0)
             return self.handle(request)
 
-        return LLM(model, cache, transport=httpx2.MockTransport(late if jitter else self.handle), **settings)
+        return LLM(
+            model,
+            cache,
+            transport=httpx2.MockTransport(late if jitter else self.handle),
+            **settings,
+        )
 
 
 @pytest.fixture
@@ -121,9 +150,22 @@ def cache(tmp_path):
 @pytest.fixture
 def task():
     """A task with 12 training and 12 test questions on the paper's graph of three nodes."""
-    answer = Node("answer", "Solve the problem with the hints.", ("hint_1", "hint_2"), form='End with a line "Answer: " and a number.')
-    graph = Graph((Node("hint_1", "Work out an intermediate step."), Node("hint_2", "Work out another step."), answer))
-    examples = [Example(f"sum/{i}", f"What is {i} + {i * 7 % 11}?", str(i + i * 7 % 11)) for i in range(24)]
+    answer = Node(
+        "answer",
+        "Solve the problem with the hints.",
+        ("hint_1", "hint_2"),
+        form='End with a line "Answer: " and a number.',
+    )
+    graph = Graph(
+        (
+            Node("hint_1", "Work out an intermediate step."),
+            Node("hint_2", "Work out another step."),
+            answer,
+        )
+    )
+    examples = [
+        Example(f"sum/{i}", f"What is {i} + {i * 7 % 11}?", str(i + i * 7 % 11)) for i in range(24)
+    ]
 
     def read(reply):
         found = re.search(r"^Answer: (\d+)$", reply, re.MULTILINE)

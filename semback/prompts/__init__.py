@@ -12,7 +12,13 @@ from types import SimpleNamespace
 
 from ..errors import ParameterError
 
-TEMPLATES = ("forward", "backward", "critique", "update", "again")  # those in use; others begin with _, and are imported by these
+TEMPLATES = (
+    "forward",
+    "backward",
+    "critique",
+    "update",
+    "again",
+)  # those in use; others begin with _, and are imported by these
 _FENCED = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 
 
@@ -31,7 +37,9 @@ def load(folder: str | None = None) -> None:
     unused = sorted(name for name in own if name not in TEMPLATES and not name.startswith("_"))
     if unused or not own:
         what = f"{unused[0]}.j2, which nothing uses" if unused else "no template"
-        raise ParameterError(f"the folder of prompts {folder} holds {what}; there can be {'.j2, '.join(TEMPLATES)}.j2")
+        raise ParameterError(
+            f"the folder of prompts {folder} holds {what}; there can be {'.j2, '.join(TEMPLATES)}.j2"
+        )
     for name in dict.fromkeys((*TEMPLATES, *sorted(own))):
         try:
             found = _templates(folder).get_template(name + ".j2")
@@ -49,16 +57,23 @@ def rendered(template: str, data: dict, folder: str | None = None) -> list[dict]
     return _messages(template, _texts(template, ("system", "user"), data, folder))
 
 
-def forward_rendered(instruction: str, form: str, question: str, inputs: tuple[tuple[str, str | None], ...]) -> list[dict]:
+def forward_rendered(
+    instruction: str, form: str, question: str, inputs: tuple[tuple[str, str | None], ...]
+) -> list[dict]:
     """The messages of our own forward.j2, each made once for all nodes for which it is the same."""
-    return _messages("forward", {"system": _forward_system(instruction, form), "user": _forward_user(question, inputs)})
+    return _messages(
+        "forward",
+        {"system": _forward_system(instruction, form), "user": _forward_user(question, inputs)},
+    )
 
 
 def digest(folder: str | Path | None) -> str | None:
     """What tells the templates of a folder from all others: the start of the SHA-256 of their names and texts; None for no folder."""
     if folder is None:
         return None
-    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.j2"))}
+    texts = {
+        path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.j2"))
+    }
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
 
 
@@ -68,8 +83,14 @@ def fence(text: str, label: str) -> str:
     ParameterError: it is no text.
     """
     if not isinstance(text, str):
-        raise ParameterError(f"the {label} is {text}; a model is shown text")  # where it is undefined, jinja2 says so here
-    marks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0)) if "```" in text else "```"
+        raise ParameterError(
+            f"the {label} is {text}; a model is shown text"
+        )  # where it is undefined, jinja2 says so here
+    marks = (
+        "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+        if "```" in text
+        else "```"
+    )
     return f"{marks}{label}\n{text}\n{marks}"
 
 
@@ -85,7 +106,9 @@ def outside(prompt: str) -> str:
 
 @lru_cache(512)
 def _forward_system(instruction: str, form: str) -> str:
-    return _texts("forward", ("system",), {"node": SimpleNamespace(instruction=instruction, form=form)})["system"]
+    return _texts(
+        "forward", ("system",), {"node": SimpleNamespace(instruction=instruction, form=form)}
+    )["system"]
 
 
 @lru_cache(512)
@@ -93,7 +116,9 @@ def _forward_user(question: str, inputs: tuple[tuple[str, str | None], ...]) -> 
     return _texts("forward", ("user",), {"question": question, "inputs": dict(inputs)})["user"]
 
 
-def _texts(template: str, roles: tuple[str, ...], data: dict, folder: str | None = None) -> dict[str, str]:
+def _texts(
+    template: str, roles: tuple[str, ...], data: dict, folder: str | None = None
+) -> dict[str, str]:
     """What the blocks of these names that a template has make of the data."""
     from jinja2 import TemplateError
 
@@ -101,7 +126,11 @@ def _texts(template: str, roles: tuple[str, ...], data: dict, folder: str | None
         templates = _templates(folder)
         found = templates.get_template(template + ".j2")
         context = found.new_context({**templates.globals, **data}, shared=True)
-        return {role: "".join(found.blocks[role](context)).strip() for role in roles if role in found.blocks}
+        return {
+            role: "".join(found.blocks[role](context)).strip()
+            for role in roles
+            if role in found.blocks
+        }
     except TemplateError as error:
         raise _broken(template, error, f"; it is given {', '.join(sorted(data))}") from None
 
@@ -115,18 +144,27 @@ def _messages(template: str, texts: dict[str, str]) -> list[dict]:
 def _broken(template: str, error, given: str = "") -> ParameterError:
     line = getattr(error, "lineno", None)
     where = f"{template}.j2" + (f", line {line}" if line else "")
-    return ParameterError(f"the prompt template {where} does not work: {getattr(error, 'message', error)}{given}")
+    return ParameterError(
+        f"the prompt template {where} does not work: {getattr(error, 'message', error)}{given}"
+    )
 
 
 def _no_user(template: str) -> ParameterError:
-    return ParameterError(f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one")
+    return ParameterError(
+        f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one"
+    )
 
 
 @lru_cache
 def _templates(folder: str | None):
     import jinja2
 
-    env = jinja2.Environment(loader=jinja2.FileSystemLoader([*([folder] if folder else []), Path(__file__).parent]),
-                             undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=folder is not None)
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*([folder] if folder else []), Path(__file__).parent]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=folder is not None,
+    )
     env.filters["fence"] = fence
     return env

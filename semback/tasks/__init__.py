@@ -4,10 +4,22 @@
 graph are needed.
 """
 
+from ..task import Example, Task, expected_answer, same_text, whole_reply
 from .bbh import ALGORITHMIC, NLP, bbh
 from .gsm8k import gsm8k
 from .liar import liar
 from .own import examples
-from .task import Example, Task, expected_answer, same_text, whole_reply
 
-__all__ = ["ALGORITHMIC", "Example", "NLP", "Task", "bbh", "examples", "expected_answer", "gsm8k", "liar", "same_text", "whole_reply"]
+__all__ = [
+    "ALGORITHMIC",
+    "Example",
+    "NLP",
+    "Task",
+    "bbh",
+    "examples",
+    "expected_answer",
+    "gsm8k",
+    "liar",
+    "same_text",
+    "whole_reply",
+]

@@ -3,9 +3,10 @@
 import json
 
 from ..errors import DataError
-from . import files, reading
+from ..task import Example, Task, shuffled
+from . import answers as reading
+from . import data as files
 from .bbh import two_hints
-from .task import Example, Task, shuffled
 
 
 def gsm8k(seed: int = 0, train: int = 128, data: str = "sample") -> Task:
@@ -36,6 +37,8 @@ def _examples(part: str, data: str) -> list[Example]:
             if answer is None or not isinstance(row["question"], str):
                 raise ValueError("no question, or no number after ####")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path} ({data} data), line {i + 1} is not a GSM8K row: {type(error).__name__}: {error}") from None
+            raise DataError(
+                f"{path} ({data} data), line {i + 1} is not a GSM8K row: {type(error).__name__}: {error}"
+            ) from None
         examples.append(Example(f"gsm8k/{part}/{i}", row["question"], answer))
     return examples

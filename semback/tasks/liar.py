@@ -9,8 +9,9 @@ from functools import partial
 
 from ..errors import DataError
 from ..graph import Graph, Node
-from . import files, reading
-from .task import Example, Task, shuffled
+from ..task import Example, Task, shuffled
+from . import answers as reading
+from . import data as files
 
 HINTS = {
     "Statement": "Analyse the statement itself: is what it claims likely to be true?",
@@ -20,7 +21,13 @@ HINTS = {
     "State": "How does the speaker's state feel about what the statement is about?",
 }
 FINAL = "Decide, from the context and the answers to the five questions about it, whether the statement is a lie (Yes) or not (No)."
-SHOWN = {"Statement": 2, "Job title": 5, "State": 6, "Party": 7, "Source": 13}  # column, the upstream context being the source
+SHOWN = {
+    "Statement": 2,
+    "Job title": 5,
+    "State": 6,
+    "Party": 7,
+    "Source": 13,
+}  # column, the upstream context being the source
 NEEDED = (5, 6, 7, 13)
 
 
@@ -40,18 +47,40 @@ def liar(seed: int = 0, train: int = 50, data: str = "sample") -> Task:
     DataError: a file that is missing, altered or malformed.
     """
     order, _ = shuffled(_examples("train", data), train, seed)
-    nodes = [Node(name, instruction, form="At most two sentences.") for name, instruction in HINTS.items()]
-    final = Node("Final", FINAL, tuple(HINTS), form="The last line is the word Answer, a colon and Yes or No, for instance: Answer: Yes")
-    return Task("liar", order[:train], _examples("test", data), Graph((*nodes, final)), partial(reading.choice, words=("Yes", "No")))
+    nodes = [
+        Node(name, instruction, form="At most two sentences.")
+        for name, instruction in HINTS.items()
+    ]
+    final = Node(
+        "Final",
+        FINAL,
+        tuple(HINTS),
+        form="The last line is the word Answer, a colon and Yes or No, for instance: Answer: Yes",
+    )
+    return Task(
+        "liar",
+        order[:train],
+        _examples("test", data),
+        Graph((*nodes, final)),
+        partial(reading.choice, words=("Yes", "No")),
+    )
 
 
 def _examples(part: str, data: str) -> list[Example]:
     path, examples = f"liar/{part}.tsv", []
     for i, line in enumerate(files.lines(path, data)):
-        row = line.split("\t")  # the file has no quoting: a csv reader's default would join or alter rows
+        row = line.split(
+            "\t"
+        )  # the file has no quoting: a csv reader's default would join or alter rows
         if len(row) != 14:
-            raise DataError(f"{path} ({data} data), line {i + 1} has {len(row)} columns; a LIAR row has 14, separated by tabs")
-        if row[1] in ("true", "false") and not any(row[column].strip().lower() in ("", "none") for column in NEEDED):
+            raise DataError(
+                f"{path} ({data} data), line {i + 1} has {len(row)} columns; a LIAR row has 14, separated by tabs"
+            )
+        if row[1] in ("true", "false") and not any(
+            row[column].strip().lower() in ("", "none") for column in NEEDED
+        ):
             question = "\n".join(f"{name}: {row[column]}" for name, column in SHOWN.items())
-            examples.append(Example(f"liar/{part}/{i}", question, "Yes" if row[1] == "false" else "No"))
+            examples.append(
+                Example(f"liar/{part}/{i}", question, "Yes" if row[1] == "false" else "No")
+            )
     return examples

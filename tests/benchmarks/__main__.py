@@ -28,7 +28,12 @@ from .endpoint import Endpoint
 from .measure import TESTS, Measurement
 
 QUICK, LONG = 3, 5  # times that each thing is measured
-LIVE = ("work", "test-set", "graphs", "limits")  # parts in which the endpoint has a core of its own; peers use threads
+LIVE = (
+    "work",
+    "test-set",
+    "graphs",
+    "limits",
+)  # parts in which the endpoint has a core of its own; peers use threads
 
 
 def parts(long: bool, folder: str) -> dict[str, Callable[[Endpoint], Iterable[Measurement]]]:
@@ -41,7 +46,9 @@ def parts(long: bool, folder: str) -> dict[str, Callable[[Endpoint], Iterable[Me
         "graphs": lambda endpoint: live.deep_graphs(endpoint, rounds),
         "limits": lambda endpoint: limits(endpoint, rounds, long),
         "start": lambda _: chain(start.importing(), start.notebooks(rounds)),
-        "growth": lambda _: chain(growth.of_calls(rounds, long), growth.of_entries(rounds, long), growth.of_nodes(rounds)),
+        "growth": lambda _: chain(
+            growth.of_calls(rounds, long), growth.of_entries(rounds, long), growth.of_nodes(rounds)
+        ),
         **({"memory": lambda _: growth.of_memory()} if long else {}),
         "peers": lambda endpoint: beside.by_peers(endpoint, rounds),
     }
@@ -59,15 +66,29 @@ def limits(endpoint: Endpoint, rounds: int, long: bool) -> Iterator[Measurement]
 
 def machine() -> dict:
     """What the numbers were measured with."""
-    cpu = next((line.partition(": ")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    cpu = next(
+        (
+            line.partition(": ")[2].strip()
+            for line in open("/proc/cpuinfo")
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
     names = ("openai", "aiohttp", "httpx2", "diskcache")
-    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), **{name: version(name) for name in names}}
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
 
 
 def commit() -> str | None:
     """The commit that is checked out, with a + where files differ from it; None outside a checkout, and without git."""
     with suppress(OSError):
-        said = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=TESTS, capture_output=True, text=True)
+        said = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+"], cwd=TESTS, capture_output=True, text=True
+        )
         return said.stdout.strip() if not said.returncode else None
     return None
 
@@ -77,21 +98,42 @@ def table(results: dict) -> str:
     on = results["machine"]
     where = f"{on['cores']} cores ({on['cpu']}), Python {on['python']}, openai {on['openai']}"
     load = f"load average {results['load'][0]} before, {results['load'][1]} after"
-    lines = [f"Measured on {results['when'][:10]} at {results['commit']} on {where}; {load}. Medians; spread: lowest to highest.", "",
-             "| | | median | spread | times | bound | x bound | target | |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        f"Measured on {results['when'][:10]} at {results['commit']} on {where}; {load}. Medians; spread: lowest to highest.",
+        "",
+        "| | | median | spread | times | bound | x bound | target | |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     series = {}
     for row in results["measurements"]:
         series.setdefault((row["group"], row["name"]), []).append(row)
     for (group, name), rows in series.items():
         first, met = rows[0], {None: "", True: "met", False: "**missed**"}
-        bound, ratio, target = ("" if first[each] is None else number(first[each]) for each in ("bound", "ratio", "target"))
+        bound, ratio, target = (
+            "" if first[each] is None else number(first[each])
+            for each in ("bound", "ratio", "target")
+        )
         target = target and ("≥ " if first["more"] else "≤ ") + target
-        cells = [group, name, f"{number(first['median'])} {first['unit']}", f"{number(first['low'])} to {number(first['high'])}",
-                 str(len(first["values"])), bound, ratio, target, met[first["met"]]]
+        cells = [
+            group,
+            name,
+            f"{number(first['median'])} {first['unit']}",
+            f"{number(first['low'])} to {number(first['high'])}",
+            str(len(first["values"])),
+            bound,
+            ratio,
+            target,
+            met[first["met"]],
+        ]
         if first["quoted"]:
             cells[3:5] = f"quoted from {first['quoted']}", ""
         if first["size"] is not None:
-            cells[2:5] = "; ".join(f"{row['size']:,}: {number(row['median'])}" for row in rows) + f" {first['unit']}", "", ""
+            cells[2:5] = (
+                "; ".join(f"{row['size']:,}: {number(row['median'])}" for row in rows)
+                + f" {first['unit']}",
+                "",
+                "",
+            )
         lines.append(f"| {' | '.join(cells)} |")
     lines += [f"\n{name} failed: {error}" for name, error in results["failed"].items()]
     return "\n".join(lines) + "\n"
@@ -105,9 +147,18 @@ def number(value: float) -> str:
 def main():
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     options.add_argument("--long", action="store_true", help="the long series too")
-    options.add_argument("--only", action="append", choices=list(parts(True, "")), help="only this part (replay needs test-set before it)")
-    options.add_argument("--peers", action="store_true", help="the part peers too: other libraries, from .venv-peers")
-    options.add_argument("--out", type=Path, default=TESTS.parent / "runs" / "bench", help="where the results go")
+    options.add_argument(
+        "--only",
+        action="append",
+        choices=list(parts(True, "")),
+        help="only this part (replay needs test-set before it)",
+    )
+    options.add_argument(
+        "--peers", action="store_true", help="the part peers too: other libraries, from .venv-peers"
+    )
+    options.add_argument(
+        "--out", type=Path, default=TESTS.parent / "runs" / "bench", help="where the results go"
+    )
     chosen = options.parse_args()
     os.environ.update(SEMBACK_PROGRESS="off")
     for name in ("SEMBACK_CACHE_MODE", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
@@ -120,15 +171,26 @@ def main():
                 with endpoint.apart() if name in LIVE else nullcontext():
                     for measurement in part(endpoint) if wanted else ():
                         rows.append(row := measurement.row())
-                        said = f"{row['group']}: {row['name']}: {number(row['median'])} {row['unit']}"
+                        said = (
+                            f"{row['group']}: {row['name']}: {number(row['median'])} {row['unit']}"
+                        )
                         print(f"{time.time() - begun:4.0f} s  {said}", file=sys.stderr)
             except Exception as error:  # the other parts are measured all the same
                 failed[name] = f"{type(error).__name__}: {error}"
                 traceback.print_exc()
-    results = {"when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)), "commit": commit(), "machine": machine(),
-               "load": [*load, round(os.getloadavg()[0], 1)], "seconds": round(time.time() - begun), "measurements": rows, "failed": failed}
+    results = {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
+        "commit": commit(),
+        "machine": machine(),
+        "load": [*load, round(os.getloadavg()[0], 1)],
+        "seconds": round(time.time() - begun),
+        "measurements": rows,
+        "failed": failed,
+    }
     chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (chosen.out / "results.json").write_text(
+        json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     (chosen.out / "table.md").write_text(said := table(results), encoding="utf-8")
     print(said)
     with suppress(DataError):  # some parts alone have nothing to draw

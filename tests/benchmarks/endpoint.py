@@ -23,9 +23,11 @@ from .peers.replies import formed
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 ASKED = re.compile(r'^<(gradient|instruction|critique)(?: to="(.*)")?>\n\.\.\.$', re.MULTILINE)
 PHASES = {"gradient": "backward", "instruction": "update", "critique": "update"}
-WORDS = ("First I list what is given, then I say what is asked, and I work from the one to the other in small steps, each of which can be "
-         "checked. The quantities are added in the order in which they appear; what is taken away is subtracted at the end. The units "
-         "agree on both sides, and the result has the size that one would expect from the numbers in the text.")
+WORDS = (
+    "First I list what is given, then I say what is asked, and I work from the one to the other in small steps, each of which can be "
+    "checked. The quantities are added in the order in which they appear; what is taken away is subtracted at the end. The units "
+    "agree on both sides, and the result has the size that one would expect from the numbers in the text."
+)
 
 
 @dataclass
@@ -62,8 +64,10 @@ def reply(messages: list[dict]) -> tuple[str, str]:
         return formed(messages[-1]["content"], said) or ("forward", said)
     blocks = []
     for tag, to in asked:
-        said = f'It should say {mark % 97} things more plainly, {to or "this step"}, and give the reason {mark:08x}.'
-        blocks.append(f'<{tag} to="{to}">\n{said}\n</{tag}>' if to else f"<{tag}>\n{said}\n</{tag}>")
+        said = f"It should say {mark % 97} things more plainly, {to or 'this step'}, and give the reason {mark:08x}."
+        blocks.append(
+            f'<{tag} to="{to}">\n{said}\n</{tag}>' if to else f"<{tag}>\n{said}\n</{tag}>"
+        )
     return PHASES[asked[0][0]], "\n".join(blocks)
 
 
@@ -83,12 +87,24 @@ class Server:
         counters.requests += 1
         if settings.cap and counters.in_flight >= settings.cap:
             counters.refused += 1
-            wait = b"retry-after: %g\r\n" % settings.retry_after if settings.retry_after is not None else b""
-            return send(_response(b"429 Too Many Requests", b'{"error":{"message":"Rate limit","code":"rate_limit_exceeded"}}', wait))
+            wait = (
+                b"retry-after: %g\r\n" % settings.retry_after
+                if settings.retry_after is not None
+                else b""
+            )
+            return send(
+                _response(
+                    b"429 Too Many Requests",
+                    b'{"error":{"message":"Rate limit","code":"rate_limit_exceeded"}}',
+                    wait,
+                )
+            )
         came = self.loop.time()  # making the response is part of the latency
         counters.in_flight += 1
         counters.most_in_flight = max(counters.most_in_flight, counters.in_flight)
-        latency = settings.latency * max(1, counters.in_flight / settings.knee if settings.knee else 1)
+        latency = settings.latency * max(
+            1, counters.in_flight / settings.knee if settings.knee else 1
+        )
         self.loop.call_at(came + latency, self._answer, counters, send, *self._completion(body))
 
     def _completion(self, body: bytes) -> tuple[list, bytes]:
@@ -99,10 +115,30 @@ class Server:
         if not phases or phases[-1][0] != kind:
             phases.append([kind, 0, now, now])
         phases[-1][1] += 1
-        usage = {"prompt_tokens": len(body) // 4, "completion_tokens": len(said) // 4, "total_tokens": (len(body) + len(said)) // 4}
-        return phases[-1], _response(b"200 OK", json.dumps({
-            "id": "bench", "object": "chat.completion", "created": 0, "model": request["model"], "usage": usage,
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}]}).encode())
+        usage = {
+            "prompt_tokens": len(body) // 4,
+            "completion_tokens": len(said) // 4,
+            "total_tokens": (len(body) + len(said)) // 4,
+        }
+        return phases[-1], _response(
+            b"200 OK",
+            json.dumps(
+                {
+                    "id": "bench",
+                    "object": "chat.completion",
+                    "created": 0,
+                    "model": request["model"],
+                    "usage": usage,
+                    "choices": [
+                        {
+                            "index": 0,
+                            "finish_reason": "stop",
+                            "message": {"role": "assistant", "content": said},
+                        }
+                    ],
+                }
+            ).encode(),
+        )
 
     def _answer(self, counters: Counters, send, phase: list, response: bytes) -> None:
         counters.in_flight -= 1
@@ -127,7 +163,11 @@ class Connection(asyncio.Protocol):
             whole = end + 4 + (int(length[1]) if length else 0)
             if len(self.buffer) < whole:
                 return
-            path, body, self.buffer = self.buffer.split(b" ", 2)[1], self.buffer[end + 4:whole], self.buffer[whole:]
+            path, body, self.buffer = (
+                self.buffer.split(b" ", 2)[1],
+                self.buffer[end + 4 : whole],
+                self.buffer[whole:],
+            )
             self.server.asked(path, body, self.send)
 
     def send(self, response: bytes):
@@ -136,15 +176,24 @@ class Connection(asyncio.Protocol):
 
 
 def _response(status: bytes, body: bytes, headers: bytes = b"") -> bytes:
-    return b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%s\r\n%s" % (status, len(body), headers, body)
+    return b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%s\r\n%s" % (
+        status,
+        len(body),
+        headers,
+        body,
+    )
 
 
 class Endpoint:
     """The server in a process of its own, as long as a `with` lasts: `url` for clients, `set` and `counters` for the benchmarks."""
 
     def __enter__(self):
-        self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.endpoint"], cwd=Path(__file__).parent.parent,
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.endpoint"],
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         self.port = int(self._process.stdout.readline())
         self.url = f"http://127.0.0.1:{self.port}/v1"
         return self

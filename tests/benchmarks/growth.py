@@ -16,7 +16,10 @@ from pathlib import Path
 from .measure import Measurement, in_process, memory
 
 FLAT = 1.5  # the largest size takes at most so many times as long per call as the quickest of the smaller ones
-CALLS, ENTRIES = (99, 999, 9_999, 99_999), (1_000, 5_000, 25_000, 100_000, 1_000_000)  # the largest only in the long run
+CALLS, ENTRIES = (
+    (99, 999, 9_999, 99_999),
+    (1_000, 5_000, 25_000, 100_000, 1_000_000),
+)  # the largest only in the long run
 NODES = {"chain": (3, 30, 300), "layers of 10": (31, 101, 301)}
 WAYS = "add", "get", "export", "import"
 
@@ -29,12 +32,28 @@ def of_calls(rounds: int, long: bool) -> Iterator[Measurement]:
             with tempfile.TemporaryDirectory(prefix="semback-bench-") as folder:
                 if kind == "replay":
                     in_process("growth", "fill", size // 3, folder)
-                arguments = ("growth", "live", size // 3) if kind == "live" else ("replay", folder, size // 3)
-                series[size] = [in_process(*arguments) for _ in range(rounds if size < 50_000 else 1)]
+                arguments = (
+                    ("growth", "live", size // 3)
+                    if kind == "live"
+                    else ("replay", folder, size // 3)
+                )
+                series[size] = [
+                    in_process(*arguments) for _ in range(rounds if size < 50_000 else 1)
+                ]
         name = f"{kind}, inside the process" if kind == "live" else kind
-        yield from _series(name, "call", {size: [1e6 * each["CPU"] / size for each in seen] for size, seen in series.items()})
+        yield from _series(
+            name,
+            "call",
+            {size: [1e6 * each["CPU"] / size for each in seen] for size, seen in series.items()},
+        )
         for size, seen in series.items():
-            yield Measurement("growth, memory", name, "MB", [each["MB"] - each["MB before"] for each in seen], size=size)
+            yield Measurement(
+                "growth, memory",
+                name,
+                "MB",
+                [each["MB"] - each["MB before"] for each in seen],
+                size=size,
+            )
 
 
 def of_memory() -> Iterator[Measurement]:
@@ -44,25 +63,46 @@ def of_memory() -> Iterator[Measurement]:
         seen = in_process("replay", folder, 100_000)
     yield Measurement("replay", "100,000 questions: most memory", "MB", [seen["MB"]], target=300)
     rate = seen["calls"] / seen["evaluate"]
-    yield Measurement("replay", "100,000 questions: calls a second", "calls/s", [rate], target=12_000, more=True)
+    yield Measurement(
+        "replay", "100,000 questions: calls a second", "calls/s", [rate], target=12_000, more=True
+    )
 
 
 def of_entries(rounds: int, long: bool) -> Iterator[Measurement]:
     """Entries of a cache: added and got one by one, exported, imported."""
-    seen = {size: [in_process("growth", "entries", size) for _ in range(rounds if size < 20_000 else 1)]
-            for size in (ENTRIES if long else ENTRIES[:3])}
+    seen = {
+        size: [in_process("growth", "entries", size) for _ in range(rounds if size < 20_000 else 1)]
+        for size in (ENTRIES if long else ENTRIES[:3])
+    }
     for way in WAYS:
-        yield from _series(f"cache: {way}", "entry", {size: [each[way] for each in some] for size, some in seen.items()})
+        yield from _series(
+            f"cache: {way}",
+            "entry",
+            {size: [each[way] for each in some] for size, some in seen.items()},
+        )
     for size, some in seen.items():
-        yield Measurement("growth, memory", "cache: all of these", "MB", [each["MB"] - each["MB before"] for each in some], size=size)
+        yield Measurement(
+            "growth, memory",
+            "cache: all of these",
+            "MB",
+            [each["MB"] - each["MB before"] for each in some],
+            size=size,
+        )
 
 
 def of_nodes(rounds: int) -> Iterator[Measurement]:
     """Nodes of a graph, in a chain and in layers of ten, each of which takes the whole layer before it; a model that answers at once."""
     for kind, sizes in NODES.items():
-        seen = {size: [in_process("growth", kind.split()[0], size) for _ in range(rounds)] for size in sizes}
+        seen = {
+            size: [in_process("growth", kind.split()[0], size) for _ in range(rounds)]
+            for size in sizes
+        }
         for way in ("build", "forward", "backward"):
-            yield from _series(f"{kind}: {way}", "node", {size: [each[way] for each in some] for size, some in seen.items()})
+            yield from _series(
+                f"{kind}: {way}",
+                "node",
+                {size: [each[way] for each in some] for size, some in seen.items()},
+            )
 
 
 def _series(name: str, thing: str, values: dict[int, list[float]]) -> Iterator[Measurement]:
@@ -71,10 +111,17 @@ def _series(name: str, thing: str, values: dict[int, list[float]]) -> Iterator[M
         yield Measurement("growth", name, f"µs per {thing}", microseconds, size=size)
     points = [Measurement("", "", "", each).row()["median"] for each in values.values()]
     first, last = min(values), max(values)
-    yield Measurement("flatness", f"{name}, from {first:,} to {last:,}", "times", [points[-1] / min(points[:-1])], target=FLAT)
+    yield Measurement(
+        "flatness",
+        f"{name}, from {first:,} to {last:,}",
+        "times",
+        [points[-1] / min(points[:-1])],
+        target=FLAT,
+    )
 
 
 # What the processes do
+
 
 def live(questions: int) -> dict:
     import semback as sb
@@ -83,7 +130,9 @@ def live(questions: int) -> dict:
 
     task = work.task(questions)
     model = sb.LLM.simulated(task)
-    asyncio.run(sb.evaluate(task.graph, task.test[:1], task, sb.Language(model, model)))  # the first imports what there is to import
+    asyncio.run(
+        sb.evaluate(task.graph, task.test[:1], task, sb.Language(model, model))
+    )  # the first imports what there is to import
     before, start = memory(), time.process_time()
     asyncio.run(sb.evaluate(task.graph, task.test, task, sb.Language(model, model)))
     return {"CPU": time.process_time() - start, "MB before": before, "MB": memory()}
@@ -106,7 +155,7 @@ def fill(questions: int, folder: str) -> dict:
 def at_once(LLM):
     """A class of model that answers as the endpoint does, at once; what it says can be kept by `keep(key, entry)`."""
     import semback as sb
-    from semback import recording
+    from semback.cache import recording
 
     from .endpoint import reply
 
@@ -115,12 +164,25 @@ def at_once(LLM):
 
         async def chat(self, messages, draw=0):
             request = {"model": self.model, "messages": messages, **self.params}
-            said = {"text": reply(messages)[1], "finish_reason": "stop", "usage": {"prompt_tokens": 200, "completion_tokens": 100},
-                    "model": self.model, "fingerprint": None}
+            said = {
+                "text": reply(messages)[1],
+                "finish_reason": "stop",
+                "usage": {"prompt_tokens": 200, "completion_tokens": 100},
+                "model": self.model,
+                "fingerprint": None,
+            }
             name = ""
             if self.keep:
                 name = recording.key(request, draw)
-                self.keep(name, {"request": request, "draw": draw, "reply": said, "source": {"host": "benchmark"}})
+                self.keep(
+                    name,
+                    {
+                        "request": request,
+                        "draw": draw,
+                        "reply": said,
+                        "source": {"host": "benchmark"},
+                    },
+                )
             return sb.Reply(said["text"], "stop", said["usage"], self.model, False, name)
 
     return AtOnce
@@ -128,18 +190,34 @@ def at_once(LLM):
 
 def entries(size: int) -> dict:
     import semback as sb
-    from semback import recording
+    from semback.cache import recording
 
     from . import work
     from .endpoint import WORDS
 
     def made(numbers):
         for i in numbers:
-            messages = work.messages("Work out an intermediate step.", f"Question {i}. {WORDS[:250]}")
-            request = {"model": work.MODEL, "temperature": 0, "top_p": 1, "max_tokens": 1024, "messages": messages}
-            said = {"text": f"Working {i}. {WORDS}", "finish_reason": "stop", "usage": {"prompt_tokens": 200, "completion_tokens": 100},
-                    "model": work.MODEL, "fingerprint": None}
-            yield recording.key(request), {"request": request, "draw": 0, "reply": said, "source": {"host": "benchmark"}}
+            messages = work.messages(
+                "Work out an intermediate step.", f"Question {i}. {WORDS[:250]}"
+            )
+            request = {
+                "model": work.MODEL,
+                "temperature": 0,
+                "top_p": 1,
+                "max_tokens": 1024,
+                "messages": messages,
+            }
+            said = {
+                "text": f"Working {i}. {WORDS}",
+                "finish_reason": "stop",
+                "usage": {"prompt_tokens": 200, "completion_tokens": 100},
+                "model": work.MODEL,
+                "fingerprint": None,
+            }
+            yield (
+                recording.key(request),
+                {"request": request, "draw": 0, "reply": said, "source": {"host": "benchmark"}},
+            )
 
     took = dict.fromkeys(WAYS, 0.0)
 
@@ -153,14 +231,18 @@ def entries(size: int) -> dict:
         for start in range(0, size, 1000):
             part = list(made(range(start, start + 1000)))
             clocked("add", lambda part=part: [cache.add(*each) for each in part], size)
-            some += [name for name, _ in part[::max(1, size // 10_000)]]
+            some += [name for name, _ in part[:: max(1, size // 10_000)]]
         random.Random(0).shuffle(some)
-        clocked("get", lambda: deque(map(cache.get, 5 * some), maxlen=0), 5 * len(some))  # of which none is kept: there is no room for all
+        clocked(
+            "get", lambda: deque(map(cache.get, 5 * some), maxlen=0), 5 * len(some)
+        )  # of which none is kept: there is no room for all
         recorded = Path(folder) / "all.jsonl"
         clocked("export", lambda: cache.export(recorded), size)
         cache.close()
         other = sb.ResponseCache(f"{folder}/two")
-        clocked("import", lambda: (other.load(recorded), other.close()), size)  # what closing copies from SQLite's log to the table, too
+        clocked(
+            "import", lambda: (other.load(recorded), other.close()), size
+        )  # what closing copies from SQLite's log to the table, too
         assert len(other) == size
         other.close()
     return {**took, "MB before": before, "MB": memory()}
@@ -189,8 +271,11 @@ def nodes(graph_of, size: int) -> dict:
     asyncio.run(there_and_back(examples[:1]))  # the first imports what there is to import
     asyncio.run(there_and_back(examples))
     inner = sum(bool(node.inputs) for node in graph.nodes) * len(examples)
-    return {"build": 1e6 * (built - start) / size, "forward": 1e6 * took["forward"] / size / len(examples),
-            "backward": 1e6 * took["backward"] / inner}
+    return {
+        "build": 1e6 * (built - start) / size,
+        "forward": 1e6 * took["forward"] / size / len(examples),
+        "backward": 1e6 * took["backward"] / inner,
+    }
 
 
 def chain(size: int) -> dict:
@@ -203,4 +288,10 @@ def layers(size: int) -> dict:
 
 if __name__ == "__main__":
     kind, size, *folder = sys.argv[1:]
-    print(json.dumps({"live": live, "fill": fill, "entries": entries, "chain": chain, "layers": layers}[kind](int(size), *folder)))
+    print(
+        json.dumps(
+            {"live": live, "fill": fill, "entries": entries, "chain": chain, "layers": layers}[
+                kind
+            ](int(size), *folder)
+        )
+    )

@@ -38,23 +38,49 @@ class Measurement:
         middle = median(self.values)
         ratio = None if self.bound is None else middle / self.bound
         judged = middle if ratio is None else ratio
-        met = None if self.target is None else judged >= self.target if self.more else judged <= self.target
-        return {**asdict(self), "median": middle, "low": min(self.values), "high": max(self.values), "ratio": ratio, "met": met}
+        met = (
+            None
+            if self.target is None
+            else judged >= self.target
+            if self.more
+            else judged <= self.target
+        )
+        return {
+            **asdict(self),
+            "median": middle,
+            "low": min(self.values),
+            "high": max(self.values),
+            "ratio": ratio,
+            "met": met,
+        }
 
 
 def in_process(module: str, *arguments) -> dict:
     """What `python -m benchmarks.module arguments` prints as JSON on its last line, and the seconds the whole process took."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)], env=with_tests_in_path(),
-                          stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)],
+        env=with_tests_in_path(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return {**json.loads(done.stdout.splitlines()[-1]), "process": time.perf_counter() - start}
 
 
 def with_tests_in_path(**environment) -> dict[str, str]:
     """This process's environment for another one: it finds these benchmarks and the semback beside them, and, as for most users, compiles
     once what it imports (containers are often told not to)."""
-    path = os.pathsep.join([str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "SEMBACK_PROGRESS": "off", "PYTHONDONTWRITEBYTECODE": "", **environment}
+    path = os.pathsep.join(
+        [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "SEMBACK_PROGRESS": "off",
+        "PYTHONDONTWRITEBYTECODE": "",
+        **environment,
+    }
 
 
 def memory() -> float:

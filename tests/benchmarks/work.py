@@ -25,11 +25,18 @@ def questions(number: int, name: str = "sums") -> list[sb.Example]:
     """Questions of the length of GSM8K's (about 240 characters), each another; the answer is a digit."""
     chance, examples = random.Random(name), []
     for i in range(number):
-        a, b, c, day = chance.randint(20, 90), chance.randint(2, 9), chance.randint(1, 19), chance.randint(2, 30)
+        a, b, c, day = (
+            chance.randint(20, 90),
+            chance.randint(2, 9),
+            chance.randint(1, 19),
+            chance.randint(2, 30),
+        )
         thing, other = chance.sample(THINGS, 2)
-        text = (f"On day {day}, Natalia packs {a} {thing} into boxes that hold {b} each, in order of size, and puts what is left over "
-                f"aside together with {c} {other} that she was given by a friend. She does the same on the next day with {i} more. What is "
-                f"the last digit of the number of {thing} and {other} that are set aside after both days?")
+        text = (
+            f"On day {day}, Natalia packs {a} {thing} into boxes that hold {b} each, in order of size, and puts what is left over "
+            f"aside together with {c} {other} that she was given by a friend. She does the same on the next day with {i} more. What is "
+            f"the last digit of the number of {thing} and {other} that are set aside after both days?"
+        )
         examples.append(sb.Example(f"{name}/{i}", text, str((a % b + c + (a + i) % b) % 10)))
     return examples
 
@@ -37,7 +44,9 @@ def questions(number: int, name: str = "sums") -> list[sb.Example]:
 def task(number: int = QUESTIONS, graph: sb.Graph | None = None) -> sb.Task:
     """So many questions, to train on and to test, read as GSM8K's are, on its graph unless another is given."""
     like, examples = sb.tasks.gsm8k(train=1), questions(number)
-    return sb.Task("sums", examples, examples, graph or _distinct(like.graph), like.read, overlap=True)
+    return sb.Task(
+        "sums", examples, examples, graph or _distinct(like.graph), like.read, overlap=True
+    )
 
 
 def test_set() -> sb.Task:
@@ -94,13 +103,24 @@ def timed(endpoint, doing: Callable) -> dict[str, float]:
     asyncio.run(doing())
     end, cpu = time.perf_counter(), time.process_time() - cpu
     phases = endpoint.counters().phases
-    assert [phase[:2] for phase in phases if phase[0] != "backward"] == [["forward", CALLS], ["update", 3], ["forward", CALLS]], phases
+    assert [phase[:2] for phase in phases if phase[0] != "backward"] == [
+        ["forward", CALLS],
+        ["update", 3],
+        ["forward", CALLS],
+    ], phases
     limits = [start, *(phase[2] for phase in phases[1:]), end]
     parts = dict(zip(PARTS, map(operator.sub, limits[1:], limits)))
-    return {**parts, "W": end - start, "CPU": cpu, "until the first request": phases[0][2] - start, "backward calls": phases[1][1]}
+    return {
+        **parts,
+        "W": end - start,
+        "CPU": cpu,
+        "until the first request": phases[0][2] - start,
+        "backward calls": phases[1][1],
+    }
 
 
 # The same work without semback
+
 
 @asynccontextmanager
 async def aiohttp_asking(url: str):
@@ -108,10 +128,18 @@ async def aiohttp_asking(url: str):
     import aiohttp
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
         async def ask(messages):
-            body = {"model": MODEL, "messages": messages, "temperature": 0, "top_p": 1, "max_tokens": 1024}
+            body = {
+                "model": MODEL,
+                "messages": messages,
+                "temperature": 0,
+                "top_p": 1,
+                "max_tokens": 1024,
+            }
             async with session.post(url + "/chat/completions", json=body) as response:
                 return (await response.json())["choices"][0]["message"]["content"]
+
         yield ask
 
 
@@ -122,9 +150,13 @@ async def openai_asking(url: str, transport: str | None = None):
 
     http_client = getattr(openai, transport)() if transport else None
     async with openai.AsyncOpenAI(base_url=url, api_key="none", http_client=http_client) as client:
+
         async def ask(messages):
-            said = await client.chat.completions.create(model=MODEL, messages=messages, temperature=0, top_p=1, max_tokens=1024)
+            said = await client.chat.completions.create(
+                model=MODEL, messages=messages, temperature=0, top_p=1, max_tokens=1024
+            )
             return said.choices[0].message.content
+
         yield ask
 
 
@@ -135,10 +167,14 @@ async def answered(ask: Callable, examples, instruction: str = "") -> list[str]:
     async def node(name, question, hints=()):
         shown = "".join(f"\n\n{hint}" for hint in hints)
         async with free:
-            return await ask(messages(f"{instruction} Work out {name}.", f"The question:\n{question}{shown}"))
+            return await ask(
+                messages(f"{instruction} Work out {name}.", f"The question:\n{question}{shown}")
+            )
 
     async def one(example):
-        hints = await asyncio.gather(node("one step", example.question), node("another step", example.question))
+        hints = await asyncio.gather(
+            node("one step", example.question), node("another step", example.question)
+        )
         return await node("the answer", example.question, hints)
 
     return await asyncio.gather(*(one(example) for example in examples))
@@ -149,9 +185,13 @@ async def by_plain_loop(asking: Callable, url: str, examples) -> None:
     async with asking(url) as ask:
         answers = await answered(ask, examples)
         blocks = "".join(f'\n<gradient to="hint_{i}">\n...\n</gradient>' for i in (1, 2))
-        gradients = await asyncio.gather(*(ask(messages("Judge.", f"{answer}{blocks}")) for answer in answers[:2]))
+        gradients = await asyncio.gather(
+            *(ask(messages("Judge.", f"{answer}{blocks}")) for answer in answers[:2])
+        )
         rewrite = "\n".join(gradients) + "\n<instruction>\n...\n</instruction>"
-        new = await asyncio.gather(*(ask(messages(f"Improve instruction {i}.", rewrite)) for i in range(3)))
+        new = await asyncio.gather(
+            *(ask(messages(f"Improve instruction {i}.", rewrite)) for i in range(3))
+        )
         await answered(ask, examples, new[0])
 
 

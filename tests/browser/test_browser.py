@@ -19,11 +19,18 @@ import nbformat
 import pytest
 from test_results import record_of
 
-from semback import Run, report
+from semback import Run
+from semback.report import page as report
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (semback[test] has it)")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (Debian's package chromium)")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed (semback[test] has it)"
+)
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no Chromium (Debian's package chromium)"
+)
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "runs" / "browser"
 
@@ -32,12 +39,29 @@ SHOTS = ROOT / "runs" / "browser"
 def chromium():
     """A page of 1300 pixels. `outside` lists what it asked of other computers, `complaints` the errors of its scripts."""
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = started.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
-        page.outside, page.complaints, here = [], [], ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:")
-        page.on("request", lambda request: None if request.url.startswith(here) else page.outside.append(request.url))
-        page.on("requestfailed", lambda request: page.outside.remove(request.url)  # asked for, and not let out by the page's policy
-                if "csp" in str(request.failure).lower() and request.url in page.outside else None)
+        page.outside, page.complaints, here = (
+            [],
+            [],
+            ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:"),
+        )
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith(here) else page.outside.append(request.url)
+            ),
+        )
+        page.on(
+            "requestfailed",
+            lambda request: (
+                page.outside.remove(request.url)  # asked for, and not let out by the page's policy
+                if "csp" in str(request.failure).lower() and request.url in page.outside
+                else None
+            ),
+        )
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         yield page
         browser.close()
@@ -71,21 +95,43 @@ class Lab:
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(book, home / "notebooks" / notebook)
         settings = home / "lab/settings/@jupyterlab"
-        for plugin, values in {"apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-                               "notebook-extension/tracker": {"windowingMode": "none"}}.items():  # draw the cells out of view too
+        for plugin, values in {
+            "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+            "notebook-extension/tracker": {"windowingMode": "none"},
+        }.items():  # draw the cells out of view too
             path = settings / f"{plugin}.jupyterlab-settings"
             path.parent.mkdir(parents=True)
             path.write_text(json.dumps(values))
         where = {"CONFIG_DIR": "config", "RUNTIME_DIR": "runtime", "DATA_DIR": "data"}
-        environment = {**os.environ, **{f"JUPYTER_{name}": str(home / "lab" / folder) for name, folder in where.items()},
-                       "JUPYTERLAB_SETTINGS_DIR": str(home / "lab/settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "lab/workspaces"),
-                       "IPYTHONDIR": str(home / "lab/ipython"), "PYTHONPATH": str(ROOT), "SEMBACK_HOME": str(home),
-                       "SEMBACK_CACHE_MODE": "replay"}
+        environment = {
+            **os.environ,
+            **{f"JUPYTER_{name}": str(home / "lab" / folder) for name, folder in where.items()},
+            "JUPYTERLAB_SETTINGS_DIR": str(home / "lab/settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(home / "lab/workspaces"),
+            "IPYTHONDIR": str(home / "lab/ipython"),
+            "PYTHONPATH": str(ROOT),
+            "SEMBACK_HOME": str(home),
+            "SEMBACK_CACHE_MODE": "replay",
+        }
         root = ["--allow-root"] if os.name != "nt" and os.geteuid() == 0 else []
         self.log = open(home / "lab/log", "wb")
         self.server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", "--port=0", f"--ServerApp.root_dir={home}",
-             "--LabApp.extension_manager=readonly", *root], env=environment, stdout=self.log, stderr=self.log, start_new_session=True)
+            [
+                sys.executable,
+                "-m",
+                "jupyterlab",
+                "--no-browser",
+                "--ip=127.0.0.1",
+                "--port=0",
+                f"--ServerApp.root_dir={home}",
+                "--LabApp.extension_manager=readonly",
+                *root,
+            ],
+            env=environment,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+        )
 
     def __enter__(self):
         def told():
@@ -107,13 +153,19 @@ class Lab:
         self.log.close()
 
     def api(self, path):
-        request = urllib.request.Request(f"{self.url}api/{path}", headers={"Authorization": f"token {self.token}"})
+        request = urllib.request.Request(
+            f"{self.url}api/{path}", headers={"Authorization": f"token {self.token}"}
+        )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
     def idle(self):
-        kernels = [session["kernel"] for session in self.api("sessions")]  # "kernels" fails while one is being started
-        return kernels and all(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels)
+        kernels = [
+            session["kernel"] for session in self.api("sessions")
+        ]  # "kernels" fails while one is being started
+        return kernels and all(
+            kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels
+        )
 
     def run_all(self, page):
         """Open the notebook, run all its cells and wait for the last."""
@@ -144,17 +196,32 @@ def test_a_notebook_runs_in_jupyterlab_and_shows_its_numbers_table_and_figure(ow
         outputs = page.locator(".jp-Cell-outputArea")
         said = "\n".join(outputs.all_inner_texts())
         saved = nbformat.read(ROOT / "notebooks/02_bbh.ipynb", as_version=4).cells
-        texts = [output.data["text/plain"] for cell in saved for output in cell.get("outputs", ()) if "data" in output]
+        texts = [
+            output.data["text/plain"]
+            for cell in saved
+            for output in cell.get("outputs", ())
+            if "data" in output
+        ]
         scores = [text for text in texts if re.match(r"\d+ of \d+ right", text)]
         assert len(scores) == 2 and all(score in said for score in scores)
         images = outputs.locator("img")
-        assert outputs.locator("table").count() >= 3 and images.count() >= 3 and outputs.locator("img[src^='data:image/png']").count() == 1
-        assert images.evaluate_all("images => images.every(image => image.complete && image.naturalWidth > 50)")
+        assert (
+            outputs.locator("table").count() >= 3
+            and images.count() >= 3
+            and outputs.locator("img[src^='data:image/png']").count() == 1
+        )
+        assert images.evaluate_all(
+            "images => images.every(image => image.complete && image.naturalWidth > 50)"
+        )
         assert page.locator("[data-mime-type$=stderr], [data-mime-type$=error]").count() == 0
-        high = page.evaluate("[...document.querySelectorAll('.jp-Cell')].reduce((sum, cell) => sum + cell.offsetHeight + 4, 250)")
+        high = page.evaluate(
+            "[...document.querySelectorAll('.jp-Cell')].reduce((sum, cell) => sum + cell.offsetHeight + 4, 250)"
+        )
         page.set_viewport_size({"width": 1300, "height": high})
         page.wait_for_timeout(1000)
-        page.evaluate("document.querySelectorAll('.jp-WindowedPanel-outer').forEach(each => each.scrollTop = 0)")
+        page.evaluate(
+            "document.querySelectorAll('.jp-WindowedPanel-outer').forEach(each => each.scrollTop = 0)"
+        )
         shot(page, "notebook")
         assert page.outside == [] and (own_home / "runs/notebook/results").is_dir()
 
@@ -163,8 +230,12 @@ def test_a_report_opens_from_disk_fits_a_telephone_and_shows_what_is_clicked(tas
     record_of("trial", task, "liar", cache=cache)
     run = Run.load(own_home / "runs/trial/history/liar-sums-full-seed0-simulated.json")
     gradients = run.steps[1].messages[run.steps[1].examples[0]]
-    hint, other = (next(text for _, to, text in gradients if to == name) for name in ("hint_1", "hint_2"))
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# The notebook\n\n<img src=https://x.example/a>")])
+    hint, other = (
+        next(text for _, to, text in gradients if to == name) for name in ("hint_1", "hint_2")
+    )
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# The notebook\n\n<img src=https://x.example/a>")]
+    )
     (own_home / "runs/trial/notebooks").mkdir()
     nbformat.write(book, own_home / "runs/trial/notebooks/liar-sums-full-seed0-simulated.ipynb")
     path = report.write("trial")
@@ -173,7 +244,9 @@ def test_a_report_opens_from_disk_fits_a_telephone_and_shows_what_is_clicked(tas
         assert "These numbers are simulated" in page.inner_text("header")
         page.get_by_role("link", name="Gradients", exact=True).click()
         graph = page.locator("#gradients ~ .drawn").first
-        shown = [graph.locator("details[data-node] td").get_by_text(text).first for text in (hint, other)]
+        shown = [
+            graph.locator("details[data-node] td").get_by_text(text).first for text in (hint, other)
+        ]
         assert hint != other and not shown[0].is_visible()
         graph.get_by_role("button", name=re.compile("^hint_1")).click()
         shown[0].wait_for(state="visible")

@@ -19,8 +19,19 @@ TEMPLATE = "{% for message in messages %}<{{ message.role }}>{{ message.content 
 def write(path: str, seed: int = 0) -> None:
     """Write the model to a file."""
     chance = numpy.random.default_rng(seed)
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *(f"\u2581{word}" for word in WORDS)]
-    kinds = [gguf.TokenType.UNKNOWN, *[gguf.TokenType.CONTROL] * 2, *[gguf.TokenType.BYTE] * 256, *[gguf.TokenType.NORMAL] * len(WORDS)]
+    tokens = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        *(f"\u2581{word}" for word in WORDS),
+    ]
+    kinds = [
+        gguf.TokenType.UNKNOWN,
+        *[gguf.TokenType.CONTROL] * 2,
+        *[gguf.TokenType.BYTE] * 256,
+        *[gguf.TokenType.NORMAL] * len(WORDS),
+    ]
     model = gguf.GGUFWriter(path, "llama")
     model.add_name("tiny-random")
     model.add_context_length(CONTEXT)
@@ -44,7 +55,9 @@ def write(path: str, seed: int = 0) -> None:
     model.add_chat_template(TEMPLATE)
 
     def random(name, *shape, scale=0.15):
-        model.add_tensor(f"{name}.weight", (chance.standard_normal(shape) * scale).astype(numpy.float32))
+        model.add_tensor(
+            f"{name}.weight", (chance.standard_normal(shape) * scale).astype(numpy.float32)
+        )
 
     def ones(name):
         model.add_tensor(f"{name}.weight", numpy.ones(WIDTH, numpy.float32))

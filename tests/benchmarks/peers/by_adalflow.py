@@ -9,14 +9,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 # AdalFlow counts tokens with an encoding that would be downloaded; litellm brings it.
-os.environ["TIKTOKEN_CACHE_DIR"] = str(Path(find_spec("litellm").origin).parent / "litellm_core_utils" / "tokenizers")
+os.environ["TIKTOKEN_CACHE_DIR"] = str(
+    Path(find_spec("litellm").origin).parent / "litellm_core_utils" / "tokenizers"
+)
 
 import adalflow as adal
 from adalflow.components.model_client.groq_client import GroqAPIClient
 from adalflow.optim.parameter import ParameterType
 from adalflow.optim.text_grad.ops import sum_ops
 
-TEXTS = {"hint_1": "Work out one step.", "hint_2": "List what is given, and say what is asked.", "answer": "Work out the answer."}
+TEXTS = {
+    "hint_1": "Work out one step.",
+    "hint_2": "List what is given, and say what is asked.",
+    "answer": "Work out the answer.",
+}
 SHOWN = "{{instruction}}\n\nThe question:\n{{question}}\n\n{% if hint_1 %}{{hint_1}}\n\n{{hint_2}}{% endif %}"
 
 
@@ -24,12 +30,29 @@ class Graph(adal.Component):
     def __init__(self, model):
         super().__init__()
         for name, text in TEXTS.items():
-            instruction = adal.Parameter(name=name, data=text, role_desc=f"instruction of the step {name}", requires_opt=True,
-                                         param_type=ParameterType.PROMPT)
-            setattr(self, name, adal.Generator(**model, template=SHOWN, prompt_kwargs={"instruction": instruction}, use_cache=False))
+            instruction = adal.Parameter(
+                name=name,
+                data=text,
+                role_desc=f"instruction of the step {name}",
+                requires_opt=True,
+                param_type=ParameterType.PROMPT,
+            )
+            setattr(
+                self,
+                name,
+                adal.Generator(
+                    **model,
+                    template=SHOWN,
+                    prompt_kwargs={"instruction": instruction},
+                    use_cache=False,
+                ),
+            )
 
     def bicall(self, question, id):
-        hints = {name: getattr(self, name)(prompt_kwargs={"question": question}, id=id) for name in ("hint_1", "hint_2")}
+        hints = {
+            name: getattr(self, name)(prompt_kwargs={"question": question}, id=id)
+            for name in ("hint_1", "hint_2")
+        }
         for name, hint in hints.items():
             if self.training:
                 hint.add_successor_map_fn(self.answer, lambda said: said.data.data)
@@ -44,15 +67,25 @@ class Training(adal.AdalComponent):
 
     def prepare_loss(self, sample, prediction):
         prediction.eval_input = prediction.data.data
-        truth = adal.Parameter(name="truth", data=sample.answer, eval_input=sample.answer, requires_opt=False)
+        truth = adal.Parameter(
+            name="truth", data=sample.answer, eval_input=sample.answer, requires_opt=False
+        )
         return self.loss_fn, {"kwargs": {"y": prediction, "y_gt": truth}, "id": sample.id}
 
 
 def start(url):
     os.environ["GROQ_BASE_URL"] = url
     model = {"model_client": GroqAPIClient(api_key="none"), "model_kwargs": {"model": "bench-1"}}
-    loss = adal.EvalFnToTextLoss(eval_fn=lambda y, y_gt: float(y.endswith(y_gt)), eval_fn_desc="1 if the answer is right, else 0")
-    training = Training(Graph(model), loss_fn=loss, backward_engine_model_config=model, text_optimizer_model_config=model)
+    loss = adal.EvalFnToTextLoss(
+        eval_fn=lambda y, y_gt: float(y.endswith(y_gt)),
+        eval_fn_desc="1 if the answer is right, else 0",
+    )
+    training = Training(
+        Graph(model),
+        loss_fn=loss,
+        backward_engine_model_config=model,
+        text_optimizer_model_config=model,
+    )
     training.configure_backward_engine()
     [optimizer] = training.configure_optimizers()
 
@@ -65,7 +98,9 @@ def start(url):
     def step(questions):
         two = samples(questions)
         optimizer.zero_grad()
-        losses = training.loss_step(two, training.train_step(two, 0, num_workers=64), 0, num_workers=64)
+        losses = training.loss_step(
+            two, training.train_step(two, 0, num_workers=64), 0, num_workers=64
+        )
         sum_ops(losses).backward()
         optimizer.propose()
         optimizer.step()

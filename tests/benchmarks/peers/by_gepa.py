@@ -9,7 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import gepa
 from openai import OpenAI
 
-INSTRUCTIONS = {"hint_1": "Work out one step.", "hint_2": "List what is given, and say what is asked.", "answer": "Work out the answer."}
+INSTRUCTIONS = {
+    "hint_1": "Work out one step.",
+    "hint_2": "List what is given, and say what is asked.",
+    "answer": "Work out the answer.",
+}
 
 
 class Adapter(gepa.GEPAAdapter):
@@ -20,19 +24,38 @@ class Adapter(gepa.GEPAAdapter):
 
     def evaluate(self, batch, candidate, capture_traces=False):
         def answered(each):
-            hints = {name: self.ask(each["question"], candidate[name]) for name in ("hint_1", "hint_2")}
-            return {**hints, "answer": self.ask("\n\n".join([each["question"], *hints.values()]), candidate["answer"])}
+            hints = {
+                name: self.ask(each["question"], candidate[name]) for name in ("hint_1", "hint_2")
+            }
+            return {
+                **hints,
+                "answer": self.ask(
+                    "\n\n".join([each["question"], *hints.values()]), candidate["answer"]
+                ),
+            }
 
         with ThreadPoolExecutor(32) as pool:
             said = list(pool.map(answered, batch))
         answers = [each["answer"] for each in said]
         scores = [float(answer.endswith(each["answer"])) for answer, each in zip(answers, batch)]
-        return gepa.EvaluationBatch(outputs=answers, scores=scores, trajectories=list(zip(batch, said)) if capture_traces else None)
+        return gepa.EvaluationBatch(
+            outputs=answers,
+            scores=scores,
+            trajectories=list(zip(batch, said)) if capture_traces else None,
+        )
 
     def make_reflective_dataset(self, candidate, eval_batch, components_to_update):
-        return {name: [{"Inputs": each["question"], "Generated Outputs": said[name],
-                        "Feedback": f"The answer should have been {each['answer']}."} for each, said in eval_batch.trajectories]
-                for name in components_to_update}
+        return {
+            name: [
+                {
+                    "Inputs": each["question"],
+                    "Generated Outputs": said[name],
+                    "Feedback": f"The answer should have been {each['answer']}.",
+                }
+                for each, said in eval_batch.trajectories
+            ]
+            for name in components_to_update
+        }
 
 
 def start(url):
@@ -40,7 +63,9 @@ def start(url):
 
     def ask(text, instruction=None):
         system = [{"role": "system", "content": instruction}] if instruction else []
-        said = client.chat.completions.create(model="bench-1", messages=[*system, {"role": "user", "content": text}])
+        said = client.chat.completions.create(
+            model="bench-1", messages=[*system, {"role": "user", "content": text}]
+        )
         return said.choices[0].message.content
 
     adapter = Adapter(ask)
@@ -49,9 +74,17 @@ def start(url):
         return adapter.evaluate(questions, now["instructions"]).outputs
 
     def step(questions):
-        result = gepa.optimize(now["instructions"], trainset=questions, valset=questions, adapter=adapter, reflection_lm=ask,
-                               reflection_minibatch_size=len(questions), max_metric_calls=2 * len(questions), module_selector="all",
-                               acceptance_criterion="improvement_or_equal")
+        result = gepa.optimize(
+            now["instructions"],
+            trainset=questions,
+            valset=questions,
+            adapter=adapter,
+            reflection_lm=ask,
+            reflection_minibatch_size=len(questions),
+            max_metric_calls=2 * len(questions),
+            module_selector="all",
+            acceptance_criterion="improvement_or_equal",
+        )
         now["instructions"] = result.candidates[-1]
 
     return evaluate, step

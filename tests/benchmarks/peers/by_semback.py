@@ -9,9 +9,19 @@ from semback.language import Case
 
 
 def start(url):
-    hint_1, hint_2 = Node("hint_1", "Work out one step."), Node("hint_2", "List what is given, and say what is asked.")
-    now = {"graph": Graph((hint_1, hint_2, Node("answer", "Work out the answer.", ("hint_1", "hint_2"))))}
-    runner, model = asyncio.Runner(), LLM("bench-1", ResponseCache("cache"), base_url=url, api_key="none")
+    hint_1, hint_2 = (
+        Node("hint_1", "Work out one step."),
+        Node("hint_2", "List what is given, and say what is asked."),
+    )
+    now = {
+        "graph": Graph(
+            (hint_1, hint_2, Node("answer", "Work out the answer.", ("hint_1", "hint_2")))
+        )
+    }
+    runner, model = (
+        asyncio.Runner(),
+        LLM("bench-1", ResponseCache("cache"), base_url=url, api_key="none"),
+    )
     lang = Language(model, model)
 
     def examples(questions):
@@ -25,10 +35,23 @@ def start(url):
 
     async def improved(wrong):
         traces, graph = [now["traces"][example.id] for example in wrong], now["graph"]
-        judged = (backward(trace, now["task"].feedback(example), lang) for trace, example in zip(traces, wrong))
+        judged = (
+            backward(trace, now["task"].feedback(example), lang)
+            for trace, example in zip(traces, wrong)
+        )
         gradients = await asyncio.gather(*judged)
-        cases = {node: [Case(trace.question, trace.inputs(node.name), trace.values[node.name], gradient[node.name])
-                        for trace, gradient in zip(traces, gradients)] for node in graph.nodes}
+        cases = {
+            node: [
+                Case(
+                    trace.question,
+                    trace.inputs(node.name),
+                    trace.values[node.name],
+                    gradient[node.name],
+                )
+                for trace, gradient in zip(traces, gradients)
+            ]
+            for node in graph.nodes
+        }
         new = await asyncio.gather(*(lang.update(node, of_node) for node, of_node in cases.items()))
         return graph.with_instructions(dict(zip((node.name for node in cases), new)))
 

@@ -13,16 +13,31 @@ from opto.utils.llm import CustomLLM
 
 
 def start(url):
-    os.environ.update(TRACE_CUSTOMLLM_URL=url, TRACE_CUSTOMLLM_MODEL="bench-1", TRACE_CUSTOMLLM_API_KEY="none")
-    client, runner, free = AsyncOpenAI(base_url=url, api_key="none"), asyncio.Runner(), asyncio.Semaphore(64)
-    texts = {"hint_1": "Work out one step.", "hint_2": "List what is given, and say what is asked.", "answer": "Work out the answer."}
-    instructions = {name: trace.node(text, name=name, trainable=True) for name, text in texts.items()}
+    os.environ.update(
+        TRACE_CUSTOMLLM_URL=url, TRACE_CUSTOMLLM_MODEL="bench-1", TRACE_CUSTOMLLM_API_KEY="none"
+    )
+    client, runner, free = (
+        AsyncOpenAI(base_url=url, api_key="none"),
+        asyncio.Runner(),
+        asyncio.Semaphore(64),
+    )
+    texts = {
+        "hint_1": "Work out one step.",
+        "hint_2": "List what is given, and say what is asked.",
+        "answer": "Work out the answer.",
+    }
+    instructions = {
+        name: trace.node(text, name=name, trainable=True) for name, text in texts.items()
+    }
     optimizer = OptoPrime(list(instructions.values()), llm=CustomLLM())
 
     @trace.bundle()
     async def say(instruction, question, *hints):
         """What a model says to the question, given an instruction and hints."""
-        asked = [{"role": "system", "content": instruction}, {"role": "user", "content": "\n\n".join([question, *hints])}]
+        asked = [
+            {"role": "system", "content": instruction},
+            {"role": "user", "content": "\n\n".join([question, *hints])},
+        ]
         async with free:
             said = await client.chat.completions.create(model="bench-1", messages=asked)
         return said.choices[0].message.content
@@ -34,7 +49,9 @@ def start(url):
 
     async def answered(question):
         asked = trace.node(question["question"], name="question")
-        hints = await asyncio.gather(*(say(instructions[name], asked) for name in ("hint_1", "hint_2")))
+        hints = await asyncio.gather(
+            *(say(instructions[name], asked) for name in ("hint_1", "hint_2"))
+        )
         return await say(instructions["answer"], asked, *hints)
 
     async def all_answered(questions):
@@ -43,13 +60,18 @@ def start(url):
     traces = {}
 
     def evaluate(questions):
-        traces.update(zip((each["question"] for each in questions), runner.run(all_answered(questions))))
+        traces.update(
+            zip((each["question"] for each in questions), runner.run(all_answered(questions)))
+        )
         return [traces[each["question"]].data for each in questions]
 
     def step(questions):
         answers = together(*(traces[each["question"]] for each in questions))
         optimizer.zero_feedback()
-        optimizer.backward(answers, "The answers should have been " + ", ".join(each["answer"] for each in questions))
+        optimizer.backward(
+            answers,
+            "The answers should have been " + ", ".join(each["answer"] for each in questions),
+        )
         optimizer.step()
 
     return evaluate, step

@@ -29,7 +29,11 @@ def main(name: str, url: str) -> None:
     evaluate, step = peer.start(url)
     evaluate([questions.pop()])
     answers = timed("evaluate", evaluate, questions)
-    wrong = [each for each, answer in zip(questions, answers, strict=True) if read(answer) != each["answer"]]
+    wrong = [
+        each
+        for each, answer in zip(questions, answers, strict=True)
+        if read(answer) != each["answer"]
+    ]
     timed("step", step, wrong[:2])
     again = timed("evaluate again", evaluate, questions)
     assert all(read(answer).isdigit() for answer in answers + again), "an answer cannot be read"

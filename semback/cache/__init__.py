@@ -1,0 +1,5 @@
+"""Recorded model replies: one entry a request, shared by processes, portable as text."""
+
+from .responses import MODES, Loaded, ResponseCache
+
+__all__ = ["MODES", "Loaded", "ResponseCache"]

@@ -1,0 +1,5 @@
+"""The `semback` command."""
+
+from .commands import main
+
+__all__ = ["main"]

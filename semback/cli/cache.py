@@ -1,0 +1,126 @@
+"""The `semback cache` commands: recordings out and in, and a look at what is recorded."""
+
+import sys
+from collections import Counter
+from contextlib import closing
+
+import click
+
+from ..cache.recording import asked, lines
+from ..cache.responses import ResponseCache
+from ..errors import CacheError, DataError, ParameterError
+
+
+@click.group()
+def cache():
+    """Recorded responses: what makes reruns exact."""
+
+
+@cache.command()
+@click.argument("path")
+@click.option("--run", "name", help="Only the responses that the batch runs/NAME rests on.")
+def export(path, name):
+    """Write all responses to a recording, PATH.jsonl, PATH.jsonl.gz or PATH.jsonl.zst."""
+    keys = None
+    if name is not None:
+        from ..report import results
+
+        if not (keys := {key for run in results.responses(name).values() for key in run}):
+            raise DataError(
+                f"{results.folder(name) / 'responses'} names no responses; a run of that name puts them there"
+            )
+    with closing(ResponseCache()) as responses:
+        count = responses.export(path, keys)
+    click.echo(f"{count:,} responses are in {path}")
+    if keys is not None and count < len(keys):
+        raise CacheError(
+            f"{len(keys) - count:,} of the {len(keys):,} responses of runs/{name} are not in the cache, so {path} is not "
+            "complete; the same run again asks for them"
+        )
+
+
+@cache.command("import")
+@click.argument("path")
+@click.option(
+    "--skip",
+    is_flag=True,
+    help="Pass over lines that cannot be trusted, instead of refusing the file.",
+)
+def import_(path, skip):
+    """Read a recording into the cache; responses that are there stay as they are."""
+    with closing(ResponseCache()) as responses:
+        new, conflicts, refused = responses.load(path, skip)
+    click.echo(f"{new:,} new responses")
+    for name in conflicts:
+        click.echo(f"kept what was there: {name[:12]} says something else in {path}")
+    for line in refused:
+        click.echo(f"refused {line}")
+
+
+@cache.command("verify")
+@click.argument("path")
+def verify_recording(path):
+    """Check every line of a recording without reading it into the cache; exit code 1 if one cannot be trusted."""
+    good = bad = 0
+    for number, _, entry, wrong in lines(path):
+        good, bad = good + bool(entry), bad + bool(wrong)
+        if wrong:
+            click.echo(f"refused line {number}: {wrong}")
+    click.echo(
+        f"{good:,} responses are whole and stand under the keys of their requests, {bad:,} lines do not"
+    )
+    sys.exit(bool(bad))
+
+
+@cache.command()
+@click.argument("key")
+def drop(key):
+    """Take the responses whose key begins with KEY out of the cache."""
+    with closing(ResponseCache()) as responses:
+        click.echo(f"{responses.drop(key):,} responses taken out")
+
+
+@cache.command()
+@click.argument("request", metavar="REQUEST.json|KEY")
+@click.option("--draw", type=int, default=0, show_default=True, help="Of the request in the file.")
+def explain(request, draw):
+    """Say whether a request is recorded, which other recording is nearest, and what differs.
+
+    REQUEST.json holds the body of a request, or a line of a recording. KEY is the start of a recorded response's key.
+    """
+    with closing(ResponseCache()) as responses:
+        recorded = (
+            (entry["request"], entry["draw"])
+            for key, entry, _ in responses.rows()
+            if entry and key.startswith(request)
+        )
+        if not (found := asked(request, draw) or next(recorded, None)):
+            raise ParameterError(
+                f"{request} is neither a file nor the start of a recorded response's key"
+            )
+        click.echo(responses.explain(*found))
+
+
+@cache.command()
+def ls():
+    """List the responses: key, model, draw, and the start of the reply."""
+    with closing(ResponseCache()) as responses:
+        for key, entry, wrong in responses.rows():
+            click.echo(
+                f"{key[:12]}  altered: {wrong}"
+                if wrong
+                else f"{key[:12]}  {entry['request']['model']}  {entry['draw']}  {' '.join(entry['reply']['text'].split())[:80]}"
+            )
+
+
+@cache.command()
+def stats():
+    """Count the responses and their tokens, by model."""
+    with closing(ResponseCache()) as responses:
+        counts = Counter(
+            entry["request"]["model"] if entry else "altered: see `semback cache ls`"
+            for _, entry, _ in responses.rows()
+        )
+        for model, count in sorted(counts.items()):
+            click.echo(f"{count:9,}  {model}")
+        click.echo(f"{len(responses):9,}  in {responses.folder}, mode {responses.mode}")

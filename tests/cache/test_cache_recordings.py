@@ -1,0 +1,322 @@
+"""Recordings between machines, and what the `semback cache` commands say of them."""
+
+import gzip
+import json
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from servers import Endpoint, good
+from test_cache import entry, line
+from test_cache_safe import child, output
+
+from semback import ResponseCache
+from semback.cache import recording
+from semback.cache.recording import key
+from semback.cli import main
+from semback.errors import CacheError
+
+WHOLE = "responses are whole and stand under the keys of their requests"
+
+
+@pytest.fixture
+def semback(cache):
+    """A function that runs a `semback cache` command on the cache and returns (exit code, what it printed)."""
+
+    def run(*arguments):
+        result = CliRunner().invoke(
+            main, ["cache", *map(str, arguments)], env={"SEMBACK_CACHE_DIR": str(cache.folder)}
+        )
+        return result.exit_code, result.output
+
+    return run
+
+
+def from_host(host, *arguments, **settings):
+    name, kept = entry(*arguments, **settings)
+    return name, kept | {"source": {"host": host}}
+
+
+def merged(folder, paths):
+    """The bytes that a cache of its own exports after it has read these recordings in this order, and the keys of all conflicts."""
+    with closing(ResponseCache(folder)) as cache:
+        conflicts = {name for path in paths for name in cache.load(path).conflicts}
+        cache.export(folder / "merged.jsonl")
+    return (folder / "merged.jsonl").read_bytes(), conflicts
+
+
+def test_what_two_processes_asked_of_two_servers_merges_in_either_order_to_the_same_bytes(tmp_path):
+    record = """
+llm = LLM("m", ResponseCache(sys.argv[1]), sys.argv[2], "sk-1")
+
+async def main():
+    await asyncio.gather(*(llm.chat(asked(i)) for i in range(int(sys.argv[3]), int(sys.argv[4]))))
+
+asyncio.run(main())
+print(*(llm.cache.export(f"{sys.argv[1]}.jsonl{end}") for end in ("", ".gz", ".zst")))
+"""
+    with Endpoint(good) as one, Endpoint(good) as two:
+        runs = [
+            child(record, tmp_path / "one", one.url, 0, 20),
+            child(record, tmp_path / "two", two.url.replace("127.0.0.1", "localhost"), 10, 30),
+        ]
+        assert [output(run) for run in runs] == ["20 20 20\n"] * 2 and len(one.asked) == len(
+            two.asked
+        ) == 20
+    results = []
+    for end in ("", ".gz", ".zst"):
+        paths = [tmp_path / f"{name}.jsonl{end}" for name in ("one", "two")]
+        results += [
+            merged(tmp_path / f"{number}{end}", order)
+            for number, order in enumerate((paths, paths[::-1], paths * 2))
+        ]
+    ((rows, conflicts),) = {(rows, tuple(conflicts)) for rows, conflicts in results}
+    assert rows.count(b"\n") == 30 and not conflicts
+    assert {json.loads(row)["source"]["host"] for row in rows.splitlines()} == {
+        "127.0.0.1",
+        "localhost",
+    }
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["a.example", "b.example"]))),
+        min_size=1,
+        max_size=4,
+    ),
+    st.data(),
+)
+def test_recordings_without_a_conflict_merge_to_the_same_bytes_in_every_order_and_format(
+    tmp_path_factory, recordings, data
+):
+    folder, paths = tmp_path_factory.mktemp("merge"), []
+    for number, drawn in enumerate(recordings):
+        paths.append(
+            folder / f"{number}{data.draw(st.sampled_from(['.jsonl', '.jsonl.gz', '.jsonl.zst']))}"
+        )
+        recording.write(
+            paths[-1],
+            sorted(dict(from_host(host, f"It is {draw}.", draw) for draw, host in drawn).items()),
+        )
+    (one, conflicts), (other, _) = (
+        merged(folder / "one", paths),
+        merged(folder / "other", data.draw(st.permutations(paths))),
+    )
+    assert (
+        one == other
+        and not conflicts
+        and one.count(b"\n") == len({draw for drawn in recordings for draw, _ in drawn})
+    )
+
+
+@settings(max_examples=25)
+@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
+def test_of_two_different_replies_the_one_that_was_there_stays_and_the_conflict_is_the_same_in_either_order(
+    tmp_path_factory, a, b, other
+):
+    folder = tmp_path_factory.mktemp("conflict")
+    paths = [folder / "a.jsonl", folder / "b.jsonl"]
+    said = [
+        dict(from_host("x.example", "Four.", draw) for draw in a),
+        dict(from_host("x.example", "Five." if draw in other else "Four.", draw) for draw in b),
+    ]
+    for path, entries in zip(paths, said):
+        recording.write(path, sorted(entries.items()))
+    (first, conflicts), (second, again) = (
+        merged(folder / "1", paths),
+        merged(folder / "2", paths[::-1]),
+    )
+    assert conflicts == again == {entry(draw=draw)[0] for draw in a & b & other}
+    rows = [
+        {(data := json.loads(row)).pop("key"): data for row in text.splitlines()}
+        for text in (first, second)
+    ]
+    assert rows == [said[1] | said[0], said[0] | said[1]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 99_999,
+        '{"key":"\ud800"}',
+        line(*entry()).replace("Four.", "\\ud800"),
+        line(*entry()).replace('"draw":0', '"draw":' + "9" * 5000),
+        "null",
+        "7",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_line_that_would_break_a_reader_is_refused_by_its_number_and_the_others_come_in(
+    cache, tmp_path, text
+):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(
+        (line(*entry("Good.", 1)) + text.strip() + "\n").encode("utf-8", "backslashreplace")
+    )
+    with pytest.raises(CacheError, match="r.jsonl, line 2: .*nothing of this file was read"):
+        cache.load(path)
+    assert len(cache) == 0
+    loaded = cache.load(path, skip=True)
+    assert loaded.new == len(loaded.refused) == len(cache) == 1 and loaded.refused[0].startswith(
+        "line 2: "
+    )
+
+
+def test_a_line_that_is_no_text_is_named_and_may_be_passed_over(cache, tmp_path):
+    (path := tmp_path / "r.jsonl").write_bytes(
+        line(*entry()).encode() + b"\xff\n" + line(*entry("Two.", 1)).encode()
+    )
+    with pytest.raises(CacheError, match="line 2: "):
+        cache.load(path)
+    assert cache.load(path, skip=True).new == 2
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_a_packed_recording_that_is_cut_or_altered_anywhere_is_refused(cache, tmp_path, ending):
+    path = tmp_path / f"r.jsonl{ending}"
+    recording.write(path, [entry(f"It is {draw}, since {draw}.", draw) for draw in range(40)])
+    packed = path.read_bytes()
+    cuts = [packed[:size] for size in range(0, len(packed), 7)]
+    altered = [
+        packed[:place] + bytes([packed[place] ^ 1 << place % 8]) + packed[place + 1 :]
+        for place in range(20, len(packed), 5)
+    ]
+    for damaged in [packed[:-1], packed[:-5], *(cuts[1:] if ending == ".gz" else cuts), *altered]:
+        path.write_bytes(damaged)
+        with pytest.raises(CacheError, match=f"r.jsonl{ending}"):
+            cache.load(path)
+    assert len(cache) == 0
+    path.write_bytes(packed + packed)
+    assert cache.load(path).new == 40
+
+
+def test_two_that_write_one_recording_at_one_time_leave_a_whole_one(tmp_path):
+    path, entries = tmp_path / "r.jsonl", [entry(draw=draw) for draw in range(20)]
+
+    def begins(entries, other):
+        for number, each in enumerate(entries):
+            if number == 10:
+                other()
+            yield each
+
+    recording.write(path, begins(entries, lambda: recording.write(path, entries[:5])))
+    assert len(list(recording.lines(path))) == 20 and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "path", ["file/x.jsonl", "/proc/x/y.jsonl", "x" * 300 + ".jsonl", "nul\0.jsonl"]
+)
+def test_a_recording_that_cannot_be_written_is_one_clear_error(cache, tmp_path, path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheError, match="cannot be written"):
+        cache.export(tmp_path / path)
+
+
+def test_what_is_no_entry_or_has_another_key_is_not_added(cache):
+    for name, each in [("a" * 64, {}), ("b" * 64, entry()[1]), ("recordings", entry()[1])]:
+        with pytest.raises(CacheError, match="cannot be kept"):
+            cache.add(name, each)
+    assert len(cache) == 0
+
+
+def test_a_line_without_end_is_read_in_pieces_and_refused(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "_LONGEST", 10_000)
+    (tmp_path / "r.jsonl.gz").write_bytes(
+        gzip.compress(b"x" * 10**6 + b"\n" + line(*entry()).encode())
+    )
+    assert cache.load(tmp_path / "r.jsonl.gz", skip=True).new == 1
+
+
+def test_verify_names_every_bad_line_and_keeps_nothing(semback, cache, tmp_path):
+    (tmp_path / "good.jsonl").write_text(line(*entry()))
+    (tmp_path / "bad.jsonl").write_text(
+        line(*entry()) + line(*entry("Two.", 1)).replace("2 + 2", "2 + 3") + "half a li"
+    )
+    assert semback("verify", tmp_path / "good.jsonl") == (0, f"1 {WHOLE}, 0 lines do not\n")
+    code, out = semback("verify", tmp_path / "bad.jsonl")
+    assert (
+        code == 1
+        and "refused line 2: its key" in out
+        and "refused line 3: it is not" in out
+        and len(cache) == 0
+    )
+
+
+def test_import_lists_conflicts_and_what_it_refused_and_keeps_what_was_there(
+    semback, cache, tmp_path
+):
+    cache.add(*entry("Old."))
+    (tmp_path / "r.jsonl").write_text(line(*entry("New.")) + line(*entry("Two.", 1)) + "{}\n")
+    assert semback("import", tmp_path / "r.jsonl")[0] == 1 and len(cache) == 1
+    code, out = semback("import", "--skip", tmp_path / "r.jsonl")
+    assert (
+        code == 0
+        and "1 new" in out
+        and f"kept what was there: {entry()[0][:12]}" in out
+        and "refused line 3: it is not" in out
+    )
+    assert cache.get(entry()[0])["reply"]["text"] == "Old."
+
+
+def test_explain_says_what_a_replay_would_say_of_any_request_and_of_a_recorded_key(
+    semback, cache, tmp_path
+):
+    cache.add(*entry())
+    request = entry()[1]["request"] | {
+        "temperature": 1,
+        "messages": [{"role": "user", "content": "What is\n2 + 3?"}],
+    }
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    code, out = semback("explain", tmp_path / "request.json", "--draw", "2")
+    assert code == 0 and out.strip() in str(cache.miss(request, 2))
+    assert (
+        "differs in: messages, temperature, draw" in out
+        and "asked 1, recorded None" in out
+        and "+2 + 3?" in out
+    )
+    assert "is recorded: a reply of m-1" in semback("explain", entry()[0][:9])[1]
+    cache.add(*entry("Three.", 3))
+    (tmp_path / "line.json").write_text(line(*entry("Three.", 3)))
+    said = semback("explain", tmp_path / "line.json")[1]
+    assert (
+        f"{key(entry()[1]['request'], 3)[:12]}… is recorded" in said
+        and f"nearest is {entry()[0][:12]}" in said
+        and "in: draw" in said
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "7",
+        "[]",
+        "{}",
+        '{"model": "m"}',
+        '{"model": "m", "messages": ["x"]}',
+        '{"request": {}, "n": 1}',
+    ],
+)
+def test_explain_refuses_what_is_no_request_and_an_unknown_key(semback, tmp_path, text):
+    (tmp_path / "request.json").write_text(text)
+    code, out = semback("explain", tmp_path / "request.json")
+    assert code == 1 and out.startswith("semback: ") and "request.json" in out
+    assert semback("explain", "0123")[0] == 2
+
+
+def test_ls_and_stats_show_what_was_altered_and_drop_takes_it_out_but_never_everything(
+    semback, cache
+):
+    cache.add(*entry())
+    cache._disk.set(entry(draw=1)[0], '{"request": 7}')
+    assert f"{entry(draw=1)[0][:12]}  altered: it is not a recorded response" in semback("ls")[1]
+    assert (
+        "        1  altered: see" in semback("stats")[1] and "        1  m\n" in semback("stats")[1]
+    )
+    assert semback("drop", "")[0] == 2 and len(cache) == 2
+    assert (
+        semback("drop", entry(draw=1)[0][:12])[1] == "1 responses taken out\n" and len(cache) == 1
+    )

@@ -1,0 +1,299 @@
+"""The semback command."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from semback.batch.jobs import Job
+
+from semback import batch, cli, results
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+@pytest.fixture
+def semback():
+    """A function that runs the command and returns its result: exit_code, stdout, stderr."""
+    return lambda *arguments: CliRunner().invoke(
+        cli.main, [str(each) for each in arguments], catch_exceptions=False
+    )
+
+
+@pytest.fixture
+def checkout(own_home):
+    """A home with the repository's own notebooks of the experiments."""
+    (own_home / "notebooks").mkdir()
+    for name in ("02_bbh", "03_gsm8k", "04_liar_ablation"):
+        shutil.copy(NOTEBOOKS / f"{name}.ipynb", own_home / "notebooks")
+    return own_home
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The jobs that a command would have run; nothing is executed, and what they came to can be set."""
+    jobs = []
+
+    def run(these, name, *how, meanwhile):
+        jobs.extend(these)
+        jobs.append(how)
+        return [
+            batch.Outcome(
+                job, "failed", 1.0, Path("x.failed.ipynb"), "ValueError: no\nThe nearest is x"
+            )
+            for job in these
+        ]
+
+    monkeypatch.setattr(batch, "run", run)
+    return jobs
+
+
+def test_help_loads_nothing_heavy():
+    heavy = {"pandas", "numpy", "papermill", "openai", "matplotlib", "jinja2", "diskcache", "scipy"}
+    code = f"import sys, semback.cli; print({heavy!r} & set(sys.modules))"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "set()\n"
+    )
+
+
+def test_every_command_explains_itself(semback):
+    commands = [
+        [],
+        ["run"],
+        ["plan"],
+        ["table"],
+        ["figures"],
+        ["report"],
+        ["data"],
+        ["data", "fetch"],
+        ["data", "verify"],
+        ["cache"],
+        ["cache", "export"],
+        ["cache", "import"],
+        ["cache", "ls"],
+        ["cache", "stats"],
+    ]
+    for command in commands:
+        assert semback(*command, "--help").exit_code == 0
+
+
+def test_a_run_executes_notebooks_and_prints_the_table_and_where_to_look(semback, checkout):
+    done = semback("run", "liar", "--variant", "full", "--train", 6, "--steps", 1, "--name", "mine")
+    assert done.exit_code == 0, done.stderr
+    assert "LIAR" in done.stdout and str(checkout / "runs/mine/results") in done.stdout
+    assert (
+        page := checkout / "runs/mine/index.html"
+    ).is_file() and f"report              {page}\n" in done.stdout
+    assert (checkout / "runs/mine/notebooks/liar-full-seed0-simulated.ipynb").is_file()
+    (record,) = results.load("mine")
+    assert record["settings"]["steps"] == 1 and record["train"][0]["questions"] == 6
+    shown = semback("table", "mine")
+    assert shown.exit_code == 0 and shown.stdout.strip() in done.stdout
+    written = page.read_bytes()
+    page.unlink()
+    assert semback("report", "mine").stdout == f"{page}\n" and page.read_bytes() == written
+    recording = checkout / "mine.jsonl"
+    assert semback("cache", "export", "--run", "mine", recording).exit_code == 0
+    assert hashlib.sha256(recording.read_bytes()).hexdigest() in written.decode()
+
+
+def test_a_failed_notebook_makes_the_exit_code_1(semback, checkout, ran):
+    done = semback(
+        "run", "gsm8k", "--variant", "full", "--jobs", 3, "--again", "--scheduler", "tcp://x:1"
+    )
+    assert (
+        done.exit_code == 1
+        and done.stderr == "\nfailed: x.failed.ipynb\n  ValueError: no\n  The nearest is x\n"
+    )
+    assert "executed notebooks" in done.stdout and not any(
+        word in done.stdout for word in ("results", "figures")
+    )  # there are none
+    assert ran[-1] == (3, "tcp://x:1", True)
+
+
+def test_notebooks_that_failed_alike_are_named_with_one_error(semback, checkout, ran):
+    done = semback("run", "bbh", "--category", "object_counting")
+    assert (
+        done.stderr == "\nfailed: x.failed.ipynb" * 3 + "\n  ValueError: no\n  The nearest is x\n"
+    )
+
+
+def test_options_become_the_parameters_of_every_job(semback, checkout, ran):
+    semback(
+        "run",
+        "bbh",
+        "gsm8k",
+        "--category",
+        "object_counting",
+        "--variant",
+        "no_gate",
+        "--seed",
+        1,
+        "--seed",
+        2,
+        "--model",
+        "m",
+        "--steps",
+        2,
+        "--train",
+        9,
+        "-p",
+        "coach_params",
+        '{"temperature": 1}',
+    )
+    jobs = [job for job in ran if isinstance(job, Job)]
+    assert [(job.experiment, job.settings["seed"]) for job in jobs] == [
+        ("bbh", 1),
+        ("bbh", 2),
+        ("gsm8k", 1),
+        ("gsm8k", 2),
+    ]
+    for job in jobs:
+        assert {**job.parameters, "category": "object_counting", "seed": 0} == {
+            "name": "demo",
+            "data": "sample",
+            "category": "object_counting",
+            "variant": "no_gate",
+            "seed": 0,
+            "model": "m",
+            "coach": "m",
+            "steps": 2,
+            "train": 9,
+            "coach_params": {"temperature": 1},
+        }
+
+
+def test_a_run_of_real_models_says_first_what_it_may_cost(semback, checkout, ran):
+    free = semback("run", "gsm8k", "--variant", "full")
+    paid = semback("run", "gsm8k", "--variant", "full", "--model", "gpt-4o-mini")
+    assert (
+        "dollars" not in free.stderr
+        and "if nothing of it were recorded: " in paid.stderr
+        and "dollars: 0." in paid.stderr
+    )
+
+
+def test_a_run_that_is_complete_speaks_of_no_costs(semback, checkout, ran, monkeypatch):
+    monkeypatch.setattr(batch, "complete", lambda job, name: True)
+    arguments = "run", "gsm8k", "--variant", "full", "--model", "gpt-4o-mini"
+    assert (
+        "dollars" not in semback(*arguments).stderr
+        and "dollars" in semback(*arguments, "--again").stderr
+    )
+
+
+def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    done = semback("plan", "gsm8k", "--variant", "full", "--model", "gpt-4o-mini")
+    assert done.exit_code == 0 and "1,920" in done.stdout and "at most" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["run", "gsmk"], "experiment='gsmk'"),
+        (["run", "gsm8k", "-p", "stepz", "3"], "03_gsm8k.ipynb has no parameter 'stepz'; it has "),
+        (["run", "gsm8k", "-p", "steps", "three"], "steps is 'three'"),
+        (["run", "gsm8k", "--steps", "-1"], "steps is -1; it is 0 or more"),
+        (["run", "gsm8k", "-p", "dollars", "five"], "dollars is 'five'; it takes a number above 0"),
+        (
+            ["run", "gsm8k", "-p", "dollars", "5", "--model", "mine"],
+            "the price of mine is not known",
+        ),
+        (["run", "gsm8k", "--seed", "-1"], "seed=-1: it is a whole number, 0 or more"),
+        (["run", "gsm8k", "--name", "../elsewhere"], "a batch cannot be called '../elsewhere'"),
+        (["table", ""], "a batch cannot be called ''"),
+        (
+            [
+                "plan",
+                "gsm8k",
+                "--model",
+                "gpt-4o-mini",
+                "-p",
+                "model_params",
+                '{"max_tokens": "abc"}',
+            ],
+            "max_tokens is 'abc'",
+        ),
+        (["plan", "bbh", "--category", "snark"], "02_bbh.ipynb: category='snark'"),
+        (["run", "liar", "--variant", "only_Stat"], "only_State"),
+        (["run"], "01_semantic_gradients.ipynb"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_exit_code_2(arguments, said, semback, checkout):
+    done = semback(*arguments)
+    assert (
+        done.exit_code == 2
+        and said in done.stderr
+        and done.stderr.startswith("semback: ")
+        and done.stderr.count("\n") == 1
+    )
+
+
+def test_what_is_not_there_is_one_line_and_exit_code_1(semback, checkout):
+    done = semback("table", "nothing")
+    assert (
+        done.exit_code == 1
+        and done.stderr.startswith("semback: there are no results in")
+        and done.stderr.count("\n") == 1
+    )
+
+
+def test_a_recording_of_a_run_is_that_run_s_and_whole(semback, cache, own_home):
+    path = own_home / "out.jsonl"
+    assert semback("cache", "export", "--run", "mine", path).exit_code == 1 and not path.exists()
+    keys = record_two(cache)
+    (own_home / "runs" / "mine" / "responses").mkdir(parents=True)
+    (own_home / "runs" / "mine" / "responses" / "one.txt").write_text(f"{keys[0]}\n")
+    assert (
+        semback("cache", "export", "--run", "mine", path).stdout == f"1 responses are in {path}\n"
+    )
+    (own_home / "runs" / "mine" / "responses" / "two.txt").write_text(f"{'0' * 64}\n")
+    done = semback("cache", "export", "--run", "mine", path)
+    assert (
+        done.exit_code == 1
+        and "1 of the 2 responses of runs/mine are not in the cache" in done.stderr
+    )
+
+
+def test_data_that_is_missing_makes_verify_fail(semback, own_home, monkeypatch):
+    monkeypatch.setenv("SEMBACK_DATA_DIR", str(own_home))
+    done = semback("data", "verify")
+    assert (
+        done.exit_code == 1
+        and "missing  gsm8k/test.jsonl" in done.stdout
+        and len(done.stdout.splitlines()) == 32
+    )
+
+
+def record_two(cache) -> list[str]:
+    from semback.cache.recording import key
+
+    requests = [
+        {"model": "m", "messages": [{"role": "user", "content": why}]}
+        for why in ("Why?", "Why not?")
+    ]
+    reply = {"text": "So\nit is.", "finish_reason": "stop", "model": "m", "usage": {}}
+    for request in requests:
+        cache.add(key(request), {"request": request, "draw": 0, "reply": reply, "source": {}})
+    return [key(request) for request in requests]
+
+
+def test_a_recording_goes_out_and_comes_in(semback, cache, own_home, monkeypatch):
+    keys, path = record_two(cache), own_home / "out" / "mine.jsonl.gz"
+    assert semback("cache", "export", path).stdout == f"2 responses are in {path}\n"
+    assert semback("cache", "ls").stdout == "".join(
+        f"{key[:12]}  m  0  So it is.\n" for key in sorted(keys)
+    )
+    monkeypatch.setenv("SEMBACK_HOME", str(own_home / "other"))
+    assert semback("cache", "import", path).stdout == "2 new responses\n"
+    assert semback("cache", "import", path).stdout == "0 new responses\n"
+    assert semback("cache", "stats").stdout.splitlines()[0].split() == ["2", "m"]
+    failed = semback("cache", "import", own_home / "absent.jsonl")
+    assert failed.exit_code == 1 and "cannot be read" in failed.stderr

@@ -1,0 +1,555 @@
+"""One model: what is sent, one call for one request, and an error that says what to do for everything that can go wrong."""
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import httpx2
+import pytest
+from conftest import Script
+
+import semback
+from semback import LLM, Language, ModelError, Node, ParameterError, Reply, ResponseCache, descend
+from semback.cache.recording import canonical
+from semback.errors import CacheError
+from semback.llm.prices import price
+from semback.usage import Usage
+
+MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]
+
+
+def chat(llm, **settings):
+    return asyncio.run(llm.chat(MESSAGES, **settings))
+
+
+def waiting(script, gate):
+    """A transport that answers as the script does once the gate is open."""
+
+    async def handle(request):
+        reply = script.handle(request)
+        await gate.wait()
+        return reply
+
+    return httpx2.MockTransport(handle)
+
+
+async def settle():
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+# What is sent
+
+
+@pytest.mark.parametrize(
+    "model, params, sent",
+    [
+        ("gpt-4o-mini-2024-07-18", None, {"temperature": 0, "top_p": 1, "max_tokens": 1024}),
+        ("llama-3.1-8b", {}, {"temperature": 0, "top_p": 1, "max_tokens": 1024}),
+        ("o3-mini", None, {"max_completion_tokens": 8192}),
+        ("gpt-5.6-terra", None, {"max_completion_tokens": 8192}),
+        (
+            "openai/gpt-5.6-terra",
+            {"reasoning_effort": "low"},
+            {"max_completion_tokens": 8192, "reasoning_effort": "low"},
+        ),
+        (
+            "m",
+            {"temperature": None, "max_tokens": None, "max_completion_tokens": 5},
+            {"top_p": 1, "max_completion_tokens": 5},
+        ),
+        (
+            "m",
+            {"temperature": 0.7, "stop": ["\n"], "my_servers_own": {"x": 1}},
+            {
+                "temperature": 0.7,
+                "top_p": 1,
+                "max_tokens": 1024,
+                "stop": ["\n"],
+                "my_servers_own": {"x": 1},
+            },
+        ),
+    ],
+)
+def test_a_request_holds_the_defaults_of_the_model_with_params_laid_over_and_none_takes_one_out(
+    script, model, params, sent
+):
+    said = script("Four.")
+    chat(said.llm(model, params=params))
+    assert said.asked == [{"model": model, "messages": MESSAGES, **sent}]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model": ""},
+        {"model": None},
+        {"in_flight": 0},
+        {"params": {"n": 2}},
+        {"params": {"stream": True}},
+        {"params": {"messages": []}},
+        {"params": {"temperature": float("nan")}},
+        {"params": {"stop": {1, 2}}},
+        {"in_flight": 1.5},
+        {"retries": "5"},
+        {"retries": -1},
+        {"window": -1},
+        {"timeout": float("nan")},
+        {"budget": 5},
+        {"params": {"max_tokens": "abc"}},
+        {"params": {"max_completion_tokens": -5}},
+        {"cache": "cache"},
+        {"base_url": 8000},
+        {"api_key": 5},
+    ],
+    ids=str,
+)
+def test_an_argument_that_cannot_be_is_a_parameter_error(arguments):
+    with pytest.raises(ParameterError):
+        LLM(**{"model": "m", **arguments})
+
+
+def test_a_model_samples_unless_its_temperature_is_0():
+    assert (
+        not LLM("m").samples
+        and LLM("m", params={"temperature": None}).samples
+        and LLM("o3-mini").samples
+    )
+    assert (
+        LLM("m", params={"temperature": 0.1}).samples
+        and not LLM("m", params={"temperature": 0.0}).samples
+    )
+
+
+def test_without_key_and_endpoint_the_error_says_what_to_set_but_what_is_recorded_needs_neither(
+    script, cache
+):
+    with pytest.raises(ModelError, match="OPENAI_API_KEY.*OPENAI_BASE_URL.*simulated"):
+        chat(LLM("scripted", cache))
+    live = chat(script("Four.").llm(cache=cache))
+    assert chat(LLM("scripted", cache)) == replace(live, recorded=True)
+
+
+def test_nothing_on_disk_holds_the_key(script, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-1")
+    chat(script("Yes.").llm(cache=cache))
+    chat(script("Yes.").llm(cache=cache, api_key="sk-secret-2"), draw=1)
+    cache.export(tmp_path / "r.jsonl")
+    files = [path.read_bytes().lower() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 2 and not any(
+        word in data for data in files for word in (b"sk-secret", b"authorization", b"user-agent")
+    )
+
+
+def test_one_model_serves_one_event_loop_after_the_other(script):
+    llm = script("Four.").llm()
+    assert [chat(llm).text for _ in range(3)] == ["Four."] * 3
+
+
+# One call for one request
+
+
+def test_64_tasks_with_one_request_make_one_call(script, cache):
+    said = script("Four.")
+
+    async def story():
+        llm = said.llm(cache=cache)
+        return await asyncio.gather(*(llm.chat(MESSAGES) for _ in range(64)))
+
+    assert {reply.text for reply in asyncio.run(story())} == {"Four."} and len(said.asked) == 1
+
+
+def test_no_more_than_in_flight_requests_run_at_one_time(script):
+    async def story():
+        gate, said = asyncio.Event(), script("Four.")
+        llm = LLM("m", transport=waiting(said, gate), in_flight=3)
+        calls = [asyncio.create_task(llm.chat(MESSAGES, draw=draw)) for draw in range(8)]
+        while len(said.asked) < 3 and not any(
+            call.done() for call in calls
+        ):  # one that is done has failed
+            await asyncio.sleep(0)
+        await settle()
+        assert len(said.asked) == 3
+        gate.set()
+        await asyncio.gather(*calls)
+        assert len(said.asked) == 8
+
+    asyncio.run(story())
+
+
+def test_cancelling_one_waiter_leaves_the_call_to_the_others(script, cache):
+    async def story():
+        gate, said = asyncio.Event(), script("Four.")
+        llm = LLM("m", cache, transport=waiting(said, gate))
+        calls = [asyncio.create_task(llm.chat(MESSAGES)) for _ in range(3)]
+        await settle()
+        calls[0].cancel()
+        await settle()
+        gate.set()
+        assert (
+            [(await call).text for call in calls[1:]] == ["Four."] * 2
+            and calls[0].cancelled()
+            and len(said.asked) == 1
+        )
+
+    asyncio.run(story())
+
+
+def test_an_answer_that_all_waiters_left_is_kept(script, cache):
+    async def story():
+        gate, said = asyncio.Event(), script("Four.")
+        llm = LLM("m", cache, transport=waiting(said, gate))
+        call = asyncio.create_task(llm.chat(MESSAGES))
+        await settle()
+        call.cancel()
+        gate.set()
+        await settle()
+        assert (
+            call.cancelled()
+            and len(cache) == 1
+            and (await llm.chat(MESSAGES)).recorded
+            and len(said.asked) == 1
+        )
+
+    asyncio.run(story())
+
+
+def test_two_caches_of_one_folder_make_one_call_for_one_request(tmp_path):
+    caches, said = [ResponseCache(tmp_path / "shared") for _ in range(2)], Script("Four.")
+
+    async def story():
+        return [
+            reply.recorded
+            for reply in await asyncio.gather(
+                *(said.llm(cache=each).chat(MESSAGES) for each in caches)
+            )
+        ]
+
+    assert sorted(asyncio.run(story())) == [False, True] and len(said.asked) == 1
+    for each in caches:
+        each.close()
+
+
+def test_where_processes_cannot_see_one_another_the_answer_that_was_stored_first_counts_for_all(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("semback.claims.Claims.claim", lambda self, key: True)  # as on Windows
+    caches = [ResponseCache(tmp_path / "shared") for _ in range(2)]
+
+    async def story():
+        gates = [asyncio.Event(), asyncio.Event()]
+        calls = [
+            asyncio.create_task(
+                LLM("m", cache, transport=waiting(Script(text), gate)).chat(MESSAGES)
+            )
+            for cache, text, gate in zip(caches, ["Slow.", "Fast."], gates)
+        ]
+        await settle()
+        gates[1].set()
+        await calls[1]
+        gates[0].set()
+        return [(await call).text for call in calls]
+
+    assert asyncio.run(story()) == ["Fast.", "Fast."]
+    for each in caches:
+        each.close()
+
+
+# What comes back
+
+
+def response(status=200, data=None, text=None, **headers):
+    """A response as it comes from a network: it is not read yet."""
+    content = json.dumps(data) if text is None else text
+    headers = {"content-type": "application/json" if text is None else "text/html"} | headers
+    return httpx2.Response(status, headers=headers, stream=httpx2.ByteStream(content.encode()))
+
+
+def choices(*choices, **more):
+    return response(
+        data={
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m-1",
+            "choices": list(choices),
+            **more,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "reply, said",
+    [
+        pytest.param(
+            response(text="<html>Sign in</html>"), ["<html>", "OpenAI-compatible"], id="HTML"
+        ),
+        pytest.param(choices(), ["OpenAI-compatible"], id="no choices"),
+        pytest.param(
+            choices(usage={}, error={"message": "overloaded"}),
+            ["overloaded"],
+            id="an error with status 200",
+        ),
+        pytest.param(choices({}), ["OpenAI-compatible"], id="a choice without message"),
+        pytest.param(choices({"message": None}), ["OpenAI-compatible"], id="message is null"),
+        pytest.param(
+            choices({"message": {"content": [{"type": "image_url"}]}}),
+            ["OpenAI-compatible"],
+            id="content is no text",
+        ),
+        pytest.param(response(data=[]), ["OpenAI-compatible"], id="a list"),
+        pytest.param(
+            response(text='{"choices": [{', **{"content-type": "application/json"}),
+            ["did not answer"],
+            id="broken JSON",
+        ),
+        pytest.param(
+            response(400, {"error": {"message": "Unsupported: top_p"}}),
+            ["400", "Unsupported: top_p", "params="],
+            id="400",
+        ),
+        pytest.param(
+            response(401, {"error": {"message": "Incorrect API key"}}),
+            ["401", "Incorrect API key", "OPENAI_API_KEY"],
+            id="401",
+        ),
+        pytest.param(
+            response(404, {"error": {"message": "No model m"}}),
+            ["404", "No model m", "shut down"],
+            id="404",
+        ),
+        pytest.param(
+            response(429, {"error": {"message": "Rate limit"}}),
+            ["429", "Rate limit", "in_flight"],
+            id="429",
+        ),
+        pytest.param(response(500, text="Oops"), ["500", "Oops", "run again"], id="500"),
+        pytest.param(
+            response(500, {"error": "no object"}, **{"x-request-id": "req_1"}),
+            ["500", "req_1"],
+            id="500 with text as error",
+        ),
+    ],
+)
+def test_what_is_no_reply_is_a_model_error_with_advice_and_is_not_recorded(
+    script, cache, reply, said
+):
+    with pytest.raises(ModelError) as error:
+        chat(script(reply).llm("m", cache, retries=0))
+    text = str(error.value)
+    assert "m at simulated" in text and all(part in text for part in said), text
+    assert len(cache) == 0
+
+
+def test_a_lost_connection_is_a_model_error_and_not_recorded(cache):
+    def lost(request):
+        raise httpx2.ConnectError("All connection attempts failed")
+
+    with pytest.raises(ModelError, match="All connection attempts failed.*address"):
+        chat(LLM("m", cache, transport=httpx2.MockTransport(lost), retries=0))
+    assert len(cache) == 0
+
+
+def test_an_error_reaches_every_waiter_and_the_next_call_asks_again(script, cache):
+    said = script([response(500, text="Oops"), "Four."])
+
+    async def story():
+        llm = said.llm(cache=cache, retries=0)
+        errors = await asyncio.gather(
+            *(llm.chat(MESSAGES) for _ in range(3)), return_exceptions=True
+        )
+        assert [type(error) for error in errors] == [ModelError] * 3
+        return await llm.chat(MESSAGES)
+
+    assert asyncio.run(story()).text == "Four." and len(said.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "reply, text, finish_reason",
+    [
+        ({"message": {"content": None, "refusal": "I will not."}}, "", "refusal"),
+        ({"finish_reason": "content_filter"}, "", "content_filter"),
+        ({"finish_reason": "length", "message": {"content": "Fou"}}, "Fou", "length"),
+        ({"message": {"content": None}}, "", "stop"),
+        ({"finish_reason": None, "message": {"content": "Four."}}, "Four.", "stop"),
+        ("Yes \ud83d", "Yes \ufffd", "stop"),
+    ],
+)
+def test_a_refusal_a_cut_reply_and_an_empty_one_are_recorded_as_what_they_are(
+    script, cache, reply, text, finish_reason
+):
+    if isinstance(reply, dict):
+        reply = {"message": {"content": None}, **reply}
+    live = chat(script(reply).llm(cache=cache))
+    assert (live.text, live.finish_reason, len(cache)) == (text, finish_reason, 1)
+    again = chat(script("Four.").llm(cache=cache))
+    assert again == replace(live, recorded=True)
+    usage = Usage()
+    usage.add("forward", "m", again)
+    (count,) = usage.rows()
+    assert (count["refused"], count["cut"]) == (
+        finish_reason in ("refusal", "content_filter"),
+        finish_reason == "length",
+    )
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}]
+)
+def test_a_server_that_counts_no_tokens_is_counted_as_none(script, cache, usage):
+    said = script(
+        choices(
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "Four."},
+            },
+            usage=usage,
+        )
+    )
+    reply = chat(said.llm(cache=cache))
+    usage = Usage()
+    usage.add("forward", "m", reply)
+    assert (
+        reply.text == "Four." and usage.rows()[0]["prompt_tokens"] == 0 and json.dumps(usage.rows())
+    )
+
+
+def test_a_reply_in_parts_is_taken_whole_and_without_a_count_has_no_price(script, cache):
+    parts = [
+        {"type": "thinking", "thinking": "2 + 2"},
+        {"type": "text", "text": "It is "},
+        {"type": "text", "text": "four."},
+    ]
+    said = script(
+        choices(
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": parts},
+            },
+            usage=None,
+        )
+    )
+    usage = Usage()
+    usage.add("forward", "gpt-4o-mini-2024-07-18", reply := chat(said.llm(cache=cache)))
+    assert (
+        reply.text == "It is four."
+        and usage.rows()[0]["uncounted"] == 1
+        and usage.rows()[0]["cost"] is None
+    )
+
+
+def test_prices_are_known_unknown_or_nothing():
+    assert price("gpt-4o-mini-2024-07-18", 1_000_000, 1_000_000) == pytest.approx(0.15 + 0.60)
+    assert (
+        price("nobodys-model-7", 1_000_000, 0) is None
+        and price("simulated-coach", 1_000_000, 0) == 0
+    )
+
+
+def test_what_is_recorded_is_priced_as_of_one_time_so_that_a_rerun_says_the_same(monkeypatch):
+    usage, cheaper_at_night = Usage(), "deepseek-v4-flash"
+    usage.add(
+        "forward",
+        cheaper_at_night,
+        Reply("", "stop", {"prompt_tokens": 10**6, "completion_tokens": 0}, "", True, "00"),
+    )
+    costs = []
+    for hour in (3, 17):
+        monkeypatch.setattr(
+            semback.usage, "PRICED", when := datetime(2026, 11, 1, hour, tzinfo=UTC)
+        )
+        costs.append(usage.rows()[0]["cost"])
+        assert costs[-1] == price(cheaper_at_night, 10**6, 0, when=when)
+    assert costs[0] == 2 * costs[1]
+
+
+# What cannot be sent
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": "\ud83d is half of a character"}],
+        [{"role": "user", "content": object()}],
+        ["just text"],
+        None,
+    ],
+    ids=str,
+)
+def test_messages_that_are_not_text_are_a_parameter_error_before_anything_is_sent(messages, cache):
+    said = Script("Four.")
+    with pytest.raises(ParameterError, match="cannot be sent as JSON text"):
+        asyncio.run(said.llm(cache=cache).chat(messages))
+    assert not said.asked and not len(cache)
+
+
+def test_equal_texts_in_other_places_are_other_requests(cache):
+    one, two = (
+        [{"role": "user", "content": "a", "name": "b"}],
+        [{"role": "user", "content": "a"}, {"name": "b"}],
+    )
+    said = Script(["One.", "Two."])
+    llm = said.llm(cache=cache)
+    assert [asyncio.run(llm.chat(messages)).text for messages in (one, two, one, two)] == [
+        "One.",
+        "Two.",
+        "One.",
+        "Two.",
+    ]
+
+
+def test_a_prompt_that_cannot_fit_the_window_is_not_sent_and_the_error_names_the_node_and_the_size_of_each_part():
+    said = Script("Four.")
+    llm = said.llm("gpt-4o-mini-2024-07-18")  # 128,000 tokens, says genai-prices
+    node = Node("judge", "Judge.", ("hint",))
+    with pytest.raises(
+        ModelError,
+        match=r"backward of node 'judge': .*128,000 tokens.*from hint 2,000,000.*question 4,000",
+    ):
+        asyncio.run(
+            Language(llm, llm).backward(
+                node, "four" * 1000, {"hint": "too " * 500_000}, "Yes.", "No."
+            )
+        )
+    assert not said.asked
+    asyncio.run(
+        said.llm("my-own-model").chat([{"role": "user", "content": "long " * 300_000}])
+    )  # nothing is known of this one
+    with pytest.raises(ModelError, match="window of my-own-model is 1,000 tokens"):
+        asyncio.run(
+            said.llm("my-own-model", window=1000).chat(
+                [{"role": "user", "content": "long " * 2000}]
+            )
+        )
+    assert len(said.asked) == 1
+
+
+def test_a_row_that_holds_the_answer_to_another_question_is_refused(cache):
+    said = Script(["Four.", "Five."])
+    llm = said.llm(cache=cache)
+    one, two = (asyncio.run(llm.chat([{"role": "user", "content": text}])).key for text in "ab")
+    cache._disk.set(one, canonical(cache.get(two)))
+    with pytest.raises(CacheError, match="was altered: its key"):
+        asyncio.run(llm.chat([{"role": "user", "content": "a"}]))
+
+
+def test_a_row_that_is_cut_at_its_end_is_refused_by_a_call_as_it_is_by_an_export(cache, tmp_path):
+    llm = Script("Four.").llm(cache=cache)
+    key = chat(llm).key
+    cache._disk._sql(
+        "UPDATE Cache SET value = substr(value, 1, length(value) - 9) WHERE key = ?", (key,)
+    )
+    for work in (lambda: chat(llm), lambda: cache.export(tmp_path / "all.jsonl")):
+        with pytest.raises(CacheError, match=f"entry {key[:12]} .* was altered"):
+            work()
+
+
+def test_what_answered_under_another_name_is_counted_and_shown(task):
+    said = Script("Answer: 1")  # it answers as "m-2024-07-18"
+    run = asyncio.run(descend(task, Language(said.llm("m"), said.llm("m")), steps=0))
+    assert run.usage.rows()[0]["answered_by"] == {
+        "m-2024-07-18": 36
+    } and "answered by m-2024-07-18" in repr(run)

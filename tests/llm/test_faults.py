@@ -1,0 +1,613 @@
+"""Faults on a real connection: what passes is asked again, what does not is one error in plain words, and no error is recorded."""
+
+import asyncio
+import contextlib
+import gc
+import gzip
+import json
+import re
+import threading
+import time
+import traceback
+import warnings
+import zlib
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import openai
+import pytest
+import servers as faulty
+from servers import Endpoint, delay, error, good, raw, says
+
+from semback import LLM, Language, ModelError, evaluate
+from semback.llm import connections
+from semback.usage import Usage
+
+MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]
+KEY = "sk-secret-123"
+SOON = {"retry_after_ms": "10"}
+CHOICE = ("choices", 0)
+MESSAGE = (*CHOICE, "message")
+BROKEN = {
+    "broken JSON": raw(b'{"choices": [{'),
+    "an empty body": raw(b""),
+    "bytes that are no text": raw(b'{"a": "\xff\xfe"}'),
+    "brackets without end": raw(b"[" * 100_000),
+    "a truncated body": faulty.truncated,
+    "a reset": faulty.reset,
+    "429": error(429, "Rate limit reached", **SOON),
+    "500": error(500, "Oops", **SOON),
+    "a 502 page": raw(b"<html>Bad gateway</html>", 502, "text/html", **SOON),
+    "503": error(503, "Overloaded", **SOON),
+    "409": error(409, "Locked", **SOON),
+    "408": error(408, "Too slow", **SOON),
+    "a late reply": delay(0.8, good),
+    "a dripping body": faulty.drip,
+}
+SLOW = ("a late reply", "a dripping body")
+WORDS = [
+    "JSON",
+    "JSON",
+    "JSON",
+    "JSON",
+    "",
+    "reset",
+    "429",
+    "500",
+    "502",
+    "503",
+    "409",
+    "408",
+    "0.4 s",
+    "0.4 s",
+]
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    """The openai client waits 0.01 s before its first retry, in place of half a second."""
+    monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
+
+
+def model(server, cache=None, name="m", **settings):
+    return LLM(name, cache, server.url, KEY, **{"retries": 1, "timeout": 5, **settings})
+
+
+def chat(llm, draw=0):
+    return asyncio.run(llm.chat(MESSAGES, draw))
+
+
+def said(llm):
+    """The words of the ModelError that this model's call ends in."""
+    with pytest.raises(ModelError) as caught:
+        chat(llm)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert shown.count("Traceback") == 1 and KEY not in shown, "one error, and the key not in it"
+    return str(caught.value)
+
+
+# What passes
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_fault_that_passes_is_asked_again_and_only_the_reply_is_recorded(name, cache):
+    with Endpoint(BROKEN[name], BROKEN[name], good) as server:
+        reply = chat(model(server, cache, retries=2, timeout=0.4 if name in SLOW else 5))
+        assert (reply.text, len(server.asked), len(cache)) == ("Four.", 3, 1)
+        assert (
+            chat(model(server, cache)) == replace(reply, recorded=True) and len(server.asked) == 3
+        )
+
+
+@pytest.mark.parametrize("name, status", list(zip(BROKEN, WORDS, strict=True)))
+def test_a_fault_that_stays_is_one_error_after_the_retries_and_is_not_recorded(name, status, cache):
+    with Endpoint(BROKEN[name]) as server:
+        started, text = (
+            time.monotonic(),
+            said(model(server, cache, timeout=0.4 if name in SLOW else 5)),
+        )
+        assert (
+            f"m at {server.host}/v1" in text
+            and status in text
+            and ("run again" in text or "in_flight" in text)
+        ), text
+        assert "req_7" in text or not status.isdigit()
+        assert (len(server.asked), len(cache)) == (2, 0) and time.monotonic() - started < 4
+
+
+def test_the_wait_that_a_429_asks_for_is_kept_even_beyond_the_time_limit_of_a_try():
+    with Endpoint(error(429, "Slow down", retry_after="1"), good) as server:
+        assert chat(model(server, retries=1, timeout=0.4)).text == "Four."
+        assert server.times[1] - server.times[0] >= 1
+
+
+def test_a_wait_until_a_date_is_waited_for():
+    until = datetime.now(UTC) + timedelta(seconds=2)
+    with Endpoint(
+        error(429, "Slow down", retry_after=format_datetime(until, usegmt=True)), good
+    ) as server:
+        assert chat(model(server, retries=1)).text == "Four." and len(server.asked) == 2
+        assert time.time() >= until.timestamp() - 1, "a date has whole seconds"
+
+
+def test_what_came_in_time_is_read_although_the_event_loop_stood_still(cache):
+    with Endpoint(delay(0.1, good)) as server:
+        llm = model(server, cache, timeout=1)
+
+        async def stands_still():
+            call = asyncio.create_task(llm.chat(MESSAGES))
+            while not server.asked:
+                await asyncio.sleep(0.01)
+            time.sleep(1.5)
+            return await call
+
+        assert asyncio.run(stands_still()).text == "Four." and len(server.asked) == 1
+
+
+def test_a_wait_that_is_too_long_is_an_error_at_once_that_says_how_long():
+    with Endpoint(error(429, "Slow down", retry_after="3600")) as server:
+        assert "wait 3600 s" in said(model(server)) and len(server.asked) == 1
+
+
+def test_more_connections_than_the_server_allows_end_in_replies(cache):
+    with Endpoint(delay(0.005, good), connections=4) as server:
+        llm = model(server, cache, retries=20, in_flight=16)
+
+        async def story():
+            return await asyncio.gather(*(llm.chat(MESSAGES, draw) for draw in range(40)))
+
+        assert {reply.text for reply in asyncio.run(story())} == {"Four."} and len(cache) == 40
+
+
+@pytest.mark.parametrize("pack, name", [(gzip.compress, "gzip"), (zlib.compress, "deflate")])
+def test_a_packed_reply_is_unpacked(pack, name):
+    packed = raw(pack(json.dumps(faulty.GOOD).encode()), content_encoding=name)
+    with Endpoint(packed) as server:
+        assert chat(model(server, retries=0)).text == "Four."
+
+
+def test_a_redirect_is_followed_with_the_whole_request():
+    with Endpoint(faulty.moved, good) as server:
+        assert chat(model(server, retries=0)).text == "Four."
+        assert (
+            len(server.asked) == 2
+            and server.asked[0] == server.asked[1]
+            and server.asked[1]["messages"] == MESSAGES
+        )
+
+
+@pytest.mark.parametrize("passed_over", [False, True])
+def test_a_proxy_of_the_environment_is_gone_through_unless_the_host_is_to_be_reached_without(
+    passed_over, monkeypatch
+):
+    with (
+        Endpoint(good) as proxy,
+        Endpoint(says(*MESSAGE, "content", value="From the host.")) as server,
+    ):
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1" if passed_over else "")
+        assert chat(model(server, retries=0)).text == ("From the host." if passed_over else "Four.")
+        assert (len(server.asked), len(proxy.asked)) == ((1, 0) if passed_over else (0, 1))
+
+
+def test_an_https_address_is_asked_if_its_certificate_is_trusted(certificate, monkeypatch):
+    try:
+        with Endpoint(good, certificate=certificate) as server:
+            connections.certificates.cache_clear()
+            assert "certificate verify failed" in said(model(server)) and not server.asked
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            connections.certificates.cache_clear()
+            assert chat(model(server)).text == "Four."
+    finally:
+        connections.certificates.cache_clear()
+
+
+def test_the_request_is_what_the_openai_client_sends_and_tells_nothing_of_the_computer():
+    heard = []
+
+    async def listening(request):
+        heard.append(request)
+        return await good(request)
+
+    with Endpoint(listening) as server:
+        chat(model(server))
+        assert server.asked == [
+            {"model": "m", "messages": MESSAGES, "temperature": 0, "top_p": 1, "max_tokens": 1024}
+        ]
+    (request,) = heard
+    assert request.path == "/v1/chat/completions" and request.content_type == "application/json"
+    assert request.headers["authorization"] == f"Bearer {KEY}" and request.headers[
+        "user-agent"
+    ].startswith("AsyncOpenAI/Python")
+    told = {name for name in map(str.lower, request.headers) if name.startswith("x-")}
+    assert told == {"x-stainless-retry-count", "x-stainless-read-timeout"}
+
+
+# What does not
+
+FATAL = {
+    "401": (
+        error(401, f"Incorrect API key provided: {KEY}.", "invalid_api_key"),
+        ["401", "OPENAI_API_KEY"],
+    ),
+    "403": (
+        error(403, "Country not supported", "unsupported_country"),
+        ["403", "Country not supported"],
+    ),
+    "model gone": (
+        error(
+            404, "The model `m` does not exist or you do not have access to it.", "model_not_found"
+        ),
+        ["404", "shut down", "replay"],
+    ),
+    "model deprecated": (
+        error(404, "The model `m` has been deprecated.", "model_not_found"),
+        ["404", "shut down"],
+    ),
+    "model unknown to LiteLLM": (
+        error(400, "Invalid model name passed in model=m"),
+        ["400", "shut down"],
+    ),
+    "no such address": (raw(b'{"detail": "Not Found"}', 404), ["404", "Not Found", "/v1"]),
+    "context too long (OpenAI)": (
+        error(
+            400, "This model's maximum context length is 8192 tokens.", "context_length_exceeded"
+        ),
+        ["400", "window"],
+    ),
+    "context too long (llama.cpp)": (
+        error(400, "the request exceeds the available context size, try increasing it"),
+        ["400", "window"],
+    ),
+    "context too long (Gemini)": (
+        error(400, "The input token count (9) exceeds the maximum number of tokens allowed (8)."),
+        ["400", "window"],
+    ),
+    "quota": (
+        error(429, "You exceeded your current quota.", "insufficient_quota"),
+        ["429", "quota", "account", "does not help"],
+    ),
+    "no money": (error(402, "Insufficient credits"), ["402", "account"]),
+    "content filter": (
+        error(
+            400,
+            "The response was filtered due to Azure's content management policy.",
+            "content_filter",
+        ),
+        ["400", "filter", "example"],
+    ),
+    "a field refused": (
+        error(400, "Unsupported parameter: 'top_p' is not supported with this model."),
+        ["400", "top_p", "params="],
+    ),
+    "a field refused by FastAPI": (
+        raw(b'{"detail": [{"loc": ["top_p"]}]}', 422),
+        ["422", "top_p", "params="],
+    ),
+    "an error that is no object": (raw(b'{"error": "bad"}', 400), ["400", "bad"]),
+    "an error without body": (raw(b"", 418), ["418"]),
+    "HTML with status 200": (faulty.html, ["200", "<html>", "OpenAI-compatible"]),
+    "empty choices": (says("choices", value=[]), ["200", "req_7", "OpenAI-compatible"]),
+    "an error with status 200": (
+        raw(b'{"error": {"message": "overloaded", "code": 502}}'),
+        ["200", "req_7", "overloaded"],
+    ),
+    "an error in a choice": (
+        says(*CHOICE, "error", value={"message": "provider died"}),
+        ["200", "req_7", "provider died"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault, words", FATAL.values(), ids=FATAL)
+def test_a_fault_that_no_retry_mends_is_one_error_at_once_with_its_own_words_and_is_not_recorded(
+    fault, words, cache
+):
+    with Endpoint(fault) as server:
+        text = said(model(server, cache))
+        assert all(word in text for word in [f"m at {server.host}/v1", *words]), text
+        assert "req_7" in text or "<html>" in text
+        assert (len(server.asked), len(cache)) == (1, 0)
+
+
+def test_a_redirect_loop_ends_soon():
+    with Endpoint(faulty.round_in_circles) as server:
+        assert "circles" in said(model(server, retries=5)) and len(server.asked) <= 5
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:8000/v1",
+        "ftp://localhost/v1",
+        "http:localhost",
+        "http://[bad",
+        "http://localhost:8000/v1?api-version=1",
+        "http://localhost:8000/v1#x",
+        "http://a..b/v1",
+    ],
+)
+def test_an_address_that_is_none_is_an_error_that_says_so(address):
+    text = said(LLM("m", base_url=address, api_key=KEY, retries=0))
+    assert re.split("[:/]+", re.split("[?#]", address)[0])[-1] in text and "address" in text, text
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("SSL_CERT_FILE", "/no/such/file"),
+        ("HTTPS_PROXY", "ftp://proxy:9"),
+        ("OPENAI_ORG_ID", "a\nb"),
+    ],
+)
+def test_a_setting_of_the_environment_that_cannot_be_is_one_error_that_says_where_to_look(
+    name, value, monkeypatch
+):
+    monkeypatch.setenv(name, value)
+    connections.certificates.cache_clear()
+    text = said(LLM("m", base_url="https://127.0.0.1:9/v1", api_key=KEY, retries=0))
+    assert "m at 127.0.0.1:9/v1" in text and (
+        "SSL_CERT_FILE" in text and "OPENAI_" in text or "check the address" in text
+    ), text
+    connections.certificates.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [faulty.reset, faulty.truncated, faulty.not_http],
+    ids=["a reset", "a truncated body", "no HTTP"],
+)
+def test_a_fault_behind_a_proxy_is_tried_again_as_one_without(answer, monkeypatch):
+    with Endpoint(answer, good) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
+        assert (
+            chat(LLM("m", base_url="http://models.example/v1", api_key=KEY)).text == "Four."
+            and len(proxy.asked) == 2
+        )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json",
+        "Application/JSON",
+        "text/plain",
+        "application/vnd.api+json; charset=utf-8",
+    ],
+)
+def test_a_good_reply_is_taken_whatever_the_server_calls_its_kind(kind):
+    with Endpoint(raw(json.dumps(faulty.GOOD).encode(), kind=kind)) as server:
+        assert chat(model(server)).text == "Four."
+
+
+def test_a_refusal_that_asks_for_milliseconds_is_waited_for_by_all():
+    with Endpoint(error(429, "Not now", retry_after_ms="400"), good) as server:
+        assert chat(model(server)).text == "Four." and server.times[1] - server.times[0] > 0.35
+
+
+def test_an_error_shows_no_password_of_the_address_and_no_part_of_a_garbled_key():
+    with Endpoint(error(500, "Oops")) as server:
+        assert "secret" not in said(
+            LLM("m", base_url=server.url + "?key=secret", api_key=KEY, retries=0)
+        )
+        assert (
+            "secret"
+            not in said(LLM("m", base_url=server.url.replace("//", "//me:secret@"), api_key=KEY))
+            and not server.asked
+        )
+        assert "secret" not in said(
+            LLM("m", base_url=server.url, api_key="sk-secret\nsk-secret", retries=0)
+        )
+        assert "sk-" not in said(LLM("m", base_url=server.url, api_key="sk-sécret", retries=0))
+
+
+def test_a_line_break_after_the_key_is_not_part_of_it():
+    with Endpoint(good) as server:
+        assert chat(LLM("m", base_url=server.url, api_key=KEY + "\n")).text == "Four."
+
+
+# What is a reply
+
+REPLIES = {
+    "null content": ((*MESSAGE, "content"), None, "", "stop"),
+    "a refusal": (
+        MESSAGE,
+        {"role": "assistant", "content": None, "refusal": "I will not."},
+        "",
+        "refusal",
+    ),
+    "a filtered reply": (
+        CHOICE,
+        {"index": 0, "finish_reason": "content_filter", "message": {"content": ""}},
+        "",
+        "content_filter",
+    ),
+    "a cut reply": (
+        CHOICE,
+        {"index": 0, "finish_reason": "length", "message": {"content": "Fo"}},
+        "Fo",
+        "length",
+    ),
+    "5 MB": ((*MESSAGE, "content"), "Four. " * 900_000, "Four. " * 900_000, "stop"),
+}
+
+
+@pytest.mark.parametrize("path, value, text, finish_reason", REPLIES.values(), ids=REPLIES)
+def test_a_refused_cut_empty_or_huge_reply_is_recorded_and_counted_as_what_it_is(
+    path, value, text, finish_reason, cache
+):
+    with Endpoint(says(*path, value=value)) as server:
+        live = chat(model(server, cache, timeout=10))
+        assert (live.text, live.finish_reason, len(cache), len(server.asked)) == (
+            text,
+            finish_reason,
+            1,
+            1,
+        )
+        assert chat(model(server, cache)) == replace(live, recorded=True) and len(server.asked) == 1
+    usage = Usage()
+    usage.add("forward", "m", live)
+    (row,) = usage.rows()
+    assert (row["refused"], row["cut"]) == (
+        finish_reason in ("refusal", "content_filter"),
+        finish_reason == "length",
+    )
+
+
+def test_a_run_over_refusals_and_cut_replies_shows_how_many_there_were(task, cache):
+    refused, cut, *_ = (
+        says(*path, value=value)
+        for path, value, *_ in (REPLIES["a refusal"], REPLIES["a cut reply"])
+    )
+    with Endpoint(refused, refused, cut) as server:
+        llm = model(server, cache)
+        scores = asyncio.run(evaluate(task.graph, task.test[:2], task, Language(llm, llm)))
+    (row,) = scores.usage.rows()
+    assert row["refused"] == 2 and row["cut"] == row["calls"] - 2 and scores.unreadable == 2
+    assert any(failure["problem"] == "it was refused" for failure in scores.usage.failures)
+
+
+def test_the_name_that_another_model_answers_under_is_kept_live_and_in_replay(cache):
+    with Endpoint(says("model", value="another-model")) as server:
+        assert [chat(model(server, cache)).model for _ in range(2)] == [
+            "another-model"
+        ] * 2 and len(server.asked) == 1
+
+
+JUNK = [None, True, 0, -1.5, "text", [], [None], {}, {"a": 1}]
+PLACES = [
+    (),
+    ("choices",),
+    CHOICE,
+    (*CHOICE, "finish_reason"),
+    MESSAGE,
+    (*MESSAGE, "content"),
+    (*MESSAGE, "refusal"),
+    ("model",),
+    ("usage",),
+    ("usage", "prompt_tokens"),
+    ("system_fingerprint",),
+]
+
+
+@pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)) or "the body")
+def test_junk_in_any_place_of_a_reply_is_a_model_error_or_a_reply_that_replays_and_never_another_error(
+    path, cache
+):
+    faults = [says(*path, value=junk) if path else raw(json.dumps(junk).encode()) for junk in JUNK]
+    with Endpoint(*faults) as server:
+        llm = model(server, cache, retries=0)
+
+        async def story():
+            llm.in_flight, replies = 1, []
+            for draw in range(len(JUNK)):
+                with contextlib.suppress(ModelError):
+                    replies.append((draw, await llm.chat(MESSAGES, draw)))
+            for draw, reply in replies:
+                Usage().add("forward", "m", reply)
+                assert await llm.chat(MESSAGES, draw) == replace(reply, recorded=True)
+            return len(replies)
+
+        assert asyncio.run(story()) == len(cache) and len(server.asked) == len(JUNK)
+
+
+# What is left open
+
+
+@contextlib.contextmanager
+def nothing_left_open(server):
+    """No warning of an unclosed socket, no word of a closed loop, and no connection that the server still sees."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+        gc.collect()
+        deadline = time.monotonic() + 2
+        while server.open and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert not caught and server.open == 0, [str(warning.message) for warning in caught]
+
+
+async def many(llm, calls=8):
+    return await asyncio.gather(*(llm.chat(MESSAGES, draw) for draw in range(calls)))
+
+
+def test_a_script_has_nothing_to_close_in_one_event_loop_or_several_after_each_other():
+    with Endpoint(good) as server, nothing_left_open(server):
+        llm = model(server)
+        for _ in range(3):
+            assert len(asyncio.run(many(llm))) == 8
+
+
+def test_a_model_that_is_made_inside_the_script_s_only_function_is_closed_to_the_end(monkeypatch):
+    async def script(server):
+        return await many(model(server))
+
+    async def close(client):
+        await whole(client)
+        closed.append(client)
+
+    whole, closed = openai.AsyncOpenAI.close, []
+    monkeypatch.setattr(openai.AsyncOpenAI, "close", close)
+    with Endpoint(good) as server, nothing_left_open(server):
+        for _ in range(3):
+            assert len(asyncio.run(script(server))) == 8
+    assert len(closed) == 3
+
+
+def test_event_loops_in_several_threads_share_a_model():
+    with Endpoint(good) as server, nothing_left_open(server):
+        llm, replies = model(server), []
+        threads = [
+            threading.Thread(target=lambda: replies.extend(asyncio.run(many(llm))))
+            for _ in range(4)
+        ]
+        for act in (threading.Thread.start, threading.Thread.join):
+            for thread in threads:
+                act(thread)
+        assert len(replies) == 32
+
+
+def test_a_model_that_a_notebook_drops_closes_its_connections_while_the_loop_goes_on():
+    async def notebook(server):
+        llm = model(server)
+        await many(llm)
+        assert server.open
+        del llm
+        gc.collect()
+        await asyncio.sleep(0.3)
+        assert server.open == 0
+
+    with Endpoint(good) as server, nothing_left_open(server):
+        asyncio.run(notebook(server))
+
+
+@pytest.mark.parametrize(
+    "fault, kept", [(faulty.drip, 0), (delay(0.5, good), 4)], ids=["dripping", "waiting"]
+)
+def test_calls_that_are_cancelled_or_left_behind_leave_nothing_open(fault, kept, cache):
+    async def story(llm):
+        calls = [asyncio.create_task(llm.chat(MESSAGES, draw)) for draw in range(4)]
+        await asyncio.sleep(0.1)
+        calls[0].cancel()
+        await asyncio.sleep(0.05)
+
+    with Endpoint(fault) as server, nothing_left_open(server):
+        asyncio.run(story(model(server, cache, timeout=1)))
+    assert len(cache) == kept
+
+
+def test_calls_that_fail_leave_nothing_open():
+    async def story(llm):
+        return await asyncio.gather(
+            *(llm.chat(MESSAGES, draw) for draw in range(8)), return_exceptions=True
+        )
+
+    for fault in (faulty.reset, faulty.drip, faulty.truncated, FATAL["401"][0]):
+        with Endpoint(fault) as server, nothing_left_open(server):
+            assert {
+                type(each)
+                for each in asyncio.run(
+                    story(model(server, timeout=0.4 if fault is faulty.drip else 5))
+                )
+            } == {ModelError}

@@ -1,0 +1,206 @@
+"""The number in flight is found out from the endpoint, and limits for each minute are kept. Time is virtual here: nothing waits."""
+
+import asyncio
+import json
+import selectors
+
+import httpx2
+import pytest
+from servers import GOOD
+
+from semback import LLM, ModelError, ParameterError
+
+
+class Clock(asyncio.SelectorEventLoop):
+    """An event loop in which time passes only while nothing can be done, and then at once."""
+
+    def __init__(self):
+        super().__init__(selectors.SelectSelector())
+        self.now, self.virtual, select = 0.0, True, self._selector.select
+
+        def skip(timeout):
+            ready = select(0 if self.virtual else timeout)
+            self.now += 1e-9 + (
+                timeout if timeout and not ready else 0
+            )  # no clock ever stands still
+            return ready
+
+        self._selector.select = skip
+
+    def time(self):
+        return self.now
+
+
+class Endpoint:
+    """Answers after some seconds, and refuses what is over `cap` at once. It keeps (time, status) of each request, and what it answered."""
+
+    def __init__(
+        self,
+        cap=10**9,
+        seconds=lambda busy: 0.1,
+        refusal=429,
+        headers=None,
+        broken=lambda now: False,
+    ):
+        self.cap, self.seconds, self.refusal, self.headers, self.broken = (
+            cap,
+            seconds,
+            refusal,
+            headers or {},
+            broken,
+        )
+        self.busy, self.asked, self.most, self.answered = 0, [], [], []
+
+    async def handle(self, request):
+        now = asyncio.get_running_loop().time()
+        if b"hello" in request.content:
+            return httpx2.Response(200, json=GOOD)
+        if self.busy >= self.cap or self.broken(now):
+            self.asked.append((now, self.refusal))
+            return httpx2.Response(
+                self.refusal, headers=self.headers, json={"error": {"message": "not now"}}
+            )
+        self.asked.append((now, 200))
+        self.busy += 1
+        self.most.append(self.busy)
+        await asyncio.sleep(self.seconds(self.busy))
+        self.busy -= 1
+        self.answered.append(said := json.loads(request.content)["messages"][0]["content"])
+        return httpx2.Response(
+            200,
+            json=GOOD
+            | {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": said}}]},
+        )
+
+    def answer(self, calls, workers=64, **settings):
+        """Ask so many calls by so many workers. Returns (seconds, replies)."""
+        llm = LLM("m", transport=httpx2.MockTransport(self.handle), **settings)
+
+        async def all_of_them():
+            await llm.chat(
+                [{"role": "user", "content": "hello"}]
+            )  # in it the client asks a thread, for which virtual time would not wait
+            waiting, replies = iter(range(calls)), {}
+
+            async def work():
+                for number in waiting:
+                    replies[number] = (
+                        await llm.chat([{"role": "user", "content": f"{number}"}])
+                    ).text
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(workers):
+                    group.create_task(work())
+            return asyncio.get_running_loop().time(), [replies[number] for number in range(calls)]
+
+        with asyncio.Runner(loop_factory=Clock) as runner:
+            try:
+                return runner.run(all_of_them())
+            finally:
+                runner.get_loop().virtual = False  # at its end a loop waits for threads
+
+
+@pytest.mark.parametrize(
+    "calls, cap, refusal",
+    [(192, 1, 429), (192, 4, 429), (192, 16, 429), (192, 64, 429), (192, 16, 503), (1000, 16, 429)],
+)
+def test_an_endpoint_that_takes_only_so_many_is_met_at_its_limit(calls, cap, refusal):
+    endpoint = Endpoint(cap, refusal=refusal)
+    seconds, replies = endpoint.answer(calls)
+    assert replies == list(map(str, range(calls)))
+    assert max(endpoint.most) == cap and seconds < 1.4 * (calls / cap) * 0.1
+    assert len(endpoint.asked) - calls < 0.1 * calls
+
+
+@pytest.mark.parametrize("cap", [1, 4, 16])
+def test_what_was_refused_is_sent_again_before_others_that_have_not_been_sent_yet(cap):
+    endpoint = Endpoint(cap)
+    endpoint.answer(192)
+    overtaken = [place - int(said) for place, said in enumerate(endpoint.answered)]
+    assert (429 in [status for _, status in endpoint.asked]) and max(overtaken) < 8
+
+
+def test_an_endpoint_that_takes_all_is_given_all_that_is_wanted_soon():
+    endpoint = Endpoint()
+    assert endpoint.answer(640)[0] < 1.0 + 0.1 and max(endpoint.most) == 64
+
+
+def test_what_an_endpoint_takes_may_fall_and_rise():
+    endpoint = Endpoint(32)
+    endpoint.broken = lambda now: setattr(endpoint, "cap", 4 if 1 < now < 3 else 32)
+    seconds, _ = endpoint.answer(1500)
+    refused = sum(status == 429 for _, status in endpoint.asked)
+    assert refused < 150 and max(endpoint.most[-300:]) > 12
+
+
+def test_a_wait_that_the_endpoint_asks_for_is_kept_by_all():
+    endpoint = Endpoint(8, headers={"retry-after": "2"})
+    endpoint.answer(100)
+    times = [now for now, _ in endpoint.asked]
+    refused = [now for now, status in endpoint.asked if status == 429]
+    assert refused
+    for at in refused:
+        assert not [now for now in times if at + 0.01 < now < at + 2], (
+            "somebody sent before the wait was over"
+        )
+
+
+def test_an_endpoint_that_refuses_everything_is_asked_a_few_times_and_then_it_is_an_error():
+    endpoint = Endpoint(broken=lambda now: True)
+    with pytest.raises(ExceptionGroup) as errors:
+        endpoint.answer(64, retries=3)
+    assert errors.group_contains(ModelError, match="answered 429: not now")
+    waits = sorted({round(now, 1) for now, _ in endpoint.asked})
+    assert waits == [0.0, 0.5, 1.5, 3.5] and len(endpoint.asked) < 16
+
+
+def test_after_a_time_in_which_everything_is_refused_it_goes_on():
+    endpoint = Endpoint(broken=lambda now: 0.15 < now < 4)
+    seconds, replies = endpoint.answer(500)
+    assert len(replies) == 500 and seconds < 25
+
+
+def test_more_than_an_endpoint_can_do_well_is_taken_back():
+    endpoint = Endpoint(
+        seconds=lambda busy: 0.1 * max(1, busy / 8) ** 2
+    )  # 8 are as quick as one; 64 get less done than 8
+    endpoint.seconds, crowded = (
+        (lambda busy: 0.1 if len(endpoint.asked) < 200 else crowded(busy)),
+        endpoint.seconds,
+    )
+    endpoint.answer(1500)
+    assert max(endpoint.most[-100:]) < 48
+
+
+def test_replies_that_only_take_longer_leave_the_number_in_flight_as_it_was():
+    endpoint = Endpoint()
+    endpoint.seconds = lambda busy: 0.1 if len(endpoint.asked) < 200 else 0.5
+    endpoint.answer(1200)
+    assert min(endpoint.most[-300:-70]) > 40
+
+
+@pytest.mark.parametrize("limit", [3, 60])
+def test_requests_a_minute_are_kept_in_any_minute(limit):
+    endpoint = Endpoint()
+    seconds, _ = endpoint.answer(5 * limit, requests_per_minute=limit)
+    times = [now for now, _ in endpoint.asked]
+    assert all(sum(at <= now < at + 60 for now in times) <= limit for at in times)
+    assert seconds < 8 * 60
+
+
+def test_tokens_a_minute_are_kept_those_of_replies_included():
+    endpoint = Endpoint()  # a call has 10 tokens, says the reply
+    seconds, _ = endpoint.answer(600, tokens_per_minute=1000)
+    times = [now for now, _ in endpoint.asked]
+    assert all(sum(at <= now < at + 60 for now in times) <= 110 for at in times[200:])
+    assert 4.5 * 60 < seconds < 8 * 60
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"requests_per_minute": 0}, {"tokens_per_minute": -1}, {"in_flight": 0}, {"timeout": 0}],
+    ids=str,
+)
+def test_a_limit_that_is_none_is_refused(setting):
+    with pytest.raises(ParameterError, match=next(iter(setting))):
+        LLM("m", **setting)

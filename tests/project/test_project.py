@@ -1,0 +1,180 @@
+"""The project keeps its own rules: versions in step, imports in one direction, nothing of a machine in a committed file."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ORDER = (
+    "errors home graph propagate prompts recording table claims turn survivor paid cache usage window progress budget pace ahead "
+    "connections advice endpoint llm language tasks recall intervals diff kept run descend ablations simulate clerk credit "
+    "conditions results comparisons plot figures drawing markup show jobs plan growth forkserver worker batch report "
+    "cli_cache cli"
+).split()
+
+
+def dependencies():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+
+
+def test_environment_yml_asks_for_what_pyproject_asks_for():
+    text = (ROOT / "environment.yml").read_text()
+    assert re.findall(r"^    - (.*)$", text, re.MULTILINE) == dependencies()
+    assert (
+        "python=3.13\n" in text
+    )  # Binder needs it to the minor version; the quickest that was measured
+
+
+def test_the_version_is_the_same_in_pyproject_the_package_and_the_citation():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f'\n__version__ = "{version}"\n' in (ROOT / "semback" / "__init__.py").read_text()
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_lock_pins_every_dependency_with_hashes_and_names_no_host():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock and "--hash=sha256:" in lock
+    for dependency in dependencies():
+        name = re.match(r"[\w-]+", dependency)[0]
+        assert re.search(rf"^{name}==", lock, re.MULTILINE), (
+            f"{name} is not in requirements.lock: run `make lock`"
+        )
+
+
+def test_every_module_imports_only_from_those_above_it():
+    for path in sorted((ROOT / "semback").rglob("*.py")):
+        room = path.relative_to(ROOT / "semback").parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        place, depth = ORDER.index(room), len(path.relative_to(ROOT / "semback").parts)
+        for node in ast.parse(
+            path.read_text()
+        ).body:  # imports inside functions are for speed, and llm's one for simulated()
+            if isinstance(node, ast.ImportFrom) and node.level == depth:
+                for name in (
+                    [node.module.split(".")[0]]
+                    if node.module
+                    else [alias.name for alias in node.names]
+                ):
+                    assert ORDER.index(name) < place, (
+                        f"{path.name} imports {name}, which stands below it"
+                    )
+
+
+def test_graph_and_propagate_need_nothing_but_the_standard_library():
+    for module in ("errors", "graph", "propagate"):
+        for node in ast.walk(ast.parse((ROOT / "semback" / f"{module}.py").read_text())):
+            if isinstance(node, ast.Import):
+                assert all(
+                    alias.name.split(".")[0] in sys.stdlib_module_names for alias in node.names
+                )
+            if isinstance(node, ast.ImportFrom):
+                assert node.level or node.module.split(".")[0] in sys.stdlib_module_names
+
+
+def test_no_file_of_the_package_is_over_250_lines():
+    long = {
+        path.name: lines
+        for path in (ROOT / "semback").rglob("*.py")
+        if (lines := len(path.read_text().split("\n"))) > 251
+    }
+    assert not long
+
+
+def test_importing_semback_brings_no_heavy_library():
+    code = "import sys, semback; print({'openai', 'matplotlib', 'pandas', 'papermill', 'scipy', 'pooch', 'jinja2'} & set(sys.modules))"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.strip()
+        == "set()"
+    )
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_a_notebook_has_parameters_saved_outputs_and_a_way_on(path):
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])], (
+        "no cell is tagged parameters"
+    )
+    assert all(cell["execution_count"] for cell in code), "a cell was never run"
+    assert not [
+        out
+        for cell in code
+        for out in cell["outputs"]
+        if out["output_type"] == "error" or out.get("name") == "stderr"
+    ]
+    links = re.findall(
+        r"\]\((\w+\.ipynb)\)",
+        "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"),
+    )
+    assert links and all((path.parent / link).exists() for link in links)
+
+
+CIRCUMSTANCES = {  # what saved outputs may not hold, since the next person's are others: nbval would compare them
+    "a time": r"\b\d+(\.\d+)? ?(s|ms|µs|us|sec|seconds?)\b|[Ww]all time|CPU times|\dit/s|s/it\b|\b20\d\d-\d\d-\d\d[T ]\d\d:",
+    "a version": r"(?<![\w.])\d+\.\d+\.\d+(?![\w.])",
+    "a path": r"(?<![\w.:/<])/(home|root|tmp|work|usr|Users|var|opt|mnt)/|\b[A-Z]:\\",
+    "an address in memory": r"\b0x[0-9a-f]{6,}",
+    "how far work was": r"\d live and \d",
+}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_saved_outputs_hold_nothing_of_the_machine_that_made_them(path):
+    for cell in json.loads(path.read_text())["cells"]:
+        for output in cell.get("outputs", []):
+            assert output.get("name") != "stderr"
+            for kind, text in {"text": output.get("text", ""), **output.get("data", {})}.items():
+                text = (
+                    re.sub(r"base64,[\w+/=]*", "", "".join(text))
+                    if not kind.startswith("image/")
+                    else ""
+                )
+                for what, pattern in CIRCUMSTANCES.items():
+                    found = re.search(pattern, text)
+                    assert not found, (
+                        f"{what} in an output of {''.join(cell['source'])[:60]!r}: {found[0]!r}"
+                    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ran in 1.53 s",
+        "took 12ms",
+        "Wall time: 3",
+        "3.2it/s",
+        "at 2026-11-23T02:56:32",
+        "numpy 2.4.6",
+        "in /root/x",
+        "(/home/me/semback)",
+        r"C:\Users",
+        "<object at 0x7f205ae7d7d0>",
+        "120 live and 0 recorded calls",
+    ],
+)
+def test_what_differs_between_machines_is_recognised(text):
+    assert any(re.search(pattern, text) for pattern in CIRCUMSTANCES.values())
+
+
+def test_no_committed_file_holds_a_path_of_a_machine_or_a_key():
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    for name in tracked.stdout.split("\0"):
+        path = ROOT / name
+        if name and path.is_file() and path.suffix not in (".png", ".zst"):
+            text = path.read_text(encoding="utf-8")
+            assert str(ROOT) not in text and not re.search(r"\bsk-[A-Za-z0-9_-]{20,}", text), name

@@ -1,0 +1,508 @@
+"""Figures: each shows what its data says, the same every time, and never passes simulated numbers off as real ones."""
+
+import asyncio
+import os
+import subprocess
+import sys
+
+import pandas
+import pytest
+from semback.report.figures.points import NothingToDraw
+from semback.report.statistics import wilson
+from test_results import changed, record_of
+
+from semback import (
+    LLM,
+    DataError,
+    Graph,
+    Language,
+    Node,
+    ParameterError,
+    Run,
+    Scores,
+    descend,
+    figures,
+    results,
+)
+from semback.run import Score, Step
+
+DRAWN = ["learning_curves", "methods", "bbh_files", "liar_ablation", "costs"]
+
+
+@pytest.fixture
+def batch(task):
+    """Records of all three experiments, made of one small run."""
+    record = record_of("seed", task)
+    variants = [
+        "full",
+        "no_gradient",
+        "no_neighbourhood",
+        "no_gate",
+        *(f"only_{node.name}" for node in task.graph.nodes),
+    ]
+    bbh = [
+        changed(
+            record, correct, 12, experiment="bbh", task=f"bbh/{name}", group=group, variant=variant
+        )
+        for variant, correct in (("full", 9), ("no_gradient", 5))
+        for name, group in (
+            ("snarks", "nlp"),
+            ("navigate", "algorithmic"),
+            ("word_sorting", "algorithmic"),
+        )
+    ]
+    gsm8k = [
+        changed(record, 6 + seed, 12, experiment="gsm8k", task="gsm8k", seed=seed)
+        for seed in range(2)
+    ]
+    liar = [
+        changed(record, i + 4, 12, experiment="liar", task="liar", variant=variant)
+        for i, variant in enumerate(variants)
+    ]
+    return [*bbh, *gsm8k, *liar]
+
+
+def texts(plot) -> list[str]:
+    return [text.get_text() for ax in plot.figure.axes for text in ax.texts]
+
+
+def real(records):
+    return [changed(record, model="gpt-x", coach="gpt-x", simulated=False) for record in records]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_simulated_stands_across_every_simulated_panel_and_no_other(batch, name):
+    draw = getattr(figures, name)
+    plot = draw(batch)
+    assert texts(plot) == ["simulated"] * len(plot.figure.axes)
+    assert texts(draw(real(batch))) == []
+    both = draw([*real(batch), *batch])
+    assert texts(both) == ["simulated"] * (
+        len(both.figure.axes) // 2
+    )  # on the simulated half of the panels
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_same_results_give_the_same_bytes(batch, name, tmp_path):
+    draw = getattr(figures, name)
+    one, two = (
+        figures.save(*draw(batch), tmp_path / "one"),
+        figures.save(*draw(batch[::-1]), tmp_path / "two"),
+    )
+    assert [path.name for path in one] == ["one.png", "one.pdf", "one.csv", "one.runs.txt"]
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_fitting_results_are_one_clear_error(batch, name):
+    with pytest.raises(DataError, match="there are no results .* to draw"):
+        getattr(figures, name)([])
+    with pytest.raises(ParameterError, match=r"'mine'; it takes .* sb.results.load\('mine'\)"):
+        getattr(figures, name)("mine")
+
+
+def test_a_batch_without_results_is_one_clear_error():
+    with pytest.raises(DataError, match="there are no results in"):
+        figures.all_figures("nothing")
+
+
+def test_all_figures_draws_what_there_are_results_for(task):
+    record_of("batch", task)
+    paths = figures.all_figures("batch")
+    assert [path.name for path in paths] == [
+        f"{name}{ending}"
+        for name in ("learning_curves", "costs", "gradients")
+        for ending in (".png", ".pdf", ".csv", ".runs.txt")
+    ]
+    assert all(
+        path.parent == results.folder("batch") / "figures" and path.stat().st_size for path in paths
+    )
+
+
+def test_a_figure_names_the_runs_that_it_rests_on(batch, task):
+    assert figures.bbh_files(batch).runs == tuple(
+        f"bbh_{name}-full-seed0-simulated" for name in ("navigate", "snarks", "word_sorting")
+    )
+    assert figures.learning_curves(batch).runs == (
+        *figures.bbh_files(batch).runs,
+        *(f"gsm8k-full-seed{seed}-simulated" for seed in (0, 1)),
+        "liar-full-seed0-simulated",
+    )
+    some = [
+        record
+        for record in batch
+        if (record["task"], record["variant"]) != ("bbh/word_sorting", "no_gradient")
+    ]
+    assert not any("word_sorting" in run for run in figures.methods(some).runs), (
+        "it is in no point of the figure"
+    )
+
+
+def test_the_runs_of_a_figure_lead_to_recorded_responses(task):
+    record_of("batch", task)
+    for path in figures.all_figures("batch"):
+        if path.name.endswith(".runs.txt"):
+            (run,) = path.read_text().split()
+            assert (results.folder("batch") / "responses" / f"{run}.txt").read_text()
+
+
+def test_the_csv_holds_what_is_plotted(batch, tmp_path):
+    plot = figures.liar_ablation(batch)
+    csv = pandas.read_csv(figures.save(*plot, tmp_path / "liar")[2])
+    ax = plot.figure.axes[0]
+    reference, points = ax.lines[0], ax.containers[0]
+    low_high = [[*segment[:, 0]] for segment in points[2][0].get_segments()]
+    assert reference.get_xdata()[0] == csv["accuracy"][0] and csv["variant"][0] == "start"
+    assert list(points[0].get_xdata()) == list(csv["accuracy"][1:])
+    assert low_high == [pytest.approx(pair) for pair in zip(csv["low"][1:], csv["high"][1:])]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(csv["method"][1:])
+
+
+def test_liar_keeps_the_fixed_order_of_variants(batch):
+    variants = list(figures.liar_ablation(batch[::-1]).data["variant"])
+    assert variants == [
+        "start",
+        "full",
+        "no_gradient",
+        "no_neighbourhood",
+        "no_gate",
+        "only_hint_1",
+        "only_hint_2",
+        "only_answer",
+    ]
+
+
+def test_methods_shows_the_reported_numbers_and_no_guesses(batch):
+    plot = figures.methods(batch)
+    reported = plot.data[plot.data["source"] == "reported"]
+    assert sorted(reported["accuracy"]) == [0.487, 0.669, 0.782, 0.825, 0.856, 0.932]
+    assert reported["low"].isna().all() and not reported["simulated"].any()
+    measured = plot.data[plot.data["source"] == "measured"]
+    assert set(
+        zip(measured["result"], measured["variant"])
+    ) == {  # no_neighbourhood was never run on these, nor no_gradient on GSM8K
+        ("GSM8K", "start"),
+        ("GSM8K", "full"),
+        *(
+            (group, variant)
+            for group in ("BBH NLP", "BBH algorithmic")
+            for variant in ("start", "full", "no_gradient")
+        ),
+    }
+    labels = [text.get_text() for text in plot.figure.legends[0].get_texts()]
+    assert sum("reported in the paper, real models" in label for label in labels) == 2
+
+
+def test_methods_shows_what_is_reported_only_beside_what_was_run(batch):
+    plot = figures.methods(
+        [record for record in batch if record["group"] != "nlp" and record["experiment"] != "gsm8k"]
+    )
+    assert set(plot.data["result"]) == {"BBH algorithmic"}
+    assert [tick.get_text() for tick in plot.figure.axes[0].get_xticklabels()] == [
+        "BBH algorithmic\n2 files"
+    ]
+
+
+def test_a_start_graph_on_several_seeds_is_the_mean_of_them(batch):
+    seeds = [changed(batch[0], 6, 12, seed=seed) for seed in range(2)]
+    seeds[1]["test"]["before"] = {
+        **seeds[1]["test"]["before"],
+        "correct": 0,
+        "answers": [
+            [f"other/{id}", None, False] for id, *_ in seeds[1]["test"]["before"]["answers"]
+        ],
+    }
+    start = figures.methods(seeds).data.iloc[0]
+    assert start["variant"] == "start" and start["accuracy"] == pytest.approx(
+        seeds[0]["test"]["before"]["correct"] / 12 / 2
+    )
+    assert start["interval"] == "t over 2 seeds and their questions"
+
+
+def test_a_contaminated_test_has_a_panel_of_its_own(batch):
+    for name in DRAWN:
+        draw = getattr(figures, name)
+        plot = draw([*batch, *(changed(record, overlap=True) for record in batch)])
+        assert set(plot.data["conditions"].dropna()) == {"", "contaminated test"}
+        assert len(plot.figure.axes) == 2 * len(draw(batch).figure.axes)
+        assert any("contaminated" in ax.get_title() for ax in plot.figure.axes)
+
+
+def test_methods_are_compared_on_the_files_that_all_of_them_ran(batch):
+    some = [
+        record
+        for record in batch
+        if (record["task"], record["variant"]) != ("bbh/word_sorting", "no_gradient")
+    ]
+    data = figures.methods(some).data
+    assert set(data[data["result"] == "BBH algorithmic"]["files"].dropna()) == {1}
+
+
+def test_methods_that_share_no_file_are_not_compared(batch):
+    wanted = (("bbh/navigate", "full"), ("bbh/word_sorting", "no_gradient"))
+    apart = [record for record in batch if (record["task"], record["variant"]) in wanted]
+    with pytest.raises(DataError, match="no file was run with all of them"):
+        figures.methods(apart)
+
+
+def test_figures_say_what_their_intervals_are(batch):
+    titles = {
+        name: getattr(figures, name)(batch)
+        .figure.legends[0]
+        .get_title()
+        .get_text()
+        .replace("\n", " ")
+        for name in DRAWN
+    }
+    assert (
+        titles["bbh_files"]
+        == titles["liar_ablation"]
+        == "bars: 95 % Wilson interval over questions"
+    )
+    assert (
+        titles["methods"]
+        == "bars: 95 % Wilson interval over questions or t interval over 2 seeds and their questions"
+    )
+
+
+def test_bbh_files_pools_each_group_and_draws_each_file(batch):
+    plot = figures.bbh_files(batch)
+    assert list(dict.fromkeys(plot.data["result"])) == [
+        "BBH snarks",
+        "BBH algorithmic",
+        "BBH navigate",
+        "BBH word_sorting",
+    ]
+    pooled = plot.data[
+        (plot.data["result"] == "BBH algorithmic") & (plot.data["variant"] == "full")
+    ].iloc[0]
+    assert pooled["accuracy"] == 18 / 24 and (pooled["low"], pooled["high"]) == wilson(18, 24)
+
+
+def test_many_bbh_files_share_a_panel_for_each_group(batch):
+    files = [
+        changed(record, task=f"{record['task']}_{i}")
+        for i in range(4)
+        for record in batch
+        if record["experiment"] == "bbh"
+    ]
+    few, many = figures.learning_curves(batch), figures.learning_curves(files)
+    assert list(dict.fromkeys(few.data["result"])) == [
+        "BBH snarks",
+        "BBH navigate",
+        "BBH word_sorting",
+        "GSM8K",
+        "LIAR",
+    ]
+    assert [ax.get_title() for ax in many.figure.axes] == [
+        "BBH NLP, 4 files",
+        "BBH algorithmic, 8 files",
+    ]
+
+
+def test_models_have_panels_of_their_own(batch):
+    plot = figures.methods([*batch, *real(batch)])
+    assert [ax.get_title() for ax in plot.figure.axes] == [
+        "gpt-x, sample data",
+        "simulated, sample data",
+    ]
+
+
+def test_learning_curves_have_an_interval_on_every_number(batch):
+    plot = figures.learning_curves(batch)
+    liar = plot.data[plot.data["result"] == "LIAR"]
+    ax = next(ax for ax in plot.figure.axes if ax.get_title() == "LIAR")
+    bars = sorted(
+        (*segment[:, 1],)
+        for container in ax.containers
+        for segment in container[2][0].get_segments()
+    )
+    assert bars == [
+        pytest.approx(pair) for pair in sorted(zip(liar["low"].dropna(), liar["high"].dropna()))
+    ]
+    assert (
+        plot.figure.legends[0].get_title().get_text() == "bars: 95 % Wilson interval over questions"
+    )
+
+
+def test_many_learning_curves_show_the_mean_with_its_interval(batch):
+    seeds = [changed(batch[0], seed=seed) for seed in range(5)]
+    plot = figures.learning_curves(seeds)
+    mean = plot.data[plot.data["method"] == "mean of 5 runs"]
+    assert list(mean["step"]) == list(range(len(mean))) and set(mean["interval"]) == {
+        "t over the runs"
+    }
+    assert plot.figure.legends[0].get_title().get_text() == "bars: 95 % t interval over the runs"
+
+
+def test_costs_are_what_training_and_test_asked_for(batch):
+    data = figures.costs(batch).data
+    record = next(
+        record for record in batch if record["experiment"] == "liar" and record["variant"] == "full"
+    )
+
+    def tokens(stages):
+        return sum(
+            row["prompt_tokens"] + row["completion_tokens"]
+            for row in record["usage"]
+            if row["stage"] in stages
+        )
+
+    liar = data[data["result"] == "LIAR"].set_index("variant")["cost"]
+    assert liar["start"] == tokens({"test before"}) and liar["full"] == tokens(
+        {"train", "test after"}
+    )
+    assert set(data["unit"]) == {"tokens"} and list(dict.fromkeys(data["result"])) == [
+        "BBH NLP",
+        "BBH algorithmic",
+        "GSM8K",
+        "LIAR",
+    ]
+
+
+def test_a_batch_whose_methods_ran_different_files_has_the_figures_of_the_rest(batch):
+    apart = [record for record in batch if record["experiment"] != "bbh"]
+    apart += [
+        changed(batch[0], experiment="bbh", task=f"bbh/{name}", group="nlp", variant=variant)
+        for name, variant in (("snarks", "full"), ("ruin_names", "no_gradient"))
+    ]
+    assert list(dict.fromkeys(figures.costs(apart).data["result"])) == ["GSM8K", "LIAR"]
+    with pytest.raises(NothingToDraw, match="no file was run with all"):
+        figures.costs([record for record in apart if record["experiment"] == "bbh"])
+
+
+def test_one_file_with_several_seeds_has_room_for_its_panel(batch):
+    plot = figures.bbh_files(
+        [
+            changed(batch[0], 5 + seed, 12, experiment="bbh", task="bbh/snarks", seed=seed)
+            for seed in range(2)
+        ]
+    )
+    (ax,), figure = plot.figure.axes, plot.figure
+    assert not figure.legends[0].get_window_extent().overlaps(ax.get_tightbbox())
+
+
+def test_costs_are_in_dollars_where_every_price_is_known(batch):
+    priced = [
+        changed(record, usage=[{**row, "cost": 0.5} for row in record["usage"]])
+        for record in real(batch)
+    ]
+    data = figures.costs(priced).data
+    assert (
+        set(data["unit"]) == {"dollars"} and data[data["variant"] == "full"]["cost"].min() == 2
+    )  # 3 phases of training and one of test
+    unknown = [
+        changed(record, usage=[{**row, "cost": None} for row in record["usage"]])
+        for record in real(batch)
+    ]
+    assert set(figures.costs(unknown).data["unit"]) == {"tokens"}
+
+
+def test_a_graph_with_its_gradients_shows_the_first_accepted_step(task):
+    llm = LLM.simulated(task)
+    run = asyncio.run(descend(task, Language(llm, llm), steps=3))
+    number = next(n for n, step in enumerate(run.steps) if step.accepted and n)
+    plot, step = figures.backward_pass(run), run.steps[number]
+    example = step.examples[0]
+    assert set(plot.data["step"]) == {number} and set(plot.data["example"]) == {example}
+    assert [*map(list, zip(plot.data["from"], plot.data["to"], plot.data["gradient"]))] == [
+        ["the score", "answer", step.gradients[example]["answer"]],
+        *map(list, step.messages[example]),
+    ]
+    shown = texts(plot)
+    assert {"hint_1", "hint_2", "answer", "score", "simulated"} <= set(shown)
+    arrows = [
+        patch.get_linestyle()
+        for patch in plot.figure.axes[0].patches
+        if hasattr(patch, "get_arrowstyle")
+    ]
+    assert sorted(arrows) == ["-"] * 3 + ["--"] * 3  # two hints and the answer, there and back
+
+
+def test_gradients_can_be_asked_for_by_step_and_example(task):
+    llm = LLM.simulated(task)
+    run = asyncio.run(descend(task, Language(llm, llm), steps=2))
+    example = run.steps[2].examples[1]
+    assert set(figures.backward_pass(run, 2, example).data["example"]) == {example}
+    for wrong in ((0,), (9,), (1, "other")):
+        with pytest.raises(DataError, match="has no gradients.*steps that have some: 1, 2"):
+            figures.backward_pass(run, *wrong)
+
+
+def test_long_strange_and_missing_gradients_are_drawn_without_a_warning(task):
+    nodes = (
+        Node("first", "Look."),
+        Node("second", "Think.", ("first",)),
+        Node("third", "Doubt.", ("first", "second"), trainable=False),
+        Node("answer", "Say it.", ("second", "third")),
+    )
+    graph = Graph(nodes)
+    said = {
+        "first": "\U0001f642 \u4f60\u597d $x_1$ " * 400,
+        "second": "w" * 3000,
+        "third": None,
+        "answer": "No.",
+    }
+    messages = [[user, name, said[name]] for name in graph.order for user in graph.successors(name)]
+    start = Step(graph, Scores((Score("one", "So.", None, False),)), True)
+    step = Step(
+        graph.with_instructions({"first": "See."}),
+        start.scores,
+        False,
+        ("one",),
+        {"one": said},
+        {"one": messages},
+    )
+    plot = figures.backward_pass(
+        Run("strange", "gpt-x", "gpt-y", {"seed": 0}, (start, step), "all steps done")
+    )
+    plot._repr_png_()
+    assert (
+        "unreadable" in texts(plot)
+        and "(nothing)" in texts(plot)
+        and "simulated" not in texts(plot)
+    )
+    assert max(text.count("\n") for text in texts(plot)) < 5
+
+
+def test_a_batch_shows_the_largest_graph_of_the_full_method(task):
+    record_of("batch", task, variant="no_gate")
+    record_of("batch", task)
+    plot = figures.gradients("batch")
+    assert plot.runs == ("sums-full-seed0-simulated",)
+    for path in (results.folder("batch") / "history").glob("*-full-*"):
+        path.unlink()
+    assert figures.gradients("batch").runs == ("sums-no_gate-seed0-simulated",)
+    for path in (results.folder("batch") / "history").glob("*"):
+        path.unlink()
+    with pytest.raises(DataError, match="no run in .*history has accepted a step"):
+        figures.gradients("batch")
+
+
+def test_a_learning_curve_of_one_run(task):
+    llm = LLM.simulated(task)
+    run = asyncio.run(descend(task, Language(llm, llm), steps=3))
+    plot = figures.learning_curve(run)
+    assert list(plot.data["accuracy"]) == pytest.approx(
+        list(run.to_frame()["accuracy"].astype(float)), nan_ok=True
+    )
+    assert texts(plot) == ["simulated"]
+
+
+def test_a_notebook_shows_the_figure_without_pyplot(batch):
+    image, size = figures.liar_ablation(batch)._repr_png_()
+    assert image.startswith(b"\x89PNG") and size["width"] > size["height"] / 2
+
+
+def test_bytes_do_not_depend_on_the_process(task, tmp_path):
+    record_of("batch", task)
+    code = "import sys; from semback import figures; figures.all_figures('batch'); sys.exit('matplotlib.pyplot' in sys.modules)"
+    written = []
+    for seed in ("1", "2"):
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        )
+        written.append(
+            [path.read_bytes() for path in sorted((results.folder("batch") / "figures").iterdir())]
+        )
+    assert written[0] == written[1]
