@@ -1,8 +1,12 @@
-"""The errors people meet. Every one says what happened, where, and what to do about it."""
+"""The errors people meet. Each says what happened, where, and what to do about it.
+
+What a message is made of stays available as attributes, so that programs need not parse it.
+"""
 
 import difflib
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Collection
+from functools import cached_property
+from os import PathLike
 
 
 class SembackError(Exception):
@@ -10,26 +14,34 @@ class SembackError(Exception):
 
 
 class GraphError(SembackError):
-    """A graph that cannot be run: a cycle, an unknown input, a name used twice, a node that never reaches the answer."""
+    """A graph that cannot be run: a cycle, an unknown input, a name used twice, a lost node."""
 
 
 class DataError(SembackError):
-    """A data file that is missing, altered, or not in the format it should have."""
+    """A data file that is missing, altered, or not in the format it should have.
+
+    Parameters
+    ----------
+    message : str
+    file : path, optional
+        The file that is wrong.
+    line : int, optional
+        Its line, from 1.
+    """
+
+    def __init__(
+        self, message: str, *, file: str | PathLike | None = None, line: int | None = None
+    ):
+        super().__init__(message)
+        self.file, self.line = file, line
 
 
-class ParameterError(SembackError):
-    """A parameter that does not exist, or has a value that it cannot have."""
-
-
-def check(kind, takes: str, **given) -> None:
-    """ParameterError for an argument that is of another kind than it should be; `takes` says what it takes."""
-    for name, said in given.items():
-        if not isinstance(said, kind):
-            raise ParameterError(f"{name} is of the type {type(said).__name__}; it takes {takes}")
+class ParameterError(SembackError, ValueError):
+    """An argument or parameter that does not exist, or has a value that it cannot have."""
 
 
 class CacheError(SembackError):
-    """A recording or a cache entry that cannot be trusted or stored."""
+    """A recording or a cache entry that cannot be trusted, read or stored."""
 
 
 class CacheBusy(CacheError):
@@ -37,27 +49,74 @@ class CacheBusy(CacheError):
 
 
 class CacheMiss(CacheError):
-    """Replay was asked for, and this request is in no recording. Which one is nearest is looked for when the text is first read: of many
-    that miss at one time, one is shown."""
+    """Replay was asked for, and no recording holds this request.
 
-    def __init__(self, explained: Callable[[], str]):
-        super().__init__()
-        self._text = cache(explained)
+    Parameters
+    ----------
+    key : str
+        The key of the request.
+    find_nearest : callable
+        () -> (the key of the recording that is most like it or None, what to tell of both). It is
+        called when the message is first read: of many misses at one time, one is shown.
+    """
 
-    def __str__(self):
-        return self._text()
+    def __init__(self, key: str, find_nearest: Callable[[], tuple[str | None, str]]):
+        super().__init__(key)
+        self.key = key
+        self._find_nearest = find_nearest
+
+    @cached_property
+    def _found(self) -> tuple[str | None, str]:
+        return self._find_nearest()
+
+    @property
+    def nearest(self) -> str | None:
+        """The key of the recording that is most like the request; None where there is none."""
+        return self._found[0]
+
+    def __str__(self) -> str:
+        return self._found[1]
 
 
 class ModelError(SembackError):
-    """A model, or the endpoint that serves it, did not answer; or it is not known how to reach it."""
+    """A model, or the endpoint that serves it, gave no reply; or there is no way to reach it.
+
+    Parameters
+    ----------
+    message : str
+    status : int, optional
+        The HTTP status of the endpoint's last response.
+    host : str, optional
+        The endpoint's host.
+    request_id : str, optional
+        The endpoint's name for the request.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        host: str | None = None,
+        request_id: str | None = None,
+    ):
+        super().__init__(message)
+        self.status, self.host, self.request_id = status, host, request_id
 
 
 class BudgetExceeded(ModelError):
-    """A limit on calls, tokens or money is reached; nothing more is sent."""
+    """A limit on calls, tokens or dollars is reached; nothing more is sent."""
 
 
-def known(name: str, value, allowed) -> None:
-    """ParameterError, naming what is near, unless `value` is one of `allowed`."""
+def check(kind: type | tuple[type, ...], takes: str, **arguments) -> None:
+    """Raise ParameterError for an argument that is not of this kind; `takes` says what it takes."""
+    for name, value in arguments.items():
+        if not isinstance(value, kind):
+            raise ParameterError(f"{name} is of the type {type(value).__name__}; it takes {takes}")
+
+
+def known(name: str, value, allowed: Collection[str]) -> None:
+    """Raise ParameterError, naming what is near, unless `value` is one of `allowed`."""
     if value not in allowed:
         near = difflib.get_close_matches(str(value), allowed, n=3)
         hint = (

@@ -1,4 +1,4 @@
-"""Where a checkout's own folders are, whatever folder a notebook or a command was started in; and how files are written there."""
+"""Where a checkout's folders are, and files that appear whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -9,32 +9,35 @@ from pathlib import Path
 def home() -> Path:
     """The folder that holds `cache/`, `notebooks/` and `runs/`.
 
-    `SEMBACK_HOME` if it is set; else the nearest folder, from the working directory upwards, that has both `notebooks`
-    and `cache`; else the working directory.
+    `SEMBACK_HOME` if it is set; else the nearest folder, from the working directory upwards, that
+    has both `notebooks` and `cache`; else the working directory.
     """
     if folder := os.environ.get("SEMBACK_HOME"):
         return Path(folder).resolve()
     here = Path.cwd()
-    return next(
-        (f for f in (here, *here.parents) if (f / "notebooks").is_dir() and (f / "cache").is_dir()),
-        here,
-    )
+    for folder in (here, *here.parents):
+        if (folder / "notebooks").is_dir() and (folder / "cache").is_dir():
+            return folder
+    return here
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """The path to write a file at, which then appears at `path`, whole or not at all, whoever else writes it; its folders are made."""
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path to write at; at the end the file moves to `path`, whole or not at all.
+
+    Folders are made. Whoever else writes `path` at the same time does the same; the last one stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.urandom(8).hex()}")
+    temporary = path.with_name(f".{os.urandom(8).hex()}")
     try:
-        yield part
-        part.replace(path)
+        yield temporary
+        temporary.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def put(path: Path, text: str) -> Path:
-    """Write a text file, its folders too; it appears whole or not at all. Returns the path."""
-    with whole(path) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file, and its folders; it appears whole or not at all. Returns the path."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
     return path

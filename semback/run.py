@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .diff import Diff, texts_diff
 from .graph import Graph
-from .paths import put
+from .paths import write_text
 from .propagate import Trace
 from .usage import SIMULATED, Usage
 
@@ -172,7 +172,7 @@ class Run:
 
     def save(self, path: str | Path) -> None:
         """Write the run to a JSON file, and the folders that it lies in."""
-        put(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
+        write_text(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Run":

@@ -1,31 +1,24 @@
-"""What a run asked for, and what it cost: calls, tokens and dollars by phase and model, recorded and live apart."""
+"""What a run asked of its models: calls and tokens by phase and model, and unreadable replies."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING
 
-SIMULATED = "simulated"  # every simulated model's name starts with this word, so that no result of one passes for real
+if TYPE_CHECKING:
+    from .language import Reply
 
-
-def tokens(letters: int) -> int:
-    """About how many tokens a text has."""
-    return round(letters / 4)
-
-
-def count(said) -> int | None:
-    """A number of tokens, as an endpoint tells it; None where it is none."""
-    return (
-        int(said)
-        if type(said) in (int, float) and 0 <= said < 2**53 and said == int(said)
-        else None
-    )
+SIMULATED = "simulated"  # the first word of every simulated model's name, so that none passes for real
 
 
 @dataclass
 class Count:
-    """Calls and tokens of one phase with one model. `calls` = `live` + `recorded` + `repeated` (asked before by the same run).
+    """Calls and tokens of one phase with one model.
 
-    `cut`, `refused`: replies that ended at the token limit, and that were refused or filtered. Tokens are those of `live` and `recorded`
-    calls; `live_*` those that this run made the endpoint work for. `uncounted`: replies that came without a count of tokens, so that
-    there is no price. `answered_by`: how many replies came under which name, since an endpoint may pass a call on to another model.
+    `calls` is the sum of `live`, `recorded` and `repeated` (asked before by the same run). `cut`
+    replies ended at the token limit; `refused` ones were refused or filtered. Tokens are those of
+    live and recorded calls; the `live_…` ones are what this run made the endpoint work for.
+    `uncounted` replies came without a count of tokens, so they have no price. `answered_by` says
+    how many replies came under which model's name: an endpoint may pass a call on to another.
     """
 
     calls: int = 0
@@ -41,60 +34,72 @@ class Count:
     live_completion_tokens: int = 0
     answered_by: dict[str, int] = field(default_factory=dict)
 
+    def add(self, reply: "Reply", repeated: bool) -> None:
+        """Count one reply. repeated: whether the same run asked for it before."""
+        self.calls += 1
+        self.answered_by[reply.model] = self.answered_by.get(reply.model, 0) + 1
+        self.cut += reply.finish_reason == "length"
+        self.refused += reply.finish_reason in ("refusal", "content_filter")
+        if repeated:
+            self.repeated += 1
+            return
+        prompt = reply.usage.get("prompt_tokens") or 0
+        completion = reply.usage.get("completion_tokens") or 0
+        self.uncounted += not reply.usage
+        self.prompt_tokens += prompt
+        self.completion_tokens += completion
+        if reply.recorded:
+            self.recorded += 1
+            return
+        self.live += 1
+        self.live_prompt_tokens += prompt
+        self.live_completion_tokens += completion
+
 
 @dataclass
 class Usage:
-    """What a run asked for: a Count for each (phase, model), and every reply that could not be read."""
+    """What a run asked for: a Count for each (phase, model), and every reply that was unreadable.
+
+    Phases are "forward", "backward" and "update". A failure is a dict with phase, node, problem and
+    reply.
+    """
 
     counts: dict[tuple[str, str], Count] = field(default_factory=dict)
     failures: list[dict] = field(default_factory=list)
-    _seen: set[bytes] = field(
-        default_factory=set, repr=False
-    )  # the keys, which take half the room so
+    _seen: set[bytes] = field(default_factory=set, repr=False)  # keys, in bytes: half the memory
 
-    def add(self, phase: str, model: str, reply) -> None:
-        """Count a call of `model`, which brought this `llm.Reply`. phase: "forward", "backward" or "update"."""
-        count = self.counts.get((phase, model)) or self.counts.setdefault((phase, model), Count())
-        count.calls += 1
-        count.answered_by[reply.model] = count.answered_by.get(reply.model, 0) + 1
-        count.cut += reply.finish_reason == "length"
-        count.refused += reply.finish_reason in ("refusal", "content_filter")
-        if (key := bytes.fromhex(reply.key)) in self._seen and (reply.recorded or reply.shared):
-            count.repeated += 1
-            return
+    def add(self, phase: str, model: str, reply: "Reply") -> None:
+        """Count a call of `model` and the reply that it brought."""
+        if (count := self.counts.get((phase, model))) is None:
+            count = self.counts[phase, model] = Count()
+        key = bytes.fromhex(reply.key)
+        repeated = key in self._seen and (reply.recorded or reply.shared)
         self._seen.add(key)
-        tokens = reply.usage.get("prompt_tokens") or 0, reply.usage.get("completion_tokens") or 0
-        count.uncounted += not reply.usage
-        count.prompt_tokens += tokens[0]
-        count.completion_tokens += tokens[1]
-        if reply.recorded:
-            count.recorded += 1
-            return
-        count.live += 1
-        count.live_prompt_tokens += tokens[0]
-        count.live_completion_tokens += tokens[1]
+        count.add(reply, repeated)
+
+    def fail(self, phase: str, node: str, problem: str, reply: str | None) -> None:
+        """Note a reply that could not be read."""
+        self.failures.append({"phase": phase, "node": node, "problem": problem, "reply": reply})
 
     @property
     def keys(self) -> list[str]:
-        """The keys of all responses that were used, sorted."""
+        """The keys of all replies that were used, sorted."""
         return sorted(key.hex() for key in self._seen)
 
     def rows(self) -> list[dict]:
-        """One plain record for each phase and model, sorted."""
+        """One plain dict for each phase and model, sorted."""
         return [
             {"phase": phase, "model": model, **asdict(count)}
             for (phase, model), count in sorted(self.counts.items())
         ]
 
     @classmethod
-    def from_rows(cls, counts: list[dict], failures: list[dict]) -> "Usage":
+    def from_rows(cls, counts: Iterable[dict], failures: list[dict]) -> "Usage":
         """The usage that `rows` described."""
-        names = Count.__dataclass_fields__
+        names = [each.name for each in fields(Count)]
         return cls(
             {
-                (row["phase"], row["model"]): Count(
-                    **{name: row[name] for name in names if name in row}
-                )
+                (row["phase"], row["model"]): Count(**{n: row[n] for n in names if n in row})
                 for row in counts
             },
             failures,

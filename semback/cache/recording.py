@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..errors import CacheError
-from ..paths import whole
+from ..paths import replacing
 
 _LONGEST = (
     2**26
@@ -147,7 +147,7 @@ def write(path: str | os.PathLike, entries: Iterable[tuple[str, dict]]) -> int:
     """
     count = 0
     try:
-        with whole(Path(path)) as part, _open(part, "wb", Path(path).suffix) as file:
+        with replacing(Path(path)) as part, _open(part, "wb", Path(path).suffix) as file:
             for name, entry in entries:
                 file.write(line(name, entry))
                 count += 1

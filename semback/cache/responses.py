@@ -211,10 +211,10 @@ class ResponseCache:
 
     def miss(self, request: dict, draw: int) -> CacheMiss:
         """The error for a request that no recording holds; it names the nearest entry and what differs."""
+        advice = "To ask the model and record the answer, use mode auto."
         return CacheMiss(
-            lambda: (
-                f"replay: {self.explain(request, draw)}\nTo ask the model and record the answer, use mode auto."
-            )
+            recording.key(request, draw),
+            lambda: (None, f"replay: {self.explain(request, draw)}\n{advice}"),
         )
 
     def close(self):

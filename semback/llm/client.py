@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ..errors import ModelError
-from ..usage import SIMULATED, count, tokens
+from ..usage import SIMULATED
+from .prices import count, tokens
 from . import paid
 from .advice import explain
 from .ahead import Ahead

@@ -21,7 +21,7 @@ import aiohttp
 import httpx2
 import openai
 
-from ..usage import count, tokens
+from .prices import count, tokens
 from . import paid
 from .ahead import to_be_asked
 from .budget import Budget

@@ -9,6 +9,17 @@ PRICED = datetime(
 )  # when what is recorded is priced: some models are cheaper at night, and prices change
 
 
+def tokens(letters: int) -> int:
+    """About how many tokens a text has."""
+    return round(letters / 4)
+
+
+def count(said) -> int | None:
+    """A number of tokens, as an endpoint tells it; None where it is none."""
+    whole = type(said) in (int, float) and 0 <= said < 2**53 and said == int(said)
+    return int(said) if whole else None
+
+
 def price(
     model: str,
     prompt_tokens: int,

@@ -21,7 +21,7 @@ from nbconvert import HTMLExporter
 from ..batch.jobs import LAST
 from ..cache import recording
 from ..cache.responses import ResponseCache
-from ..paths import put
+from ..paths import write_text
 from ..run import Run
 from . import comparisons, conditions, figures, results
 from .statistics import tested
@@ -53,7 +53,7 @@ def write(name: str) -> Path:
 
     Errors: DataError where there are no results, or one is not a record; CacheError where a response was altered.
     """
-    return put(results.folder(name) / "index.html", html(name))
+    return write_text(results.folder(name) / "index.html", html(name))
 
 
 def html(name: str) -> str:

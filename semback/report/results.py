@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import DataError, ParameterError, check
 from ..llm.prices import priced_rows
-from ..paths import home, put
+from ..paths import home, write_text
 from ..run import Run, Scores
 from ..tasks import Task
 from ..variants import METHODS
@@ -155,10 +155,10 @@ def save(
         for kind in CALLS[:-1]
     }
     made["unreadable"] = sum(len(usage.failures) for usage in usages)
-    put(folder(name) / "history" / f"{identity}.calls.json", json.dumps(made) + "\n")
+    write_text(folder(name) / "history" / f"{identity}.calls.json", json.dumps(made) + "\n")
     keys = sorted({key for usage in usages for key in usage.keys})
-    put(folder(name) / "responses" / f"{identity}.txt", "".join(f"{key}\n" for key in keys))
-    return put(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder(name) / "responses" / f"{identity}.txt", "".join(f"{key}\n" for key in keys))
+    return write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
