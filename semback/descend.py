@@ -1,108 +1,125 @@
-"""Semantic gradient descent: evaluate, find out what went wrong, improve the instructions, keep what is better.
+"""Semantic gradient descent: evaluate, find what went wrong, improve instructions, keep the better.
 
-`evaluate` scores a graph on examples. `descend` is the loop; everything that happened in it is in the Run it returns.
-There is no checkpoint: given task, settings and seed a run asks the same requests in every rerun, in whatever order
-the answers come, so an interrupted run goes on from the response cache when it is started again.
+`evaluate` scores a graph on examples. `descend` is the loop; all that happens in it is in the Run
+that it returns. There is no checkpoint: given task, settings and seed a run sends the same requests
+in every rerun, in whatever order the replies arrive, so an interrupted run continues from the
+response cache when it is started again.
 """
 
-import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
-from .errors import BudgetExceeded, DataError, ParameterError, SembackError, check
+from .errors import BudgetExceeded, DataError, ParameterError, SembackError, check, known
 from .graph import Graph
 from .language import Case, Language
-from .llm.paid import settling
-from .llm.recall import recalled
 from .progress import Progress
 from .prompts import digest
 from .propagate import Gradients, Trace, backward, forward, together
 from .run import Run, Score, Scores, Step
-from .task import checked
-from .tasks import Example, Task
+from .task import Example, Task, checked
 from .usage import Usage
 
 
-@settling()
 async def evaluate(
-    graph: Graph, examples: Iterable[Example], task: Task, lang: Language, traces: bool = False
+    graph: Graph,
+    examples: Example | Iterable[Example],
+    task: Task,
+    lang: Language,
+    traces: bool = False,
 ) -> Scores:
-    """Answer the examples with the graph and score the answers.
+    """Answer examples with a graph and score the answers.
+
+    An answer that cannot be read is asked for once more and then counts as wrong. An error of the
+    model or of the code is raised: it is never turned into a score.
 
     Parameters
     ----------
-    graph: the system to score, usually `task.graph` or `run.graph`.
-    examples: usually `task.train` or `task.test`.
-    task: says how answers are read and what is right.
-    lang: the models; they may be the same for many evaluations.
-    traces: whether to keep every example's Trace, in `Scores.traces`.
+    graph : Graph
+        The system to score, usually `task.graph` or `run.graph`.
+    examples : Example or iterable of Example
+        Usually `task.train` or `task.test`.
+    task : Task
+        How answers are read and scored.
+    lang : Language
+        The models; they may be the same for many evaluations.
+    traces : bool
+        Whether to keep every example's Trace, in `Scores.traces`.
 
-    An answer that cannot be read is asked for once more and then counts as wrong. An error of the model or of the code
-    is raised: it is never turned into a score.
+    Returns
+    -------
+    Scores
 
-    Errors
+    Raises
     ------
-    DataError: no examples. ParameterError: another thing than a Graph, Examples, a Task, a Language. Those of the models, as in `descend`.
+    DataError
+        For no examples, or two with one id.
+    ParameterError
+        For an argument of another type.
+    CacheMiss, ModelError, BudgetExceeded
+        From the models.
     """
     check(Graph, "a Graph", graph=graph)
     check((Example, Iterable), "Examples, as in task.test", examples=examples)
     _check(task, lang)
-    examples = [
-        checked(example) for example in ([examples] if isinstance(examples, Example) else examples)
-    ]
-    if not examples:
+    several = [examples] if isinstance(examples, Example) else examples
+    several = [checked(example) for example in several]
+    if not several:
         raise DataError(f"there are no examples to evaluate {task.name!r} on")
-    if len({example.id for example in examples}) < len(examples):
+    if len({example.id for example in several}) < len(several):
         raise DataError(
             f"two examples to evaluate {task.name!r} on have the same id; ids tell examples apart"
         )
     lang = replace(lang, usage=Usage())
-    return await _evaluate(graph, examples, task, lang, traces)
+    return await _evaluate(graph, several, task, lang, "evaluating", traces)
 
 
-async def _evaluate(graph, examples, task, lang, traces=False, what="evaluating") -> Scores:
+async def _evaluate(
+    graph: Graph,
+    examples: Sequence[Example],
+    task: Task,
+    lang: Language,
+    title: str,
+    keep_traces: bool = True,
+) -> Scores:
     rows: dict[str, Score] = {}
-    kept: dict[str, Trace] = {}
-    waiting, progress, turn = (
-        recalled(graph, examples, lang),
-        Progress(what, len(examples), lang.usage),
-        asyncio.Lock(),
-    )
+    traces: dict[str, Trace] = {}
+    progress = Progress(title, len(examples), lang.usage)
+    waiting = iter(examples)
 
-    async def work():
-        async with turn:  # one after the other, so that the first request is on its way before the last prompt is made
-            await asyncio.sleep(0)
-        for example, trace in waiting:
-            trace = trace or await forward(graph, example, lang)
-            await asyncio.sleep(
-                0
-            )  # what was recalled waited for nothing: others have their turn too
-            with _saying_which(example):
-                answer = None if trace.answer is None else task.read(trace.answer)
-                if answer is None and trace.answer is not None:
-                    trace = await lang.answer_again(
-                        trace, "no answer could be read in it", task.read
-                    )
-                    answer = None if trace.answer is None else task.read(trace.answer)
-                if not isinstance(answer, str | None):
-                    raise ParameterError(
-                        f"the read function of {task.name!r} gave {answer!r} for an answer; it gives text, or None"
-                    )
-                correct = answer is not None and bool(task.correct(answer, example))
-            rows[example.id] = Score(example.id, trace.answer, answer, correct)
-            if traces:
-                kept[example.id] = trace
-            progress.step(rows[example.id].correct)
+    async def work() -> None:
+        for example in waiting:
+            trace, score = await _answer(graph, example, task, lang)
+            rows[example.id] = score
+            if keep_traces:
+                traces[example.id] = trace
+            progress.step(score.correct)
 
-    await together(
-        work() for _ in range(min(lang.model.in_flight, len(examples)))
-    )  # each has a request in flight at any time
-    return Scores(tuple(rows[example.id] for example in examples), lang.usage, kept)
+    # As many at one time as the model takes requests: each example has at least one in flight.
+    await together(work() for _ in range(min(lang.model.in_flight, len(examples))))
+    return Scores(tuple(rows[example.id] for example in examples), lang.usage, traces)
 
 
-@settling()
+async def _answer(
+    graph: Graph, example: Example, task: Task, lang: Language
+) -> tuple[Trace, Score]:
+    trace = await forward(graph, example, lang)
+    with _naming(example):
+        answer = None if trace.answer is None else task.read(trace.answer)
+        if answer is None and trace.answer is not None:
+            trace = await lang.answer_again(trace, "no answer could be read in it", task.read)
+            answer = None if trace.answer is None else task.read(trace.answer)
+        if not isinstance(answer, str | None):
+            raise ParameterError(
+                f"the read function of {task.name!r} gave {answer!r} for an answer; "
+                "it gives text, or None"
+            )
+        correct = answer is not None and bool(task.correct(answer, example))
+    return trace, Score(example.id, trace.answer, answer, correct)
+
+
 async def descend(
     task: Task,
     lang: Language,
@@ -118,203 +135,142 @@ async def descend(
 
     Parameters
     ----------
-    task: trained on `task.train`, from `task.graph`; its test examples are not looked at.
-    lang: the models, and what is left out of the method.
-    steps: the most updates to try. It stops before when no training example is answered wrongly any more.
-    errors: examples a step, chosen by the seed; fewer where there are fewer.
-    gate: whether a new graph must answer strictly more training examples rightly to be kept; without it every one is kept.
-    trainable: names of the nodes to change; without it all that are trainable.
-    draw_between: whether each node draws between its new and its old instruction, instead of taking the new one.
-    among: what the examples are chosen among, "wrong" answers or "any".
-    seed: of every choice, and the draw of every request (where the models sample).
+    task : Task
+        Trained on `task.train`, from `task.graph`; its test examples are not used.
+    lang : Language
+        The models, and what is left out of the method.
+    steps : int
+        The most updates to try. It stops earlier when every training example is answered correctly.
+    errors : int
+        Examples a step, drawn by the seed; fewer where there are fewer.
+    gate : bool
+        Whether a new graph must answer strictly more training examples correctly to be accepted;
+        without it every one is.
+    trainable : sequence of str, optional
+        Names of the nodes to change; without it all that are trainable.
+    draw_between : bool
+        Whether each node draws between its new and its old instruction, in place of taking the new.
+    among : {"wrong", "any"}
+        Which examples are drawn from: those that were answered wrongly, or all.
+    seed : int
+        Of every choice, and the draw of every request (where the models sample).
 
-    Errors
+    Returns
+    -------
+    Run
+
+    Raises
     ------
-    ParameterError: a setting that cannot be; no coach. CacheMiss, ModelError, BudgetExceeded: from the models; the run ends there, and
-    all that was answered is in the cache.
+    ParameterError
+        For a setting that cannot be, or no coach.
+    CacheMiss, ModelError, BudgetExceeded
+        From the models. The run ends there; its replies are in the cache, so the same call goes on.
     """
     _check(task, lang)
     if lang.coach is None:
-        raise ParameterError(
-            "descend needs a coach, who writes gradients and instructions: Language(model, coach)"
-        )
-    given = {
-        "steps": steps,
-        "errors": errors,
-        "seed": seed,
-        "gate": gate,
-        "draw_between": draw_between,
-        "among": among,
-    }
-    whole = (
-        all(type(number) is int for number in (steps, errors, seed))
-        and steps >= 0
-        and errors >= 1
-        and seed >= 0
+        raise ParameterError("descend needs a coach, to write gradients: Language(model, coach)")
+    settings: dict[str, Any] = dict(
+        steps=steps,
+        errors=errors,
+        gate=gate,
+        trainable=trainable,
+        draw_between=draw_between,
+        among=among,
+        seed=seed,
     )
-    if (
-        not whole
-        or not isinstance(gate, bool)
-        or not isinstance(draw_between, bool)
-        or among not in ("wrong", "any")
-    ):
-        raise ParameterError(
-            "descend takes whole numbers for steps and seed, from 0, and for errors, from 1; True or False for gate and "
-            f'draw_between; among "wrong" or "any". It was given {given}'
-        )
+    _check_settings(settings)
     names = _trainable(task.graph, trainable)
-    settings = {
-        "steps": steps,
-        "errors": errors,
-        "gate": gate,
-        "trainable": trainable and list(trainable),
-        "draw_between": draw_between,
-        "among": among,
-        "seed": seed,
-        "neighbourhood": lang.neighbourhood,
-        "gradient": lang.gradient,
-        "feedback": lang.feedback,
-        "critique": lang.critique,
-        "short": lang.short,
-        "prompts": digest(lang.prompts),
-    }
+    settings["trainable"] = None if trainable is None else list(trainable)
+    for name in ("neighbourhood", "gradient", "feedback", "critique", "short"):
+        settings[name] = getattr(lang, name)
+    settings["prompts"] = digest(lang.prompts)
     params = {"model": dict(lang.model.params), "coach": dict(lang.coach.params)}
-    lang, chance = replace(lang, draw=seed, usage=Usage()), random.Random(seed)
-    by_id = {example.id: example for example in task.train}
-    history, stopped = [], "all steps done"
-    with _saying_how_far(history, steps):
-        graph, scores = (
-            task.graph,
-            await _evaluate(task.graph, task.train, task, lang, True, "step 0, the start graph"),
-        )
-        history.append(Step(graph, scores, accepted=True))
+    lang = replace(lang, draw=seed, usage=Usage())
+    random_ = random.Random(seed)
+    history: list[Step] = []
+    stopped = "all steps done"
+    with _telling_progress(history, steps):
+        scores = await _evaluate(task.graph, task.train, task, lang, "step 0, the start graph")
+        history.append(Step(task.graph, scores, accepted=True))
+        graph = task.graph
         for number in range(1, steps + 1):
             wrong = [row.id for row in scores.rows if not row.correct]
             if not wrong:
                 stopped = "every training example is answered rightly"
                 break
-            pool = wrong if among == "wrong" else list(by_id)
-            chosen = chance.sample(pool, min(errors, len(pool)))
-            drew_old = {name for name in names if draw_between and chance.random() < 0.5}
-            traces = {each: scores.traces[each] for each in chosen}
-            gradients = {}
-            if lang.gradient:
-                told = await together(
-                    backward(traces[each], task.feedback(by_id[each]), lang) for each in chosen
-                )
-                gradients = dict(zip(chosen, told))
-            right = set(chosen).difference(wrong)
-            candidate, kept = await _update(
-                graph,
-                [name for name in names if name not in drew_old],
-                traces,
-                gradients,
-                right,
-                lang,
-            )
-            what = f"step {number} of {steps}"
-            new_scores = (
-                None
-                if candidate == graph
-                else await _evaluate(candidate, task.train, task, lang, True, what)
-            )
-            accepted = new_scores is not None and (not gate or new_scores.correct > scores.correct)
-            history.append(
-                Step(
-                    candidate,
-                    new_scores,
-                    accepted,
-                    tuple(chosen),
-                    gradients={each: dict(gradient) for each, gradient in gradients.items()},
-                    messages={
-                        each: [list(message) for message in gradient.messages]
-                        for each, gradient in gradients.items()
-                    },
-                    kept=dict.fromkeys(sorted(drew_old), "drew the old one") | kept,
-                )
-            )
-            if accepted:
-                graph, scores = candidate, new_scores
-    return Run(
-        task.name,
-        lang.model.model,
-        lang.coach.model,
-        settings,
-        tuple(history),
-        stopped,
-        lang.usage,
-        params,
+            pool = wrong if among == "wrong" else [example.id for example in task.train]
+            chosen = random_.sample(pool, min(errors, len(pool)))
+            keeping = {name for name in names if draw_between and random_.random() < 0.5}
+            changing = [name for name in names if name not in keeping]
+            step = await _propose(graph, scores, chosen, changing, task, lang)
+            if step.candidate != graph:
+                title = f"step {number} of {steps}"
+                new = await _evaluate(step.candidate, task.train, task, lang, title)
+                step = replace(step, scores=new, accepted=not gate or new.correct > scores.correct)
+            kept = dict.fromkeys(sorted(keeping), "drew the old one") | step.kept
+            history.append(replace(step, kept=kept))
+            if step.accepted and step.scores:
+                graph, scores = step.candidate, step.scores
+    models = lang.model.model, lang.coach.model
+    return Run(task.name, *models, settings, tuple(history), stopped, lang.usage, params)
+
+
+async def _propose(
+    graph: Graph, scores: Scores, chosen: list[str], names: list[str], task: Task, lang: Language
+) -> Step:
+    """A step that is not evaluated yet: a candidate from the gradients of the chosen examples."""
+    traces = {id: scores.traces[id] for id in chosen}
+    by_id = {example.id: example for example in task.train}
+    gradients: dict[str, Gradients] = {}
+    if lang.gradient:
+        passes = [backward(traces[id], task.feedback(by_id[id]), lang) for id in chosen]
+        gradients = dict(zip(chosen, await together(passes)))
+    correct = {row.id for row in scores.rows if row.correct}
+    cases: dict[str, list[Case]] = {}
+    kept: dict[str, str] = {}
+    for name in names:
+        for id in chosen:
+            gradient = gradients[id].get(name) if lang.gradient else None
+            if gradient is not None or not lang.gradient:
+                seen = traces[id].question, traces[id].inputs(name), traces[id].values[name]
+                cases.setdefault(name, []).append(Case(*seen, gradient, id in correct))
+        if name not in cases:
+            kept[name] = "no gradient reached it"
+    texts = await together(lang.update(graph[name], seen) for name, seen in cases.items())
+    instructions = {name: text for name, text in zip(cases, texts) if text is not None}
+    for name in sorted(cases.keys() - instructions.keys(), key=names.index):
+        kept[name] = "the new one could not be read"
+    return Step(
+        graph.with_instructions(instructions),
+        scores=None,
+        accepted=False,
+        examples=tuple(chosen),
+        gradients={id: dict(each) for id, each in gradients.items()},
+        messages={id: each.messages for id, each in gradients.items()},
+        kept=kept,
     )
 
 
-@contextmanager
-def _saying_how_far(history: Sequence[Step], steps: int):
-    """Add to BudgetExceeded how much of the descent was done."""
-    try:
-        yield
-    except BudgetExceeded as error:
-        done = (
-            f"{len(history) - 1} of {steps} steps"
-            if len(history) > 1
-            else "It was too small for a single step"
-        )
-        raise BudgetExceeded(
-            f"{error} {done} of this descent{' were done' * (len(history) > 1)}."
-        ) from None
+def _check(task: Task, lang: Language) -> None:
+    check(Task, "a Task", task=task)
+    check(Language, "a Language, as in Language(model, coach)", lang=lang)
 
 
-@contextmanager
-def _saying_which(example: Example):
-    """Add to an error that is none of ours, such as one in a function of the Task, which example it came from."""
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, SembackError):
-            error.add_note(f"It came from the example {example.id!r}.")
-        raise
-
-
-async def _update(
-    graph: Graph,
-    names: Sequence[str],
-    traces: dict[str, Trace],
-    gradients: dict[str, Gradients],
-    right: set[str],
-    lang: Language,
-) -> tuple[Graph, dict[str, str]]:
-    """The graph with new instructions for the nodes named, and for each that kept its old one the reason."""
-    kept, cases = {}, {}
-    for name in names:
-        told = [each for each in traces if not lang.gradient or name in gradients[each]]
-        if told:
-            cases[name] = [
-                Case(
-                    traces[each].question,
-                    traces[each].inputs(name),
-                    traces[each].values[name],
-                    gradients[each][name] if lang.gradient else None,
-                    each in right,
-                )
-                for each in told
-            ]
-        else:
-            kept[name] = "no gradient reached it"
-    new = dict(zip(cases, await together(lang.update(graph[name], cases[name]) for name in cases)))
-    kept |= {name: "the new one could not be read" for name, text in new.items() if text is None}
-    return graph.with_instructions(
-        {name: text for name, text in new.items() if text is not None}
-    ), kept
+def _check_settings(settings: dict[str, Any]) -> None:
+    for name, least in (("steps", 0), ("errors", 1), ("seed", 0)):
+        if type(value := settings[name]) is not int or value < least:
+            raise ParameterError(f"{name} is {value!r}; it takes a whole number from {least}")
+    for name in ("gate", "draw_between"):
+        if not isinstance(value := settings[name], bool):
+            raise ParameterError(f"{name} is {value!r}; it takes True or False")
+    known("among", settings["among"], ("wrong", "any"))
 
 
 def _trainable(graph: Graph, trainable: Sequence[str] | None) -> list[str]:
     """The names of the nodes to train, in the graph's order."""
     if trainable is None:
-        names = [node.name for node in graph.nodes if node.trainable]
-    elif (
-        not isinstance(trainable, Sequence)
-        or isinstance(trainable, str)
-        or any(name not in graph.order for name in trainable)
-    ):
+        names = [node.name for node in graph if node.trainable]
+    elif not isinstance(trainable, list | tuple) or any(name not in graph for name in trainable):
         raise ParameterError(
             f"trainable is {trainable!r}; it takes a list of names out of {', '.join(graph.order)}"
         )
@@ -325,6 +281,23 @@ def _trainable(graph: Graph, trainable: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _check(task, lang) -> None:
-    check(Task, "a Task", task=task)
-    check(Language, "a Language, as in Language(model, coach)", lang=lang)
+@contextmanager
+def _telling_progress(history: Sequence[Step], steps: int) -> Iterator[None]:
+    """Add to BudgetExceeded how many steps were done."""
+    try:
+        yield
+    except BudgetExceeded as error:
+        done = len(history) - 1
+        error.args = (f"{error} {max(done, 0)} of {steps} steps were done.",)
+        raise
+
+
+@contextmanager
+def _naming(example: Example) -> Iterator[None]:
+    """Add the example to an error that is none of ours, as one in a function of the Task is."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, SembackError):
+            error.add_note(f"It came from the example {example.id!r}.")
+        raise

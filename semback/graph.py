@@ -1,23 +1,19 @@
 """A language-model system as data: nodes that name their inputs, and the graph they make.
 
-A node's value is computed from the question, its own instruction (the text that is optimised) and the values of its
-inputs. A Graph is frozen and hashable, is checked once when it is made, and knows nothing of models: what a node
-*does* is given to `propagate` as functions.
+A node's value is computed from the question, its own instruction (the text that is optimised) and
+the values of its inputs. A Graph is frozen and hashable, is checked once when it is made, and knows
+nothing of models: what a node *does* is given to `propagate` as functions.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
 from .errors import GraphError
 
-
-def _some(names: Iterable) -> str:
-    """Names for a message: the first five, and how many more there are."""
-    names = list(map(repr, names))
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+FORBIDDEN = "\"'`<>"  # in a node's name: they would end a tag or a quotation in prompts
 
 
 @dataclass(frozen=True)
@@ -26,15 +22,21 @@ class Node:
 
     Parameters
     ----------
-    name: how other nodes, prompts and figures call it; printable, without quotes or backticks.
-    instruction: what the node is told to do; the parameter of the system.
-    inputs: names of the nodes whose values it is given, in this order.
-    trainable: whether its instruction may be changed.
-    form: how its answer should look, e.g. "At most two sentences."; never changed by training.
+    name : str
+        How other nodes, prompts and figures call it: printable, without quotes, backticks, < or >.
+    instruction : str
+        What the node is told to do; the parameter of the system.
+    inputs : tuple of str
+        Names of the nodes whose values it is given, in this order.
+    trainable : bool
+        Whether its instruction may be changed.
+    form : str
+        How its value should look, e.g. "At most two sentences."; never changed by training.
 
-    Errors
+    Raises
     ------
-    GraphError: a name that is not such text, an input named twice, inputs that are one text, or another thing that is not what it takes.
+    GraphError
+        For a value of another type, a name that cannot be one, or an input named twice.
     """
 
     name: str
@@ -43,34 +45,24 @@ class Node:
     trainable: bool = True
     form: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.inputs, str):
             raise GraphError(
-                f"node {self.name!r}: inputs is the text {self.inputs!r}; it takes a tuple of names, ({self.inputs!r},)"
+                f"node {self.name!r}: inputs is the text {self.inputs!r}; "
+                f"it takes a tuple of names, ({self.inputs!r},)"
             )
-        for what, kind, says in (
-            ("instruction", str, "a text"),
-            ("form", str, "a text"),
-            ("trainable", bool, "True or False"),
-            ("inputs", Iterable, "a tuple of names"),
-        ):
-            if not isinstance(getattr(self, what), kind):
-                raise GraphError(
-                    f"node {self.name!r}: {what} is {getattr(self, what)!r}; it takes {says}"
-                )
+        kinds = {"instruction": str, "form": str, "trainable": bool, "inputs": Iterable}
+        for field, kind in kinds.items():
+            if not isinstance(value := getattr(self, field), kind):
+                takes = f"it takes a value of type {kind.__name__}"
+                raise GraphError(f"node {self.name!r}: {field} is {value!r}; {takes}")
         object.__setattr__(self, "inputs", tuple(self.inputs))
         if not all(isinstance(name, str) for name in self.inputs):
+            raise GraphError(f"node {self.name!r}: inputs is {self.inputs!r}; it takes names")
+        if not _is_name(self.name):
             raise GraphError(
-                f"node {self.name!r}: inputs is {self.inputs!r}; it takes a tuple of names"
-            )
-        if (
-            not isinstance(self.name, str)
-            or not self.name.strip()
-            or not self.name.isprintable()
-            or set(self.name) & set("\"'`<>")
-        ):
-            raise GraphError(
-                f"a node is called {self.name!r}; a name is printable text on one line, without quotes, backticks, < or >"
+                f"a node is called {self.name!r}; a name is printable text on one line, "
+                "without quotes, backticks, < or >"
             )
         if len(set(self.inputs)) < len(self.inputs):
             raise GraphError(f"node {self.name!r} names an input twice: {self.inputs}")
@@ -80,63 +72,81 @@ class Node:
 class Graph:
     """A directed acyclic graph of nodes in which every node leads to one answer.
 
+    It is iterable and sized (over its nodes, as given), ``name in graph`` and ``graph[name]`` work.
+
     Parameters
     ----------
-    nodes: the nodes, in any order.
-    answer: the node whose value is scored; without it, the only node that is nobody's input.
+    nodes : tuple of Node
+        In any order.
+    answer : str, optional
+        The node whose value is scored; without it, the only node that is no other node's input.
 
-    Errors
+    Raises
     ------
-    GraphError: a name used twice, an unknown input or answer, a cycle, or nodes whose value never reaches the answer
-        (they would cost calls and could receive no gradient); it names the nodes.
+    GraphError
+        For a name used twice, an unknown input or answer, a cycle, or nodes whose value never
+        reaches the answer: they would cost calls and could receive no gradient.
     """
 
     nodes: tuple[Node, ...]
     answer: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         nodes = tuple(self.nodes) if isinstance(self.nodes, Iterable) else ()
         if not nodes or not all(isinstance(node, Node) for node in nodes):
             raise GraphError(
-                f"a graph needs at least one node: it takes a tuple of them, not {repr(self.nodes)[:80]}"
+                "a graph needs at least one node: it takes a tuple of them, "
+                f"not {repr(self.nodes)[:80]}"
             )
         object.__setattr__(self, "nodes", nodes)
-        names = [node.name for node in self.nodes]
-        known = set(names)
-        if len(known) < len(names):
-            raise GraphError(
-                f"two nodes have the same name: {_some(name for name, times in Counter(names).items() if times > 1)}"
-            )
-        for node in self.nodes:
-            if unknown := [name for name in node.inputs if name not in known]:
+        counts = Counter(node.name for node in nodes)
+        if len(counts) < len(nodes):
+            twice = [name for name, count in counts.items() if count > 1]
+            raise GraphError(f"two nodes have the same name: {_some(twice)}")
+        for node in nodes:
+            if unknown := [name for name in node.inputs if name not in counts]:
                 raise GraphError(
-                    f"node {node.name!r} takes input from {_some(unknown)}, which is not in the graph"
+                    f"node {node.name!r} takes input from {_some(unknown)}, "
+                    "which is not in the graph"
                 )
-        self.order  # noqa: B018 - a cycle is an error of the graph, met when it is made
-        ends = [name for name in names if not self.successors(name)]
+        self.order  # noqa: B018 - a cycle is found when the graph is made
+        self._set_answer()
+        reaching = {self.answer}
+        for name in reversed(self.order):
+            if name in reaching:
+                reaching.update(self[name].inputs)
+        if lost := [node.name for node in nodes if node.name not in reaching]:
+            raise GraphError(f"nothing leads from {_some(lost)} to the answer node {self.answer!r}")
+
+    def _set_answer(self) -> None:
         if self.answer is None:
+            ends = [node.name for node in self.nodes if not self.successors(node.name)]
             if len(ends) > 1:
                 raise GraphError(
-                    f"which node answers? {_some(ends)} are nobody's input; name one with answer="
+                    f"which node answers? {_some(ends)} are no other node's input; "
+                    "name one with answer="
                 )
             object.__setattr__(self, "answer", ends[0])
-        if not isinstance(self.answer, str) or self.answer not in known:
+        if self.answer not in self:
             raise GraphError(f"the answer node {self.answer!r} is not in the graph")
-        useful = {self.answer}
-        for name in reversed(self.order):
-            useful |= set(self[name].inputs) if name in useful else set()
-        if lost := [name for name in names if name not in useful]:
-            raise GraphError(f"nothing leads from {_some(lost)} to the answer node {self.answer!r}")
 
     @cached_property
     def _by_name(self) -> dict[str, Node]:
         return {node.name: node for node in self.nodes}
 
     def __getitem__(self, name: str) -> Node:
-        try:
-            return self._by_name[name]
-        except (KeyError, TypeError):
-            raise GraphError(f"no node is called {name!r}; there are {_some(self.order)}") from None
+        if name not in self:
+            raise GraphError(f"no node is called {name!r}; there are {_some(self.order)}")
+        return self._by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._by_name
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
 
     @cached_property
     def order(self) -> tuple[str, ...]:
@@ -145,22 +155,26 @@ class Graph:
         try:
             sorter.prepare()
         except CycleError as error:
-            raise GraphError(
-                f"these nodes feed each other in a circle: {' -> '.join(error.args[1])}"
-            ) from None
-        order, place = [], {node.name: i for i, node in enumerate(self.nodes)}
+            cycle = " -> ".join(error.args[1])
+            raise GraphError(f"these nodes feed each other in a circle: {cycle}") from None
+        place = {node.name: i for i, node in enumerate(self.nodes)}
+        order: list[str] = []
         while ready := sorter.get_ready():
-            order += sorted(ready, key=place.get)
+            order += sorted(ready, key=place.__getitem__)
             sorter.done(*ready)
         return tuple(order)
 
     @cached_property
     def _successors(self) -> dict[str, tuple[str, ...]]:
-        users: dict[str, list[str]] = {name: [] for name in self.order}
-        for user in self.order:
-            for name in self[user].inputs:
-                users[name].append(user)
-        return {name: tuple(each) for name, each in users.items()}
+        successors: dict[str, list[str]] = {name: [] for name in self.order}
+        for name in self.order:
+            for source in self._by_name[name].inputs:
+                successors[source].append(name)
+        return {name: tuple(users) for name, users in successors.items()}
+
+    def successors(self, name: str) -> tuple[str, ...]:
+        """The nodes that take the value of `name` as input, in topological order."""
+        return self._successors[self[name].name]
 
     @cached_property
     def depth(self) -> dict[str, int]:
@@ -170,70 +184,96 @@ class Graph:
             depth[name] = 1 + max((depth[source] for source in self[name].inputs), default=-1)
         return depth
 
-    def successors(self, name: str) -> tuple[str, ...]:
-        """The nodes that take the value of `name` as input, in topological order. GraphError for a name that no node has."""
-        return self._successors[self[name].name]
-
     def with_instructions(self, instructions: Mapping[str, str]) -> "Graph":
-        """The same graph with other instructions for the nodes named, {name: text}. GraphError for an unknown name, or no such mapping."""
+        """The same graph with other instructions for the nodes named.
+
+        Parameters
+        ----------
+        instructions : mapping of str to str
+            {node name: new instruction}
+
+        Raises
+        ------
+        GraphError
+            For a name that no node has.
+        """
         if not isinstance(instructions, Mapping):
             raise GraphError(
                 f"with_instructions takes {{name: text}}, not {repr(instructions)[:80]}"
             )
-        if unknown := sorted((name for name in instructions if name not in self._by_name), key=str):
+        if unknown := sorted((name for name in instructions if name not in self), key=str):
             raise GraphError(f"no node is called {_some(unknown)}")
-        nodes = (
+        nodes = [
             replace(node, instruction=instructions.get(node.name, node.instruction))
             for node in self.nodes
-        )
+        ]
         return replace(self, nodes=tuple(nodes))
 
     def to_dict(self) -> dict:
         """Plain data for JSON; `from_dict` is its inverse."""
-        return {
-            "nodes": [asdict(node) | {"inputs": list(node.inputs)} for node in self.nodes],
-            "answer": self.answer,
-        }
+        nodes = [asdict(node) | {"inputs": list(node.inputs)} for node in self.nodes]
+        return {"nodes": nodes, "answer": self.answer}
 
     @classmethod
     def from_dict(cls, data: Mapping) -> "Graph":
-        """The graph that `to_dict` described. GraphError where the data is not such a description."""
+        """The graph that `to_dict` described. GraphError for other data."""
         try:
             return cls(tuple(Node(**node) for node in data["nodes"]), data.get("answer"))
         except (KeyError, TypeError, AttributeError) as error:
-            raise GraphError(f"this does not describe a graph: {error}") from None
+            raise GraphError(f"this does not describe a graph: {error!r}") from None
 
     @classmethod
     def layered(
         cls,
-        widths,
+        widths: Iterable[int],
         skips: bool = False,
         instruction: str = "Work out an intermediate step that helps to answer the question.",
         answer: str = "Answer the question with the help of what others worked out.",
     ) -> "Graph":
-        """Layers of nodes, each node fed by the whole layer before it; ``layered([2, 1])`` has the shape of the paper's for GSM8K and BBH.
+        """Layers of nodes, each node fed by the whole layer before it.
+
+        ``layered([2, 1])`` has the shape of the paper's graph for GSM8K and BBH.
 
         Parameters
         ----------
-        widths: nodes in each layer, first layer first; the last must be 1, the answer node.
-        skips: whether each node is fed by all earlier layers, not only by the one before.
-        instruction, answer: the start instruction of the inner nodes and of the answer node.
+        widths : iterable of int
+            Nodes in each layer, first layer first; the last must be 1, the answer node.
+        skips : bool
+            Whether each node is fed by all earlier layers, not only by the one before.
+        instruction, answer : str
+            The start instruction of the inner nodes, and of the answer node.
 
-        Errors: GraphError where the widths are not such numbers.
+        Raises
+        ------
+        GraphError
+            Where the widths are not such numbers.
         """
-        given, widths = widths, list(widths) if isinstance(widths, Iterable) else []
-        if not widths or widths[-1] != 1 or any(type(w) is not int or w < 1 for w in widths):
+        sizes = list(widths) if isinstance(widths, Iterable) else []
+        if not sizes or sizes[-1] != 1 or any(type(n) is not int or n < 1 for n in sizes):
             raise GraphError(
-                f"widths are whole numbers from 1, the last of them 1 (the answer node), not {given}"
+                "widths are whole numbers from 1, the last of them 1 (the answer node), "
+                f"not {widths}"
             )
-        layers = [
-            [f"step_{i}_{j}" for j in range(1, width + 1)] for i, width in enumerate(widths[:-1], 1)
-        ] + [["answer"]]
-        nodes = []
-        for i, layer in enumerate(layers):
-            before = layers[:i] if skips else layers[max(0, i - 1) : i]
-            inputs = tuple(name for names in before for name in names)
-            nodes += [
-                Node(name, answer if name == "answer" else instruction, inputs) for name in layer
-            ]
-        return cls(tuple(nodes), "answer")
+        nodes: list[Node] = []
+        earlier: list[str] = []  # names of the layers that feed the next one
+        for i, size in enumerate(sizes[:-1], 1):
+            layer = [f"step_{i}_{j}" for j in range(1, size + 1)]
+            nodes += [Node(name, instruction, tuple(earlier)) for name in layer]
+            earlier = earlier + layer if skips else layer
+        return cls((*nodes, Node("answer", answer, tuple(earlier))), "answer")
+
+
+def _is_name(name: object) -> bool:
+    return (
+        isinstance(name, str)
+        and bool(name.strip())
+        and name.isprintable()
+        and not set(name) & set(FORBIDDEN)
+    )
+
+
+def _some(names: Iterable) -> str:
+    """Names for a message: the first five, and how many more there are."""
+    quoted = [repr(name) for name in names]
+    more = f" and {len(quoted) - 5} more" if len(quoted) > 5 else ""
+    return ", ".join(quoted[:5]) + more

@@ -1,57 +1,47 @@
-"""Language: the functions of a system whose values are texts and whose nodes are calls to language models.
+"""Language: the functions of a system whose values are texts and whose nodes are model calls.
 
-`forward`, `backward` and `aggregate` are what `propagate` asks for; `update` turns gradients into a better instruction.
-The words are in prompts/*.j2. A reply is read strictly: it has the form that was asked for, or it is a named failure.
-A failure is asked again once, with the reason; if that fails too the result is None, which nobody mistakes for a text.
+`forward`, `backward` and `aggregate` are what `propagate` calls; `update` turns gradients into a
+better instruction. The words of the prompts are in prompts/*.j2. A reply has the form that the
+prompt wants, or it is a named failure: the model is asked once more, with the reason, and if that
+fails too the result is None, which nothing mistakes for a text.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .errors import ModelError, ParameterError
 from .graph import Node
-from .prompts import forward_rendered, load, rendered
+from .prompts import load, rendered
 from .propagate import Trace, together
+from .replies import Reply, named_blocks, without_thoughts
 from .usage import Usage
 
-
-@dataclass(frozen=True)
-class Reply:
-    """What a model said.
-
-    text: the reply; empty where the model gave none. finish_reason: "stop", "length" (cut at the token limit),
-    "refusal", "content_filter"… usage: {"prompt_tokens", "completion_tokens"}. model: as the endpoint names it.
-    recorded: whether it came from the cache. shared: whether another caller's request, under way already, brought it.
-    key: of its cache entry. fingerprint: the endpoint's, if it has one.
-    """
-
-    text: str
-    finish_reason: str
-    usage: Mapping[str, int]
-    model: str
-    recorded: bool
-    key: str
-    fingerprint: str | None = None
-    shared: bool = False
+CUT = "\n\n[The reply was cut here, at the token limit.]"
+REFUSED = ("refusal", "content_filter")  # finish reasons
 
 
 class ChatModel(Protocol):
-    """What `Language` asks of a model; `semback.LLM` is one."""
+    """What Language and descend need of a model; `semback.LLM` is one."""
 
-    model: str
-    params: Mapping
-    in_flight: int
-    samples: bool
+    model: str  # its name
+    params: Mapping[str, Any]  # what is sent beside name and messages
+    in_flight: int  # the most requests at one time
 
-    async def chat(self, messages: list[dict], draw: int = 0) -> Reply: ...
+    @property
+    def samples(self) -> bool:
+        """Whether two draws of one request may differ."""
+
+    async def chat(self, messages: list[dict], draw: int = 0) -> Reply:
+        """The model's reply to messages in OpenAI's chat format."""
 
 
 class Case(NamedTuple):
-    """One example as one node saw it; gradient is None where there is none. right: whether the whole system's answer was."""
+    """One example as one node saw it, for an update of its instruction.
+
+    `gradient` is None where there is none; `right` says whether the whole system's answer was.
+    """
 
     question: str
     inputs: dict[str, str | None]
@@ -60,32 +50,45 @@ class Case(NamedTuple):
     right: bool = False
 
 
-CUT = "\n\n[The reply was cut here, at the token limit.]"
-_TO_WHOM, _WORD = re.compile(r"""\s+to=(["'])(.*)\1\s*"""), re.compile(r"\w")
-
-
 @dataclass(frozen=True)
 class Language:
-    """A language-model system's functions. Ablations are arguments, and no update ever resets them.
+    """The functions of a language-model system. Ablations are arguments, and no update resets them.
 
     Parameters
     ----------
-    model: answers, in `forward`.
-    coach: writes gradients and instructions, in `backward` and `update`; None where only `forward` is asked for.
-    neighbourhood: whether a node judges all its inputs together, in one call; without it each input is judged alone, by
-        a call that sees no other input. (That is TextGrad's form; its own prompt shows more of the context, but also
-        asks about one variable at a time and does not say that the others may change.)
-    gradient: whether there are gradients at all; without them `update` sees inputs and outputs only.
-    feedback: what a gradient says of a value: "target", how it should be different, or "comment", how good it is.
-    critique: whether `update` first asks for the weaknesses of the instruction, then for a better one.
-    short: whether new instructions are to be at most 40 words.
-    prompts: a folder with templates that replace those of the same name in semback/prompts.
-    draw: which sample of every request, where a model samples; `descend` sets it from its seed. Nodes that ask the same get the same.
-    usage: where calls and failures are counted.
+    model : ChatModel
+        Computes values, in `forward`.
+    coach : ChatModel or None
+        Writes gradients and instructions; None where only `forward` is needed.
+    neighbourhood : bool
+        Whether a node judges all its inputs together, in one call. Without it each input is judged
+        alone, by a call that sees no other input. (That is TextGrad's form; its own prompt shows
+        more of the context, but also asks about one variable at a time and does not say that the
+        others may change.)
+    gradient : bool
+        Whether there are gradients at all; without them `update` sees inputs and outputs only.
+    feedback : {"target", "comment"}
+        What a gradient says of a value: how it should be different, or how good it is.
+    critique : bool
+        Whether `update` first asks for the weaknesses of the instruction, then for a better one.
+    short : bool
+        Whether new instructions are to be at most 40 words.
+    prompts : path, optional
+        A folder with templates that replace those of the same name in semback/prompts.
+    draw : int
+        Which sample of every request, where a model samples; `descend` sets it from its seed. Nodes
+        that send the same request get the same reply.
+    usage : Usage
+        Where calls and failures are counted.
+
+    Raises
+    ------
+    ParameterError
+        For a value of another type, or a template that cannot work.
     """
 
     model: ChatModel
-    coach: ChatModel | None
+    coach: ChatModel | None = None
     neighbourhood: bool = True
     gradient: bool = True
     feedback: str = "target"
@@ -95,21 +98,13 @@ class Language:
     draw: int = 0
     usage: Usage = field(default_factory=Usage, compare=False, repr=False)
 
-    def __post_init__(self):
-        for name, said in (
-            ("model", self.model),
-            ("coach", self.coach),
-        ):  # another class may chat too, or a subclass do without
-            chats = (
-                callable(getattr(said, "chat", None))
-                or type(self) is not Language
-                and not isinstance(said, str | None)
-            )
-            if not chats and not (said is None and name == "coach"):
-                raise ParameterError(
-                    f"{name} is {repr(said)[:80]}; it takes an LLM"
-                    + f", as in LLM({said!r})" * isinstance(said, str)
-                )
+    def __post_init__(self) -> None:
+        for name, model in (("model", self.model), ("coach", self.coach)):
+            if model is None and name == "coach":
+                continue
+            if not callable(getattr(model, "chat", None)):
+                example = f", as in LLM({model!r})" if isinstance(model, str) else ""
+                raise ParameterError(f"{name} is {repr(model)[:80]}; it takes an LLM{example}")
         for name in ("neighbourhood", "gradient", "critique", "short"):
             if not isinstance(getattr(self, name), bool):
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; it takes True or False")
@@ -117,30 +112,18 @@ class Language:
             raise ParameterError(f"draw is {self.draw!r}; it takes a whole number, an int")
         if self.feedback not in ("target", "comment"):
             raise ParameterError(f'feedback is {self.feedback!r}; it is "target" or "comment"')
-        if self.prompts is not None and not (
-            isinstance(self.prompts, str | Path) and Path(self.prompts).is_dir()
-        ):
-            raise ParameterError(f"prompts is {str(self.prompts)!r}, which is not a folder")
-        load(self.prompts and str(self.prompts))
-
-    # The three functions that propagate asks for
+        if self.prompts is not None:
+            if not isinstance(self.prompts, str | Path) or not Path(self.prompts).is_dir():
+                raise ParameterError(f"prompts is {str(self.prompts)!r}, which is not a folder")
+            load(str(self.prompts))
 
     async def forward(self, node: Node, question: str, inputs: dict[str, str | None]) -> str | None:
-        """The node's value: the model's whole reply, and where it was cut at the token limit, that it was; None where it gave none."""
-        return await self._ask(
-            self.model, "forward", node.name, self._forward_messages(node, question, inputs), _value
-        )
+        """The node's value: the model's whole reply without thoughts, marked where it was cut.
 
-    def recorded(
-        self, node: Node, asked: Sequence[tuple[str, dict[str, str | None]]]
-    ) -> list[tuple[Reply, str] | None]:
-        """`forward` for several questions and their inputs, without a call: for each the reply and the value; None where there is no
-        value recorded. Nothing is counted."""
-        said = self.model.recorded(
-            [self._forward_messages(node, question, inputs) for question, inputs in asked],
-            self._draw(self.model),
-        )
-        return [(reply, value) if reply and (value := _value(reply)[0]) else None for reply in said]
+        None where the model wrote nothing, twice.
+        """
+        messages = self.messages("forward", node=node, question=question, inputs=inputs)
+        return await self._read(self.model, "forward", node, messages, _value)
 
     async def backward(
         self,
@@ -150,63 +133,61 @@ class Language:
         output: str | None,
         gradient: str,
     ) -> dict[str, str | None]:
-        """One gradient for each input, from one call that sees them all; None for an input where the reply had none.
+        """One gradient for each input, from one call that sees them all.
 
-        Without the neighbourhood: one call an input.
+        None for an input for which the reply had none. Without the neighbourhood it is one call an
+        input.
         """
-        groups = (
-            [inputs] if self.neighbourhood else [{name: value} for name, value in inputs.items()]
-        )
-        gradients = {}
-        for reply in await together(
-            self._judge(node, question, group, output, gradient) for group in groups
-        ):
-            gradients |= reply
-        return gradients
+        if self.neighbourhood:
+            return await self._judge(node, question, inputs, output, gradient)
+        alone = [
+            self._judge(node, question, {name: value}, output, gradient)
+            for name, value in inputs.items()
+        ]
+        return {name: text for each in await together(alone) for name, text in each.items()}
 
     def aggregate(self, gradients: Sequence[str]) -> str:
-        """What several nodes said of one value, as one text: each said thing once, in order."""
-        said = list(dict.fromkeys(gradients))
-        return said[0] if len(said) == 1 else "\n".join(f"- {each}" for each in said)
-
-    # And what descend, evaluate and plan ask for
+        """What several nodes wrote about one value, as one text: each text once, in order."""
+        texts = list(dict.fromkeys(gradients))
+        return texts[0] if len(texts) == 1 else "\n".join(f"- {text}" for text in texts)
 
     async def update(self, node: Node, cases: Sequence[Case]) -> str | None:
-        """A better instruction for the node, given how it did in some cases; None where the reply had none."""
-        critique = (
-            await self._ask_for_block(node, "critique", "critique", cases=cases)
-            if self.critique
-            else None
-        )
-        return await self._ask_for_block(
-            node, "update", "instruction", cases=cases, critique=critique, short=self.short
+        """A better instruction for the node, given how it did in some cases; None without one."""
+        critique = await self._block("critique", "critique", node, cases) if self.critique else None
+        return await self._block(
+            "update", "instruction", node, cases, critique=critique, short=self.short
         )
 
     async def answer_again(
         self, trace: Trace, problem: str, read: Callable[[str], str | None]
     ) -> Trace:
-        """The same trace with a second reply of the answer node, which is told why its first could not be used.
+        """The same trace with a second reply of the answer node, to an objection to its first.
 
-        read: `Task.read`, to tell whether the second one can.
+        Parameters
+        ----------
+        trace : Trace
+        problem : str
+            Why the first reply could not be used.
+        read : callable
+            `Task.read`, to see whether the second one can.
         """
         node = trace.graph[trace.graph.answer]
-        self._count_failure("forward", node.name, problem, trace.answer)
-        messages = self._forward_messages(node, trace.question, trace.inputs(node.name))
-        reply = await self._chat(
-            self.model, "forward", node.name, [*messages, *self._objection(trace.answer, problem)]
-        )
-        value, wrong = _value(reply)
-        if wrong or read(value) is None:
-            self._count_failure("forward", node.name, wrong or problem, reply.text)
+        self.usage.fail("forward", node.name, problem, trace.answer)
+        inputs = trace.inputs(node.name)
+        messages = self.messages("forward", node=node, question=trace.question, inputs=inputs)
+        messages += self._objection(trace.answer, problem)
+        reply = await self._chat(self.model, "forward", node, messages)
+        value, second_problem = _value(reply)
+        if value is None or read(value) is None:
+            self.usage.fail("forward", node.name, second_problem or problem, reply.text)
         return replace(trace, values={**trace.values, node.name: value})
 
     def messages(self, template: str, **data) -> list[dict]:
-        """The prompt that a template makes of the data. ParameterError: the template does not work."""
-        return rendered(
-            template, {**data, "feedback": self.feedback}, self.prompts and str(self.prompts)
-        )
+        """The prompt that a template makes of data. ParameterError if the template is broken."""
+        folder = str(self.prompts) if self.prompts else None
+        return rendered(template, {**data, "feedback": self.feedback}, folder)
 
-    async def _judge(self, node, question, inputs, output, gradient):
+    async def _judge(self, node, question, inputs, output, gradient) -> dict[str, str | None]:
         messages = self.messages(
             "backward",
             node=node,
@@ -215,147 +196,71 @@ class Language:
             output=output,
             gradient=gradient,
         )
-        return await self._ask(
-            self.coach,
-            "backward",
-            node.name,
-            messages,
-            lambda reply: _blocks(reply, "gradient", list(inputs)),
-        )
+        found: dict[str, str | None] = dict.fromkeys(inputs)
 
-    async def _ask(self, llm: ChatModel, phase: str, node: str, messages: list[dict], read):
-        """What `read` makes of the reply: (value, None), or (what there is of it, the problem). With a problem, it asks once more."""
-        before = None
+        def read(reply: Reply) -> tuple[dict[str, str | None], str | None]:
+            new, problem = _blocks(reply, "gradient", list(inputs))
+            found.update({name: text for name, text in new.items() if text is not None})
+            return found, problem  # of two replies, a block that only the first one has counts too
+
+        return await self._read(self.coach, "backward", node, messages, read)
+
+    async def _block(self, template: str, tag: str, node: Node, cases, **data) -> str | None:
+        messages = self.messages(template, node=node, cases=cases, **data)
+        found = await self._read(
+            self.coach, "update", node, messages, lambda reply: _blocks(reply, tag, [""])
+        )
+        return found[""]
+
+    async def _read(self, model, phase: str, node: Node, messages: list[dict], read: Callable):
+        """What `read` finds in the reply; where it names a problem, in a second reply."""
         for _ in range(2):
-            reply = await self._chat(llm, phase, node, messages)
+            reply = await self._chat(model, phase, node, messages)
             value, problem = read(reply)
-            if isinstance(
-                before, dict
-            ):  # what the first reply said rightly, unless the second says it anew
-                value = {
-                    name: before[name] if said is None else said for name, said in value.items()
-                }
-            before = value
             if not problem:
                 break
-            self._count_failure(phase, node, problem, reply.text)
+            self.usage.fail(phase, node.name, problem, reply.text)
             messages = [*messages, *self._objection(reply.text, problem)]
         return value
 
-    async def _ask_for_block(self, node: Node, template: str, tag: str, **data) -> str | None:
-        messages = self.messages(template, node=node, **data)
-        return (
-            await self._ask(
-                self.coach, "update", node.name, messages, lambda reply: _blocks(reply, tag)
-            )
-        )[""]
-
-    async def _chat(self, llm, phase, node, messages):
-        if llm is None:
+    async def _chat(self, model: ChatModel | None, phase: str, node: Node, messages) -> Reply:
+        if model is None:
             raise ParameterError(
-                f"{phase} of node {node!r} asks a coach, and there is none: make it Language(model, coach)"
+                f"{phase} of node {node.name!r} needs a coach, and there is none: "
+                "make it Language(model, coach)"
             )
+        draw = self.draw if model.samples else 0  # or each seed would pay for the same reply
         try:
-            reply = await llm.chat(messages, draw=self._draw(llm))
+            reply = await model.chat(messages, draw=draw)
         except ModelError as error:
-            raise type(error)(f"{phase} of node {node!r}: {error}") from None
-        self.usage.add(phase, llm.model, reply)
+            error.args = (f"{phase} of node {node.name!r}: {error}",)
+            raise
+        self.usage.add(phase, model.model, reply)
         return reply
 
-    def _draw(self, llm: ChatModel) -> int:
-        return self.draw if llm.samples else 0  # else every seed would pay for the same reply
-
-    def _objection(self, reply, problem):
-        return [
-            {"role": "assistant", "content": reply or "(nothing)"},
-            *self.messages("again", problem=problem),
-        ]
-
-    def _count_failure(self, phase, node, problem, reply):
-        self.usage.failures.append(
-            {"phase": phase, "node": node, "problem": problem, "reply": reply}
-        )
-
-    def _forward_messages(
-        self, node: Node, question: str, inputs: dict[str, str | None]
-    ) -> list[dict]:
-        if (
-            self.prompts
-        ):  # a template that may change while it is worked on, and may say the node's name
-            return self.messages("forward", node=node, question=question, inputs=inputs)
-        return forward_rendered(node.instruction, node.form, question, tuple(inputs.items()))
-
-
-def _text(reply: Reply) -> tuple[str | None, str | None]:
-    """(the reply without the thinking aloud that some models put in front, None), or (None, why there is none)."""
-    if reply.finish_reason in ("refusal", "content_filter"):
-        return None, "it was refused"
-    text = reply.text.strip()
-    if text.startswith("<think>"):
-        text = text.partition("</think>")[2].strip()
-    return (text, None) if text else (None, "it was empty")
+    def _objection(self, reply: str | None, problem: str) -> list[dict]:
+        again = self.messages("again", problem=problem)
+        return [{"role": "assistant", "content": reply or "(nothing)"}, *again]
 
 
 def _value(reply: Reply) -> tuple[str | None, str | None]:
-    """The same of a node's reply, marked where it was cut: what stands at its end is no conclusion, for whoever reads it."""
-    text, problem = _text(reply)
-    return text and text + CUT * (reply.finish_reason == "length"), problem
+    """(a node's value, None), or (None, the problem)."""
+    if reply.finish_reason in REFUSED:
+        return None, "it was refused"
+    text = without_thoughts(reply.text)
+    if not text:
+        return None, "it was empty"
+    return (text + CUT if reply.finish_reason == "length" else text), None
 
 
 def _blocks(
-    reply: Reply, tag: str, names: Sequence[str] = ("",)
+    reply: Reply, tag: str, names: Sequence[str]
 ) -> tuple[dict[str, str | None], str | None]:
-    """The text of the one <tag to="name"> block for each name (of the one <tag> block where the name is empty), and what is wrong.
-
-    A tag counts where it has a line to itself, as it was asked for, so that a reply which talks about the tags is not read
-    as if it used them. A reply that is nothing but blocks, each of some words, may have them on one line. What is wrong
-    with one block takes nothing from the others: they are returned.
-    """
-    found, problems = dict.fromkeys(names), []
-    text, problem = _text(reply)
-    text = (text or "").replace("\r\n", "\n")
-    tag_on_a_line, block_on_one, nothing_else, tags = _patterns(tag)
-    blocks, opened = [], None
-    for line in tag_on_a_line.finditer(text):
-        if opened and line[1] is None:
-            blocks.append((opened[1], text[opened.end() : line.start()]))
-        opened = (opened or line) if line[1] is not None else None
-    alone = block_on_one.findall(text) if nothing_else.fullmatch(text) else []
-    if alone and all(len(said.split()) > 2 for _, said in alone):
-        blocks = alone
-    said: dict[str, list[str]] = {}
-    for attribute, content in blocks:
-        to = _TO_WHOM.fullmatch(attribute)
-        said.setdefault(to[2] if to else attribute.strip(), []).append(content.strip())
-    for name in names:
-        block = f"the <{tag}> block" + (f' for "{name}"' if name else "")
-        contents = said.pop(name, [])
-        if len(contents) != 1:
-            problems.append(
-                f"{block} is missing"
-                if not contents
-                else f"{block} stands there {len(contents)} times"
-            )
-        elif tags.search(contents[0]):
-            problems.append(f"in {block} there is another <{tag}> tag")
-        elif not _WORD.search(contents[0]):
-            problems.append(f"{block} is empty")
-        else:
-            found[name] = contents[0]
-    problems += [f'nobody asked for a <{tag}> block for "{name}"' for name in said]
-    if problems and reply.finish_reason == "length":
-        problems.append("the reply was cut at the token limit")
-    return found, problem or "; ".join(problems) or None
-
-
-@cache
-def _patterns(tag: str) -> tuple[re.Pattern, ...]:
-    """What finds a tag that has a line to itself (of the closing one no attribute), a block on one line, a text of nothing but those, and
-    any tag."""
-    one_line = rf"<{tag}([^>\n]*)>((?:(?!</{tag}>).)*+)</{tag}>\s*+"  # possessive, so that a reply that goes round in circles takes no time
-    return (
-        re.compile(rf"^[ \t]*<(?:{tag}([^>\n]*)|/{tag})>[ \t]*$", re.MULTILINE),
-        re.compile(one_line),
-        re.compile(rf"(?:{one_line})++"),
-        re.compile(rf"</?{tag}\b"),
-    )
+    """({name: text or None}, the problem or None) of the blocks in a reply."""
+    text, problem = _value(reply)
+    if text is None:
+        return dict.fromkeys(names), problem
+    found, problem = named_blocks(text.removesuffix(CUT), tag, names)
+    if problem and reply.finish_reason == "length":
+        problem += "; the reply was cut at the token limit"
+    return found, problem

@@ -1,29 +1,48 @@
 """Semantic backpropagation: the whole algorithm, for any graph and any kind of value.
 
-`forward` computes every node's value from its inputs' values. `backward` goes the other way: the answer node's
-gradient is given, and each node turns its own gradient into one for *each of its inputs, all together in one call*.
-Because that call sees all the inputs of the node, it can tell which of them is at fault. Where several nodes use one
-value, that value's gradient is the aggregate of what they all said.
+Forward, in topological order, every node computes its value from the values of its inputs:
 
-What the values are is up to the three functions that are passed in as `functions`:
+    value[w] = functions.forward(w, question, {u: value[u] for each input u of w})
 
-    async forward(node, question, inputs) -> value                                   inputs: {name: value}
-    async backward(node, question, inputs, output, gradient) -> {name: gradient}     one for each of its inputs
-    aggregate(gradients) -> gradient                                                 of one or more
+Backward, in the reverse order, every node turns *its own* gradient (how its value should change)
+into one gradient for *each of its inputs, all in one call*:
 
-With text, they are calls to language models (`language.Language`). With numbers, where `backward` is the
-vector-Jacobian product and `aggregate` is the sum, this same file is reverse-mode automatic differentiation
-(tests/test_propagate.py holds it against PyTorch).
+    gradient[answer] = what the score says
+    {u: message[w, u]} = functions.backward(w, question, inputs, value[w], gradient[w])
+    gradient[u] = functions.aggregate([message[w, u] for each successor w of u])
+
+Because one call sees all the inputs of `w` (the *neighbourhood*: nodes with a common successor), it
+can tell which of them is at fault. A value that several nodes use gets a message from each of them,
+and its gradient is the aggregate.
+
+With text, the three functions are calls to language models (`language.Language`). With numbers,
+where `backward` is the vector-Jacobian product and `aggregate` the sum, this same file is
+reverse-mode automatic differentiation (tests/core/test_propagate.py compares it with PyTorch).
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .errors import GraphError
-from .graph import Graph
+from .graph import Graph, Node
+
+
+class Functions(Protocol):
+    """What the nodes of a system do. Values and gradients may be of any type."""
+
+    async def forward(self, node: Node, question: Any, inputs: dict[str, Any]) -> Any:
+        """The node's value, from {name of an input: its value}."""
+
+    async def backward(
+        self, node: Node, question: Any, inputs: dict[str, Any], output: Any, gradient: Any
+    ) -> Mapping[str, Any]:
+        """{input: its gradient}, for every input; None for one that nothing can be said about."""
+
+    def aggregate(self, gradients: Sequence[Any]) -> Any:
+        """One gradient from the messages, at least one, of a node's successors."""
 
 
 @dataclass(frozen=True)
@@ -35,159 +54,188 @@ class Trace:
     values: Mapping[str, Any]
 
     @property
-    def answer(self):
+    def answer(self) -> Any:
         """The value of the answer node."""
         return self.values[self.graph.answer]
 
     def inputs(self, name: str) -> dict[str, Any]:
-        """The values that node `name` was given."""
+        """{input: value}: what node `name` was given."""
         return {source: self.values[source] for source in self.graph[name].inputs}
 
 
 class Message(NamedTuple):
-    """One node's word to one of its inputs; `gradient` is None where the node had nothing it could say."""
+    """One node's word to one of its inputs; `gradient` is None where there was nothing to say."""
 
     source: str
     target: str
     gradient: Any
 
 
-class Gradients(Mapping):
-    """What a backward pass computed: `gradients[name]` says how the value of node `name` should change.
+class Gradients(Mapping[str, Any]):
+    """What a backward pass computed: `gradients[name]` says how that node's value should change.
 
-    A node is missing from the mapping when nobody that uses its value could say anything about it (see `missing`).
-    `messages` holds every single (from, to, gradient) that the gradients were aggregated from, in the order of the
-    graph; `trace` is the forward pass it belongs to.
+    Attributes
+    ----------
+    trace : Trace
+        The forward pass that it belongs to.
+    messages : tuple of Message
+        Every (from, to, gradient) that the gradients were aggregated from, in the order of the
+        backward pass.
+    missing : tuple of str
+        The nodes that no gradient reached, since no successor had anything to say about them. They
+        are not in the mapping.
     """
 
     def __init__(self, trace: Trace, gradients: Mapping[str, Any], messages: Iterable[Message]):
-        self.trace, self._gradients, self.messages = trace, dict(gradients), tuple(messages)
+        self.trace = trace
+        self.messages = tuple(messages)
+        self._gradients = dict(gradients)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         return self._gradients[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._gradients)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._gradients)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The nodes that no gradient reached."""
         return tuple(name for name in self.trace.graph.order if name not in self._gradients)
 
 
-async def forward(graph: Graph, question, functions) -> Trace:
-    """Compute every node's value. A node starts the moment the last of its inputs is there.
+async def forward(graph: Graph, question: Any, functions: Functions) -> Trace:
+    """Compute every node's value. A node starts the moment the last of its inputs has its value.
 
     Parameters
     ----------
-    graph: the system.
-    question: an Example, or the plain question that every node is shown.
-    functions: has `forward`, see the top of this file.
+    graph : Graph
+        The system.
+    question : Example or any
+        An Example, or the plain question that every node is shown.
+    functions : Functions
+        Their `forward` is called once for each node.
+
+    Returns
+    -------
+    Trace
     """
     question = getattr(question, "question", question)
 
-    async def value(name, values):
+    async def value(name: str, values: Mapping[str, Any]) -> Any:
         node = graph[name]
-        return await functions.forward(
-            node, question, {source: values[source] for source in node.inputs}
-        )
+        inputs = {source: values[source] for source in node.inputs}
+        return await functions.forward(node, question, inputs)
 
     values = await _in_order({name: graph[name].inputs for name in graph.order}, value)
     return Trace(graph, question, values)
 
 
-async def backward(trace: Trace, gradient, functions) -> Gradients:
-    """Tell every node how its value should change, given how the answer should. A node starts when its last user is done.
+async def backward(trace: Trace, gradient: Any, functions: Functions) -> Gradients:
+    """Compute how every node's value should change, given how the answer should.
+
+    A node starts the moment the last of its successors is done.
 
     Parameters
     ----------
-    trace: what `forward` returned.
-    gradient: how the answer node's value should change, e.g. `task.feedback(example)`.
-    functions: has `backward` and `aggregate`, see the top of this file. `backward` may give None for an input it can
-        say nothing about: that is no gradient, and is never aggregated or passed on.
+    trace : Trace
+        What `forward` returned.
+    gradient : any
+        How the answer node's value should change, e.g. `task.feedback(example, trace)`.
+    functions : Functions
+        Their `backward` is called once for each node that has inputs and a gradient. A message that
+        is None is no gradient: it is never aggregated or passed on.
 
-    Errors
+    Returns
+    -------
+    Gradients
+
+    Raises
     ------
-    GraphError: a backward function whose answer is not exactly one gradient, or None, for each input.
+    GraphError
+        If `functions.backward` does not return exactly one gradient, or None, for each input.
     """
     graph = trace.graph
+    gradients: dict[str, Any] = {}
 
-    async def gradient_and_messages(name, done):
+    async def messages_of(name: str, messages: Mapping[str, Mapping[str, Any]]) -> Mapping:
         node = graph[name]
         if name == graph.answer:
             own = gradient
         else:
-            said = [done[user][1][name] for user in graph.successors(name)]
-            heard = [each for each in said if each is not None]
-            own = functions.aggregate(heard) if heard else None
+            received = [messages[successor][name] for successor in graph.successors(name)]
+            received = [message for message in received if message is not None]
+            own = functions.aggregate(received) if received else None
+        if own is not None:
+            gradients[name] = own
         if own is None or not node.inputs:
-            return own, dict.fromkeys(node.inputs)
-        messages = await functions.backward(
-            node, trace.question, trace.inputs(name), trace.values[name], own
-        )
-        if not isinstance(messages, Mapping) or set(messages) != set(node.inputs):
-            said = list(messages) if isinstance(messages, Mapping) else messages
+            return dict.fromkeys(node.inputs)
+        inputs, output = trace.inputs(name), trace.values[name]
+        answer = await functions.backward(node, trace.question, inputs, output, own)
+        if not isinstance(answer, Mapping) or set(answer) != set(node.inputs):
+            found = list(answer) if isinstance(answer, Mapping) else answer
             raise GraphError(
-                f"backward of node {name!r} answered for {said!r}; its inputs are {sorted(node.inputs)}"
+                f"backward of node {name!r} returned gradients for {found!r}; "
+                f"its inputs are {sorted(node.inputs)}"
             )
-        return own, messages
+        return answer
 
-    done = await _in_order(
-        {name: graph.successors(name) for name in graph.order[::-1]}, gradient_and_messages
+    order = graph.order[::-1]
+    messages = await _in_order({name: graph.successors(name) for name in order}, messages_of)
+    return Gradients(
+        trace,
+        {name: gradients[name] for name in graph.order if name in gradients},
+        [
+            Message(source, target, messages[source][target])
+            for source in order
+            for target in graph[source].inputs
+        ],
     )
-    gradients = {name: done[name][0] for name in graph.order if done[name][0] is not None}
-    messages = (
-        Message(name, target, done[name][1][target])
-        for name in graph.order[::-1]
-        for target in graph[name].inputs
-    )
-    return Gradients(trace, gradients, messages)
-
-
-async def _in_order(before: Mapping[Any, Iterable], work: Callable) -> dict[Any, Any]:
-    """Run `work(name, results)` for every name, as a task that starts the moment the last of the names `before` it has its result.
-
-    The first error ends them all and is raised as it is, and not inside the handler of the group of all of them: IPython
-    shows an error with a group in its context as if nothing had happened.
-    """
-    results, waiting, finished = {}, TopologicalSorter(before), asyncio.Queue()
-    waiting.prepare()
-
-    async def run(name):
-        results[name] = await work(name, results)
-        finished.put_nowait(name)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            while waiting.is_active():
-                for place, name in enumerate(waiting.get_ready()):
-                    group.create_task(run(name))
-                    if place:  # of many, the first requests are on their way while others are made
-                        await asyncio.sleep(0)
-                waiting.done(await finished.get())
-    except BaseExceptionGroup as errors:
-        first = errors.exceptions[0]
-    else:
-        return {name: results[name] for name in before}
-    raise first
 
 
 async def together(calls: Iterable[Coroutine]) -> list:
-    """Await several calls at one time. The first error ends them all and is raised as it is."""
-    calls = list(calls)
-    if len(calls) == 1:  # which needs no task of its own
-        return [await calls[0]]
+    """Await several coroutines at one time and return their results in order.
+
+    The first error cancels the others and is raised as it is.
+    """
+    tasks: list[asyncio.Task] = []
+
+    async def start(group: asyncio.TaskGroup) -> None:
+        tasks.extend(group.create_task(call) for call in calls)
+
+    await _in_task_group(start)
+    return [task.result() for task in tasks]
+
+
+async def _in_order(before: Mapping[str, Iterable[str]], work: Callable) -> dict[str, Any]:
+    """{name: await work(name, results)}; it starts when all the names `before` it have results."""
+    results: dict[str, Any] = {}
+    done: asyncio.Queue[str] = asyncio.Queue()
+    sorter = TopologicalSorter(before)
+    sorter.prepare()
+
+    async def run(name: str) -> None:
+        results[name] = await work(name, results)
+        done.put_nowait(name)
+
+    async def start(group: asyncio.TaskGroup) -> None:
+        while sorter.is_active():
+            for name in sorter.get_ready():
+                group.create_task(run(name))
+            sorter.done(await done.get())
+
+    await _in_task_group(start)
+    return results
+
+
+async def _in_task_group(start: Callable[[asyncio.TaskGroup], Coroutine]) -> None:
+    """Wait for all that `start` starts in a TaskGroup. The first error is raised as it is."""
     try:
-        return list(
-            (
-                await _in_order(
-                    dict.fromkeys(range(len(calls)), ()), lambda number, _: calls[number]
-                )
-            ).values()
-        )
-    finally:
-        for call in calls:
-            call.close()  # which is for those that an error left unbegun
+        async with asyncio.TaskGroup() as group:
+            await start(group)
+    except BaseExceptionGroup as errors:
+        first = errors.exceptions[0]
+    else:
+        return
+    raise first  # outside the handler: IPython hides an error that has a group in its context

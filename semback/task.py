@@ -1,9 +1,10 @@
-"""Example and Task: what every task is made of."""
+"""A task: questions with known answers, the graph to start from, and how a reply is scored."""
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from .errors import DataError, ParameterError
 from .graph import Graph
@@ -11,13 +12,17 @@ from .graph import Graph
 
 @dataclass(frozen=True)
 class Example:
-    """One question with its answer. The id, never the text, tells examples apart: data sets repeat questions.
+    """One question with its answer. The id, never the text, tells examples apart.
 
     Parameters
     ----------
-    id: unique within its task, stable between versions of the data, e.g. ``"snarks/17"`` (file and 0-based row).
-    question: what every node of the graph is shown.
-    answer: what is right, in the form that `Task.read` returns.
+    id : str
+        Unique within its task and stable between versions of the data, e.g. ``"snarks/17"`` (file
+        and 0-based row). Data sets repeat questions.
+    question : str
+        What every node of the graph is shown.
+    answer : str
+        What is correct, in the form that `Task.read` returns.
     """
 
     id: str
@@ -25,47 +30,57 @@ class Example:
     answer: str
 
 
-def checked(example) -> Example:
-    """The example; DataError where it is none, or one with a question or an answer that is no text."""
+def checked(example: object) -> Example:
+    """The example; DataError for another thing, or for a field that is no text."""
     if not isinstance(example, Example):
         raise DataError(f"{repr(example)[:80]} is no Example")
-    for what in ("id", "question", "answer"):
-        if not isinstance(getattr(example, what), str):
+    for field in ("id", "question", "answer"):
+        value = getattr(example, field)
+        if not isinstance(value, str):
             raise DataError(
-                f"example {example.id!r}: the {what} is {getattr(example, what)!r}, which is no text; answers are compared as "
-                "text, so write it as Task.read gives it"
+                f"example {example.id!r}: the {field} is {value!r}, which is no text; answers are "
+                "compared as text, so write it as Task.read gives it"
             )
     return example
 
 
-def shuffled(examples: list, train: int, seed: int, spare: int = 0) -> tuple[list, random.Random]:
-    """The examples in a seeded random order, and the generator that made it. ParameterError unless `train` of them can be
-    taken with `spare` left over."""
+def shuffled(
+    examples: Sequence[Example], train: int, seed: int, spare: int = 0
+) -> tuple[list[Example], random.Random]:
+    """The examples in a seeded random order, and the generator that made it.
+
+    Raises
+    ------
+    ParameterError
+        For a seed that is no whole number from 0, or unless `train` examples can be taken with
+        `spare` left over.
+    """
     if type(seed) is not int or seed < 0:  # random.Random does not tell -1 from 1
         raise ParameterError(f"seed={seed!r}: it is a whole number, 0 or more")
-    if type(train) is not int or not 1 <= train <= len(examples) - spare:
+    most = len(examples) - spare
+    if type(train) is not int or not 1 <= train <= most:
         left = f", of which {spare} must be left to test on" if spare else ""
         raise ParameterError(
-            f"train={train!r}: it is a whole number from 1 to {len(examples) - spare}; "
+            f"train={train!r}: it is a whole number from 1 to {most}; "
             f"the data has {len(examples)} usable rows{left}"
         )
-    examples, rng = list(examples), random.Random(seed)
-    rng.shuffle(examples)
-    return examples, rng
+    order, generator = list(examples), random.Random(seed)
+    generator.shuffle(order)
+    return order, generator
 
 
 def whole_reply(reply: str) -> str | None:
-    """Take the whole reply, without surrounding white space, as the answer; None where it is empty."""
+    """The whole reply, without surrounding white space, as the answer; None where it is empty."""
     return reply.strip() or None
 
 
 def same_text(answer: str, example: Example) -> bool:
-    """Right if it is the expected answer to the letter."""
+    """Correct if it is the expected answer to the letter."""
     return answer == example.answer
 
 
 def expected_answer(example: Example) -> str:
-    """What the answer node is told about a wrong answer: the gradient that backpropagation starts from."""
+    """The gradient that backpropagation starts from: what the answer should have been."""
     return f"The answer should have been: {example.answer}"
 
 
@@ -75,19 +90,32 @@ class Task:
 
     Parameters
     ----------
-    name: how results and figures call it.
-    train: examples that gradients and the gate use.
-    test: examples that are scored once, at the end; none of them is in `train`, unless `overlap` says otherwise.
-    graph: the graph with its start instructions.
-    read: (reply of the answer node) -> the answer in it, or None where it holds none that can be read; without it, the whole reply.
-    correct: (answer, example) -> whether it is right; without it, whether it is the example's, to the letter.
-    feedback: (example) -> what the answer should have been, in words.
-    overlap: whether test examples may be training examples too: only to measure what such a split does to a score.
+    name : str
+        How results and figures call it.
+    train : iterable of Example
+        What gradients and the gate use.
+    test : iterable of Example
+        What is scored once, at the end; none of it is in `train`, unless `overlap` says otherwise.
+    graph : Graph
+        With its start instructions.
+    read : callable
+        (reply of the answer node) -> the answer in it, or None where it holds none that can be
+        read. Without it, the whole reply is the answer.
+    correct : callable
+        (answer, example) -> bool. Without it, whether the answer is the example's, to the letter.
+    feedback : callable
+        (example) -> what the answer should have been, in words.
+    overlap : bool
+        Whether test examples may be training examples too: only to measure what that does to a
+        score.
 
-    Errors
+    Raises
     ------
-    DataError: no training example, an id used twice, an example both in train and test without `overlap`, a question or an answer that
-    is no text. ParameterError: another thing than a parameter takes, such as no graph, or a `feedback` that gives no text.
+    DataError
+        For no training example, an id used twice, an example both in train and test without
+        `overlap`, or an example that is none.
+    ParameterError
+        For a value of another type, or a `feedback` that gives no text.
     """
 
     name: str
@@ -99,49 +127,46 @@ class Task:
     feedback: Callable[[Example], str] = expected_answer
     overlap: bool = False
 
-    def __post_init__(self):
-        several, function = (
-            (Iterable, "Examples, as tasks.examples(path) gives"),
-            (Callable, "a function"),
-        )
-        taken = {
-            "name": (str, "a text"),
-            "train": several,
-            "test": several,
-            "graph": (Graph, "a Graph"),
-            "read": function,
-            "correct": function,
-            "feedback": function,
-            "overlap": (bool, "True or False"),
-        }
-        for what, (kind, takes) in taken.items():
-            if not isinstance(said := getattr(self, what), kind) or not self.name:
-                raise ParameterError(
-                    f"task {self.name!r}: {what} is {repr(said)[:80]}; it takes {takes}"
-                )
-        object.__setattr__(self, "train", tuple(self.train))
-        object.__setattr__(self, "test", tuple(self.test))
-        for example in (*self.train, *self.test):
-            checked(example)
+    def __post_init__(self) -> None:
+        self._check("name", str, "a text")
+        if not self.name:
+            self._refuse("name", "a text")
+        for part in ("train", "test"):
+            self._check(part, Iterable, "Examples, as tasks.examples(path) gives")
+            object.__setattr__(self, part, tuple(checked(each) for each in getattr(self, part)))
+        self._check("graph", Graph, "a Graph")
+        for function in ("read", "correct", "feedback"):
+            self._check(function, Callable, "a function")
+        self._check("overlap", bool, "True or False")
+        self._check_ids()
+        gradient = self.feedback(self.train[0])
+        if not isinstance(gradient, str) or not gradient.strip():
+            raise ParameterError(
+                f"task {self.name!r}: feedback gave {gradient!r} for {self.train[0].id!r}; "
+                "it gives text"
+            )
+
+    def _check(self, field: str, kind: Any, takes: str) -> None:
+        if not isinstance(getattr(self, field), kind):
+            self._refuse(field, takes)
+
+    def _refuse(self, field: str, takes: str) -> NoReturn:
+        value = repr(getattr(self, field))[:80]
+        raise ParameterError(f"task {self.name!r}: {field} is {value}; it takes {takes}")
+
+    def _check_ids(self) -> None:
         if not self.train:
             raise DataError(f"task {self.name!r} has no training examples")
         for part in ("train", "test"):
-            if twice := [
-                id
-                for id, times in Counter(example.id for example in getattr(self, part)).items()
-                if times > 1
-            ]:
+            counts = Counter(example.id for example in getattr(self, part))
+            if twice := [id for id, count in counts.items() if count > 1]:
                 raise DataError(
-                    f"task {self.name!r}: two examples of {part} have the id {twice[0]!r}; ids tell examples apart"
+                    f"task {self.name!r}: two examples of {part} have the id {twice[0]!r}; "
+                    "ids tell examples apart"
                 )
         both = {example.id for example in self.train} & {example.id for example in self.test}
         if both and not self.overlap:
             raise DataError(
-                f"task {self.name!r}: {len(both)} examples are both in train and test, among them {min(both)!r}; "
-                "take them out of one, or say overlap=True"
-            )
-        told = self.feedback(self.train[0])
-        if not isinstance(told, str) or not told.strip():
-            raise ParameterError(
-                f"task {self.name!r}: feedback gave {told!r} for {self.train[0].id!r}; it gives text"
+                f"task {self.name!r}: {len(both)} examples are both in train and test, among them "
+                f"{min(both)!r}; take them out of one, or say overlap=True"
             )

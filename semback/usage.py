@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .language import Reply
 
-SIMULATED = "simulated"  # the first word of every simulated model's name, so that none passes for real
+SIMULATED = (
+    "simulated"  # the first word of every simulated model's name, so that none passes for real
+)
 
 
 @dataclass

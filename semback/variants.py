@@ -1,35 +1,50 @@
-"""The method and what can be taken out of it, by name: what Language and descend are told for each."""
+"""The variants of the method by name: what is left out, as arguments of Language and descend."""
+
+from typing import Any, NamedTuple
 
 from .errors import ParameterError
 from .graph import Graph
 
-METHODS = {  # name: (what figures call it, arguments of Language, arguments of descend)
-    "full": ("semantic gradient descent", {}, {}),
-    "no_gradient": ("without gradients", {"gradient": False}, {}),
-    "no_neighbourhood": ("without the neighbourhood", {"neighbourhood": False}, {}),
-    "no_gate": ("without the gate", {}, {"gate": False}),
+
+class Variant(NamedTuple):
+    """What tables call a variant, and its arguments of `Language` and of `descend`."""
+
+    label: str
+    language: dict[str, Any]
+    descend: dict[str, Any]
+
+
+VARIANTS = {
+    "full": Variant("semantic gradient descent", {}, {}),
+    "no_gradient": Variant("without gradients", {"gradient": False}, {}),
+    "no_neighbourhood": Variant("without the neighbourhood", {"neighbourhood": False}, {}),
+    "no_gate": Variant("without the gate", {}, {"gate": False}),
 }
 
 
-def variant_settings(name: str, graph: Graph) -> tuple[dict, dict]:
-    """The arguments of Language and of descend for an ablation.
+def variant_settings(name: str, graph: Graph) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of Language and of descend for a variant.
 
     Parameters
     ----------
-    name: one of `METHODS`, or "only_<node>": only that node's instruction is trained ("only_Job title").
-    graph: the task's graph, for the names of its nodes.
+    name : str
+        One of `VARIANTS`, or "only_<node>": only that node's instruction is trained.
+    graph : Graph
+        The task's graph, for the names of its nodes.
 
-    Errors
+    Raises
     ------
-    ParameterError: a name that is none of these; it lists them.
+    ParameterError
+        For a name that is none of these; it lists them.
     """
-    if name not in (names := variant_names(graph)):
+    names = variant_names(graph)
+    if name not in names:
         raise ParameterError(f"there is no variant {name!r}; there are {', '.join(names)}")
-    return (
-        METHODS[name][1:] if name in METHODS else ({}, {"trainable": [name.removeprefix("only_")]})
-    )
+    if name in VARIANTS:
+        return VARIANTS[name].language, VARIANTS[name].descend
+    return {}, {"trainable": [name.removeprefix("only_")]}
 
 
 def variant_names(graph: Graph) -> list[str]:
-    """Every ablation of a graph: the paper's ten runs, for the graph of LIAR."""
-    return [*METHODS, *(f"only_{node.name}" for node in graph.nodes if node.trainable)]
+    """Every variant of a graph; for that of LIAR, the paper's ten runs."""
+    return [*VARIANTS, *(f"only_{node.name}" for node in graph if node.trainable)]

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from ..cache.recording import canonical, named, rescued, text_of
 from ..cache.responses import ResponseCache
 from ..errors import CacheError, ModelError, ParameterError
-from ..language import Reply
+from ..replies import Reply
 from . import paid
 from .budget import Budget
 from .client import Endpoint

@@ -1,96 +1,117 @@
-"""The prompts: one jinja2 template beside this file for each kind of call, and how one becomes messages.
+"""The prompts: one jinja2 template beside this file for each kind of call.
 
-What a template shows of the data stands between fences, so that no data is taken for an instruction, and every part can be told again.
+A template has a block `user` and may have a block `system`; each becomes a message. Data stands
+between fences, so that a model does not take it for an instruction and every part can be found
+again (`fenced`).
 """
 
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ParameterError
 
-TEMPLATES = (
-    "forward",
-    "backward",
-    "critique",
-    "update",
-    "again",
-)  # those in use; others begin with _, and are imported by these
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = ("forward", "backward", "critique", "update", "again")  # others start with _: partials
 _FENCED = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 
 
 def load(folder: str | None = None) -> None:
-    """Read the templates of a folder, and ours that it leaves, so that one that cannot work is met before anything is asked. Of ours alone,
-    which work, only what everybody asks first: from recordings nothing else may be asked.
+    """Read the templates of a folder, so that one that cannot work is found before any call.
 
-    ParameterError: one is no template, or has no block called user; the folder holds none, or one that nobody would ever use.
+    Parameters
+    ----------
+    folder : str, optional
+        Its templates replace those of the same name here.
+
+    Raises
+    ------
+    ParameterError
+        For a file that is no template or has no block `user`; for a folder that has no template,
+        or one whose name no call uses.
     """
     if folder is None:
-        _templates(None).get_template("forward.j2")
         return
+    found = {path.stem for path in Path(folder).glob("*.j2")}
+    unused = sorted(name for name in found - set(TEMPLATES) if not name.startswith("_"))
+    if unused or not found:
+        what = f"{unused[0]}.j2, which nothing uses" if unused else "no template"
+        allowed = ".j2, ".join(TEMPLATES)
+        raise ParameterError(
+            f"the folder of prompts {folder} holds {what}; it can hold {allowed}.j2"
+        )
     from jinja2 import TemplateError
 
-    own = {path.stem for path in Path(folder).glob("*.j2")}
-    unused = sorted(name for name in own if name not in TEMPLATES and not name.startswith("_"))
-    if unused or not own:
-        what = f"{unused[0]}.j2, which nothing uses" if unused else "no template"
-        raise ParameterError(
-            f"the folder of prompts {folder} holds {what}; there can be {'.j2, '.join(TEMPLATES)}.j2"
-        )
-    for name in dict.fromkeys((*TEMPLATES, *sorted(own))):
+    for name in (*TEMPLATES, *sorted(found - set(TEMPLATES))):
         try:
-            found = _templates(folder).get_template(name + ".j2")
+            template = _environment(folder).get_template(f"{name}.j2")
         except (TemplateError, UnicodeDecodeError) as error:
             raise _broken(name, error) from None
-        if name in TEMPLATES and "user" not in found.blocks:
-            raise _no_user(name)
+        if name in TEMPLATES and "user" not in template.blocks:
+            raise _no_user_block(name)
 
 
-def rendered(template: str, data: dict, folder: str | None = None) -> list[dict]:
-    """The system and user message that a template makes of the data; a folder has templates that replace those of the same name here.
+def rendered(name: str, data: Mapping[str, Any], folder: str | None = None) -> list[dict[str, str]]:
+    """The system and user messages that a template makes of data.
 
-    ParameterError: the template does not work; it names the line.
+    Parameters
+    ----------
+    name : str
+        One of `TEMPLATES`.
+    data : mapping
+        The variables of the template.
+    folder : str, optional
+        Its templates replace those of the same name here.
+
+    Raises
+    ------
+    ParameterError
+        If the template does not work; it names the line.
     """
-    return _messages(template, _texts(template, ("system", "user"), data, folder))
+    from jinja2 import TemplateError
 
-
-def forward_rendered(
-    instruction: str, form: str, question: str, inputs: tuple[tuple[str, str | None], ...]
-) -> list[dict]:
-    """The messages of our own forward.j2, each made once for all nodes for which it is the same."""
-    return _messages(
-        "forward",
-        {"system": _forward_system(instruction, form), "user": _forward_user(question, inputs)},
-    )
+    environment = _environment(folder)
+    messages = []
+    try:
+        template = environment.get_template(f"{name}.j2")
+        context = template.new_context(dict(data))
+        for role in ("system", "user"):
+            if role in template.blocks:
+                text = environment.concat(template.blocks[role](context)).strip()
+                if text:
+                    messages.append({"role": role, "content": text})
+    except TemplateError as error:
+        raise _broken(name, error, f"; it is given {', '.join(sorted(data))}") from None
+    if not messages or messages[-1]["role"] != "user":
+        raise _no_user_block(name)
+    return messages
 
 
 def digest(folder: str | Path | None) -> str | None:
-    """What tells the templates of a folder from all others: the start of the SHA-256 of their names and texts; None for no folder."""
+    """The first 8 hex digits of the SHA-256 of a folder's templates; None for no folder."""
     if folder is None:
         return None
-    texts = {
-        path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.j2"))
-    }
+    paths = sorted(Path(folder).glob("*.j2"))
+    texts = {path.name: path.read_text(encoding="utf-8") for path in paths}
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
 
 
 def fence(text: str, label: str) -> str:
-    """Data for a prompt, between fences that nothing in it can close: CommonMark's rule, one backtick more than the longest run inside.
+    """A text between fences that nothing in it can close, with a label on the first one.
 
-    ParameterError: it is no text.
+    The fence is one backtick longer than the longest run inside, CommonMark's rule for code.
+    ParameterError for another thing than a text.
     """
-    if not isinstance(text, str):
-        raise ParameterError(
-            f"the {label} is {text}; a model is shown text"
-        )  # where it is undefined, jinja2 says so here
-    marks = (
-        "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-        if "```" in text
-        else "```"
-    )
+    if not isinstance(text, str):  # an undefined variable of a template names itself here
+        raise ParameterError(f"the {label} is {text}; a model is shown text")
+    longest = max(map(len, re.findall("```+", text)), default=2)
+    marks = "`" * (longest + 1)
     return f"{marks}{label}\n{text}\n{marks}"
 
 
@@ -104,67 +125,32 @@ def outside(prompt: str) -> str:
     return _FENCED.sub("", prompt)
 
 
-@lru_cache(512)
-def _forward_system(instruction: str, form: str) -> str:
-    return _texts(
-        "forward", ("system",), {"node": SimpleNamespace(instruction=instruction, form=form)}
-    )["system"]
-
-
-@lru_cache(512)
-def _forward_user(question: str, inputs: tuple[tuple[str, str | None], ...]) -> str:
-    return _texts("forward", ("user",), {"question": question, "inputs": dict(inputs)})["user"]
-
-
-def _texts(
-    template: str, roles: tuple[str, ...], data: dict, folder: str | None = None
-) -> dict[str, str]:
-    """What the blocks of these names that a template has make of the data."""
-    from jinja2 import TemplateError
-
-    try:
-        templates = _templates(folder)
-        found = templates.get_template(template + ".j2")
-        context = found.new_context({**templates.globals, **data}, shared=True)
-        return {
-            role: "".join(found.blocks[role](context)).strip()
-            for role in roles
-            if role in found.blocks
-        }
-    except TemplateError as error:
-        raise _broken(template, error, f"; it is given {', '.join(sorted(data))}") from None
-
-
-def _messages(template: str, texts: dict[str, str]) -> list[dict]:
-    if not texts.get("user"):
-        raise _no_user(template)
-    return [{"role": role, "content": text} for role, text in texts.items() if text]
-
-
-def _broken(template: str, error, given: str = "") -> ParameterError:
-    line = getattr(error, "lineno", None)
-    where = f"{template}.j2" + (f", line {line}" if line else "")
-    return ParameterError(
-        f"the prompt template {where} does not work: {getattr(error, 'message', error)}{given}"
-    )
-
-
-def _no_user(template: str) -> ParameterError:
-    return ParameterError(
-        f"the prompt template {template}.j2 does not work: it has no block called user, or an empty one"
-    )
-
-
 @lru_cache
-def _templates(folder: str | None):
-    import jinja2
+def _environment(folder: str | None) -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2.sandbox import SandboxedEnvironment
 
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([*([folder] if folder else []), Path(__file__).parent]),
-        undefined=jinja2.StrictUndefined,
+    kind = SandboxedEnvironment if folder else Environment  # a stranger's template runs no program
+    folders = [folder] if folder else []
+    environment = kind(
+        loader=FileSystemLoader([*folders, str(Path(__file__).parent)]),
+        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=folder is not None,
     )
-    env.filters["fence"] = fence
-    return env
+    environment.filters["fence"] = fence
+    return environment
+
+
+def _broken(name: str, error: Exception, given: str = "") -> ParameterError:
+    line = getattr(error, "lineno", None)
+    where = f"{name}.j2, line {line}" if line else f"{name}.j2"
+    reason = getattr(error, "message", error)
+    return ParameterError(f"the prompt template {where} does not work: {reason}{given}")
+
+
+def _no_user_block(name: str) -> ParameterError:
+    return ParameterError(
+        f"the prompt template {name}.j2 does not work: it has no block called user, or an empty one"
+    )

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from ..variants import METHODS
+from ..variants import VARIANTS
 
 CONTAMINATED = "contaminated test"  # training questions are among the test questions, so the accuracy is too high
 VARIED = (
@@ -20,7 +20,7 @@ VARIED = (
 )
 ABLATED = (
     "trainable",
-    *(name for _, *arguments in METHODS.values() for each in arguments for name in each),
+    *(name for _, *arguments in VARIANTS.values() for each in arguments for name in each),
 )  # by our own variants
 
 
@@ -77,7 +77,7 @@ def _differing(members):
 
 
 def _varied(variant: str) -> tuple[str, ...]:
-    return ABLATED if variant in METHODS or variant.startswith("only_") else VARIED
+    return ABLATED if variant in VARIANTS or variant.startswith("only_") else VARIED
 
 
 def _label(mine, differ):

@@ -17,7 +17,7 @@ from ..llm.prices import priced_rows
 from ..paths import home, write_text
 from ..run import Run, Scores
 from ..tasks import Task
-from ..variants import METHODS
+from ..variants import VARIANTS
 from . import conditions, kept
 from .statistics import complete, mean_over_files, pooled, tested, wilson
 
@@ -198,7 +198,7 @@ def _ordered(records) -> list[dict]:
     """With `conditions`; the paper's experiments, groups, variants first, nodes as in their graph. DataError for none, or one twice."""
 
     def place(record):
-        variants = [*METHODS, *(f"only_{node}" for node in record["instructions"])]
+        variants = [*VARIANTS, *(f"only_{node}" for node in record["instructions"])]
         orders = {"experiment": list(NAMES), "group": list(GROUPS), "variant": variants}
         experiment, group, variant = (
             order.index(record[key]) if record[key] in order else len(order)
@@ -239,8 +239,8 @@ def _columns(record: dict) -> dict:
     return {
         "result": f"{NAMES.get(record['experiment'], record['experiment'])} {name}".strip(),
         **{key: record[key] for key in keys},
-        "method": METHODS[variant][0]
-        if variant in METHODS
+        "method": VARIANTS[variant][0]
+        if variant in VARIANTS
         else variant.replace("only_", "only ", 1),
         "run": run_of(record),
     }

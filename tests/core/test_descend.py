@@ -263,9 +263,9 @@ def test_a_run_holds_everything_and_comes_back_from_its_file_the_same(task, tmp_
     assert {example: set(said) for example, said in step.gradients.items()} == dict.fromkeys(
         step.examples, set(task.graph.order)
     )
-    assert step.messages[step.examples[0]] == [
-        ["answer", "hint_1", "Be é\u2028xact."],
-        ["answer", "hint_2", "Be é\u2028xact."],
+    assert list(step.messages[step.examples[0]]) == [
+        ("answer", "hint_1", "Be é\u2028xact."),
+        ("answer", "hint_2", "Be é\u2028xact."),
     ]
     assert [row.correct for row in again.steps[0].scores.rows] == [
         True,
@@ -297,20 +297,23 @@ def test_a_file_that_holds_no_run_is_a_data_error_that_names_it(tmp_path, conten
     "change, said",
     [
         (lambda data: data["steps"].clear(), "no step 0"),
-        (lambda data: data["steps"][0].update(scores=None), "step 0: None right of 0"),
+        (
+            lambda data: data["steps"][0].update(scores=None),
+            "step 0: it was accepted, and has no scores",
+        ),
         (
             lambda data: data["steps"][0]["scores"][1].update(correct={}),
-            "the run, steps, 0, scores, 1, correct is {}",
+            "step 0: correct is of the type dict",
         ),
-        (lambda data: data.update(model=5), "the run, model is 5"),
-        (lambda data: data["usage"]["counts"][0].pop("phase"), "phase is missing"),
+        (lambda data: data.update(model=5), "the run: model is of the type int"),
+        (lambda data: data["usage"]["counts"][0].pop("phase"), "the run: KeyError..phase"),
         (
             lambda data: data["steps"][1]["kept"].update(a=True),
-            "the run, steps, 1, kept, a is True",
+            "step 1: kept of a is of the type bool",
         ),
         (
             lambda data: data["steps"][1].update(messages={"a": [["b", "c"]]}),
-            "which has not 3 parts",
+            "step 1: .*missing 1 required",
         ),
     ],
 )
@@ -326,7 +329,7 @@ def test_a_damaged_run_is_a_data_error_that_names_the_file_and_the_place(
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_the_tally_adds_up_and_every_request_that_was_made_is_live(task, cache, cached):
+def test_the_usage_adds_up_and_every_request_that_was_made_is_live(task, cache, cached):
     script = world(half)
     result = asyncio.run(descend(task, language(script, cache if cached else None), steps=2))
     rows = result.usage.rows()

@@ -246,6 +246,30 @@ def cut(text):
         pytest.param(
             cut(block("\nBe brief.\n") + "\nAnd al"), "Be brief.", id="cut after the block"
         ),
+        pytest.param(
+            block("\nA draft.\n") + "\n" + block("\nBe brief.\n"), "Be brief.", id="the last of two"
+        ),
+        pytest.param(block("Read twice.\nThen work."), "Read twice.\nThen work.", id="two lines"),
+        pytest.param(
+            "Here it is: " + block("Work it out."), "Work it out.", id="text before, one line"
+        ),
+        pytest.param(block("\n```text\nBe brief.\n```\n"), "Be brief.", id="a fence around it"),
+        pytest.param(
+            "It failed since the hint is wrong.\n\n" + block("\nBe brief.\n"),
+            "Be brief.",
+            id="reasons first",
+        ),
+        pytest.param(
+            '<gradient to="hint_1">\nBe brief.\n' + block("\nB.\n", ' to="input_1"'),
+            "Be brief.",
+            id="not closed before the next block",
+        ),
+        pytest.param(
+            block("\nBe brief.\n") + block("\nB.\n", ' to="input_1"'),
+            "Be brief.",
+            id="one more, for no input",
+        ),
+        pytest.param(block("\nBe brief.\n", " to=hint_1"), "Be brief.", id="no quotes"),
     ],
 )
 def test_a_reply_of_the_form_asked_for_is_read_to_the_letter(reply, gradient):
@@ -260,9 +284,6 @@ def test_a_reply_of_the_form_asked_for_is_read_to_the_letter(reply, gradient):
         pytest.param("Be brief.", "is missing", id="no block"),
         pytest.param("", "was empty", id="empty reply"),
         pytest.param({"message": {"content": None}}, "was empty", id="no content"),
-        pytest.param(
-            block("\nA.\n") + "\n" + block("\nB.\n"), "stands there 2 times", id="two blocks"
-        ),
         pytest.param(block("\nA.\n", ' to="hint_2"'), '"hint_2"', id="unknown name"),
         pytest.param(block("\nA.\n", ' to="hint_10"'), '"hint_10"', id="name that begins alike"),
         pytest.param(block("\nA.\n", ""), "is missing", id="no name"),
@@ -358,7 +379,16 @@ def test_one_bad_block_takes_nothing_from_the_other_inputs(second):
     "reply, value",
     [
         ("<think>Is it 4?\nNo.</think>\n\nFive.", "Five."),
-        ("Five <think>", "Five <think>"),
+        ("Five <think>", "Five"),
+        ("Is it 4? No.</think>\nFive.", "Five."),
+        ("[THINK]Is it 4?[/THINK]Five.", "Five."),
+        ("<thinking>\nIs it 4?\n</thinking>\nFive.", "Five."),
+        ("Only thoughts.</think>", None),
+        ("Five.\n<think>Was that right? Yes.</think>", "Five."),
+        (
+            "<|channel|>analysis<|message|>Is it 4?<|end|><|start|>assistant<|channel|>final<|message|>Five.",
+            "Five.",
+        ),
         ("  \n", None),
         (cut("Five, bec"), "Five, bec" + CUT),
         ("<think>Only thoughts.</think>", None),
@@ -422,7 +452,7 @@ def test_a_template_that_does_not_work_with_the_data_is_a_parameter_error_before
             b"{% block user %}Better!{% endblock %}",
             r"updates\.j2, which nothing uses; .* forward\.j2, ",
         ),
-        ("update.txt", b"", r"no template; there can be forward\.j2, .*again\.j2$"),
+        ("update.txt", b"", r"no template; it can hold forward\.j2, .*again\.j2$"),
     ],
 )
 def test_a_folder_with_a_template_that_cannot_work_is_met_before_anything_is_asked(
@@ -459,7 +489,7 @@ def test_a_question_that_is_no_text_is_a_parameter_error_before_any_request():
 def test_going_backward_without_a_coach_is_a_parameter_error():
     lang, *_ = language()
     with pytest.raises(
-        ParameterError, match=r"backward of node 'answer' asks a coach, and there is none"
+        ParameterError, match=r"backward of node 'answer' needs a coach, and there is none"
     ):
         judge(dataclasses.replace(lang, coach=None))
 
@@ -476,21 +506,19 @@ def test_a_model_that_is_none_is_a_parameter_error_that_says_what_it_takes():
 
 
 @pytest.mark.parametrize(
-    "piece",
+    "piece, found",
     [
-        "<instruction>Work step by step.</instruction> ",
-        "<instruction>\nWork.\n",
-        "<instruction> ",
-        "<instruction>Work.</instruction>\n\n \n",
-        "</instruction> ",
+        ("<instruction>Work step by step.</instruction> ", "Work step by step."),
+        ("<instruction>\nWork.\n", "Work."),
+        ("<instruction> ", None),
+        ("</instruction> ", None),
+        ("<think> </think> ", None),
     ],
 )
-def test_a_reply_that_goes_round_in_circles_until_the_token_limit_is_read_at_once(piece):
-    blocks, problem = _blocks(
-        Reply(piece * (6000 // len(piece)) + "<instruction>Work st", "length", {}, "m", False, ""),
-        "instruction",
-    )
-    assert blocks == {"": None} and "cut at the token limit" in problem
+def test_a_reply_that_repeats_itself_until_the_token_limit_is_read_in_linear_time(piece, found):
+    reply = Reply(piece * (200_000 // len(piece)) + "<instruction>Wo", "length", {}, "m", False, "")
+    blocks, problem = _blocks(reply, "instruction", [""])
+    assert blocks == {"": found} and (found or "cut at the token limit" in problem)
 
 
 def test_aggregate_says_each_thing_once_in_order():

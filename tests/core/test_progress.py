@@ -45,19 +45,19 @@ def work(screen, total=3, model="gpt-4o-mini-2024-07-18", usage=None):
             bar.step(number > 0)
 
 
-def test_a_terminal_shows_examples_accuracy_calls_money_and_time_left_on_one_line(screen):
+def test_a_terminal_shows_examples_accuracy_calls_and_time_left_on_one_line(screen):
     work(screen)
     *lines, last = screen.getvalue().split("\r")[1:]
     assert lines[1].startswith(
-        "step 1 of 4: 2 of 3 examples, 50.0% right; 1 live and 1 recorded calls, 0.15 dollars, about 0 s left"
+        "step 1 of 4: 2 of 3 examples, 50.0% correct; 1 live and 1 recorded calls, about 0 s left"
     )
     assert last.startswith(
-        "step 1 of 4: 3 of 3 examples, 66.7% right; 2 live and 1 recorded calls, 0.30 dollars "
+        "step 1 of 4: 3 of 3 examples, 66.7% correct; 2 live and 1 recorded calls "
     ) and last.endswith("\n")
     assert all(len(line.rstrip("\n")) == 119 for line in (*lines, last))
 
 
-def test_a_later_evaluation_of_a_run_shows_its_own_calls_and_money(screen):
+def test_a_later_evaluation_of_a_run_shows_its_own_calls(screen):
     usage = Usage()
     work(screen, usage=usage)
     again = Screen()
@@ -65,22 +65,12 @@ def test_a_later_evaluation_of_a_run_shows_its_own_calls_and_money(screen):
     assert again.getvalue() == screen.getvalue()
 
 
-def test_no_price_is_looked_up_before_a_line_is_shown(screen, monkeypatch):
-    monkeypatch.setattr(progress, "PATIENCE", 60)
-    monkeypatch.setattr(
-        progress, "price", None
-    )  # to read the prices takes as long as a model's answer
-    usage = Usage()
-    for _ in range(2):
-        work(screen, usage=usage)
-
-
 def test_the_last_line_says_that_all_is_done_however_soon_it_follows(screen, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 60)
     work(screen)
     first, last = screen.getvalue().split("\r")[1:]
     assert first.startswith("step 1 of 4: 1 of 3 examples") and last.startswith(
-        "step 1 of 4: 3 of 3 examples, 66.7% right;"
+        "step 1 of 4: 3 of 3 examples, 66.7% correct;"
     )
 
 
