@@ -167,7 +167,8 @@ async def descend(
         From the models. The run ends there; its replies are in the cache, so the same call goes on.
     """
     _check(task, lang)
-    if lang.coach is None:
+    model, coach = lang.model, lang.coach
+    if coach is None:
         raise ParameterError("descend needs a coach, to write gradients: Language(model, coach)")
     settings: dict[str, Any] = dict(
         steps=steps,
@@ -184,7 +185,7 @@ async def descend(
     for name in ("neighbourhood", "gradient", "feedback", "critique", "short"):
         settings[name] = getattr(lang, name)
     settings["prompts"] = digest(lang.prompts)
-    params = {"model": dict(lang.model.params), "coach": dict(lang.coach.params)}
+    params = {"model": dict(model.params), "coach": dict(coach.params)}
     lang = replace(lang, draw=seed, usage=Usage())
     random_ = random.Random(seed)
     history: list[Step] = []
@@ -211,7 +212,7 @@ async def descend(
             history.append(replace(step, kept=kept))
             if step.accepted and step.scores:
                 graph, scores = step.candidate, step.scores
-    models = lang.model.model, lang.coach.model
+    models = model.model, coach.model
     return Run(task.name, *models, settings, tuple(history), stopped, lang.usage, params)
 
 

@@ -89,7 +89,7 @@ class Graph:
     """
 
     nodes: tuple[Node, ...]
-    answer: str | None = None
+    answer: str = None  # pyright: ignore[reportAssignmentType] - without it, it is found
 
     def __post_init__(self) -> None:
         nodes = tuple(self.nodes) if isinstance(self.nodes, Iterable) else ()

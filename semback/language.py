@@ -23,18 +23,20 @@ REFUSED = ("refusal", "content_filter")  # finish reasons
 
 
 class ChatModel(Protocol):
-    """What Language and descend need of a model; `semback.LLM` is one."""
+    """What Language and descend need of a model; `semback.LLM` is one.
+
+    `samples` says whether two draws of one request may differ. `chat` takes messages in OpenAI's
+    chat format.
+    """
 
     model: str  # its name
     params: Mapping[str, Any]  # what is sent beside name and messages
     in_flight: int  # the most requests at one time
 
     @property
-    def samples(self) -> bool:
-        """Whether two draws of one request may differ."""
+    def samples(self) -> bool: ...
 
-    async def chat(self, messages: list[dict], draw: int = 0) -> Reply:
-        """The model's reply to messages in OpenAI's chat format."""
+    async def chat(self, messages: list[dict], draw: int = 0) -> Reply: ...
 
 
 class Case(NamedTuple):

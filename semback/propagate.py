@@ -31,18 +31,20 @@ from .graph import Graph, Node
 
 
 class Functions(Protocol):
-    """What the nodes of a system do. Values and gradients may be of any type."""
+    """What the nodes of a system do. Values and gradients may be of any type.
 
-    async def forward(self, node: Node, question: Any, inputs: dict[str, Any]) -> Any:
-        """The node's value, from {name of an input: its value}."""
+    `forward` returns the node's value, given {name of an input: its value}. `backward` returns
+    {input: its gradient}, for every input; None for one that nothing can be said about. `aggregate`
+    makes one gradient from the messages, at least one, of a node's successors.
+    """
+
+    async def forward(self, node: Node, question: Any, inputs: dict[str, Any]) -> Any: ...
 
     async def backward(
         self, node: Node, question: Any, inputs: dict[str, Any], output: Any, gradient: Any
-    ) -> Mapping[str, Any]:
-        """{input: its gradient}, for every input; None for one that nothing can be said about."""
+    ) -> Mapping[str, Any]: ...
 
-    def aggregate(self, gradients: Sequence[Any]) -> Any:
-        """One gradient from the messages, at least one, of a node's successors."""
+    def aggregate(self, gradients: Sequence[Any]) -> Any: ...
 
 
 @dataclass(frozen=True)
