@@ -24,8 +24,8 @@ from .language import Language
 from .llm import LLM, Budget, model
 from .paths import home
 from .propagate import Gradients, Trace, backward, forward
-from .report import show as _show  # noqa: F401 - gives the classes above their looks
 from .replies import Reply
+from .report import show as _show  # noqa: F401 - gives the classes above their looks
 from .run import Run, Scores, Step
 from .task import Example, Task
 from .variants import variant_settings

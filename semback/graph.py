@@ -218,7 +218,8 @@ class Graph:
     def from_dict(cls, data: Mapping) -> "Graph":
         """The graph that `to_dict` described. GraphError for other data."""
         try:
-            return cls(tuple(Node(**node) for node in data["nodes"]), data.get("answer"))
+            nodes = tuple(Node(**node) for node in data["nodes"])
+            return cls(nodes, **({"answer": data["answer"]} if "answer" in data else {}))
         except (KeyError, TypeError, AttributeError) as error:
             raise GraphError(f"this does not describe a graph: {error!r}") from None
 

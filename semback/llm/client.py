@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 from ..errors import ModelError
 from ..usage import SIMULATED
-from .prices import count, tokens
 from . import paid
 from .advice import explain
 from .ahead import Ahead
 from .budget import Budget
 from .limits import Pace
+from .prices import count, tokens
 
 SECRET = 8  # letters of a key that is one; "none" and "x" are words that errors may say
 # Headers in which the openai client tells of the computer and its Python: nobody needs them, and they take 5 % of a call's time.

@@ -21,11 +21,11 @@ import aiohttp
 import httpx2
 import openai
 
-from .prices import count, tokens
 from . import paid
 from .ahead import to_be_asked
 from .budget import Budget
 from .limits import Pace, Slot
+from .prices import count, tokens
 
 REDIRECTS = 3  # that are followed
 FRESH = (
