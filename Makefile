@@ -1,5 +1,7 @@
 # make reproduce   the paper's experiments with recorded responses: runs/demo/
-# make test        the tests, and the committed notebooks against their saved outputs
+# make test        lint, the tests, and the committed notebooks against their saved outputs
+# make lint        format, rules and types
+# make size        lines of code by room
 # make compat      the same against llama.cpp's server, which is built first (some ten minutes)
 # make bench       how fast it is, beside its bounds and others: runs/bench/ (5 minutes; LONG=1: half an hour;
 #                  PEERS=1: other libraries beside it, in an environment of their own)
@@ -7,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test compat bench recording notebooks lock clean
+.PHONY: reproduce test lint size compat bench recording notebooks lock clean
 .DEFAULT_GOAL := reproduce
 
 # The locks are complete: pip is to resolve nothing (it would stop at an extra, as of pydantic[email], of which there is a newer release).
@@ -22,8 +24,15 @@ BIN := .venv/bin
 reproduce: .venv/ready
 	$(BIN)/semback run --name demo --again
 
-test: .venv/ready
+lint: .venv/ready
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+
+size: .venv/ready
+	$(BIN)/python tests/size.py
+
+test: lint
 	$(BIN)/python -m pytest
 	SEMBACK_CACHE_MODE=replay SEMBACK_PROGRESS=off $(BIN)/python -m pytest --nbval --override-ini filterwarnings=default notebooks
 

@@ -1,4 +1,4 @@
-"""The project keeps its own rules: versions in step, imports in one direction, nothing of a machine in a committed file."""
+"""The project keeps its rules: versions in step, imports one way, no trace of a machine."""
 
 import ast
 import json
@@ -9,14 +9,36 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import size
 
 ROOT = Path(__file__).parents[2]
-ORDER = (
-    "errors home graph propagate prompts recording table claims turn survivor paid cache usage window progress budget pace ahead "
-    "connections advice endpoint llm language tasks recall intervals diff kept run descend ablations simulate clerk credit "
-    "conditions results comparisons plot figures drawing markup show jobs plan growth forkserver worker batch report "
-    "cli_cache cli"
-).split()
+LAYERS = (  # imports go down only: a room may import what stands in a line below it
+    ("cli",),
+    ("batch", "studies"),
+    ("report",),
+    ("llm", "tasks"),
+    ("cache",),
+    ("core",),
+)
+RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+
+
+def room_of(parts):
+    return parts[0] if parts and parts[0] in RANK else "core"
+
+
+def imported(path):
+    """(module, line) of everything that a file imports, wherever in it; ours begin with a dot."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            package = path.relative_to(ROOT / "semback").parts[: -node.level]
+            inner = (*package, *(node.module or "").split("."))
+            names = [alias.name for alias in node.names] if not node.module else [""]
+            yield from ((".".join(("", *filter(None, (*inner, n)))), node.lineno) for n in names)
 
 
 def dependencies():
@@ -47,44 +69,37 @@ def test_lock_pins_every_dependency_with_hashes_and_names_no_host():
         )
 
 
-def test_every_module_imports_only_from_those_above_it():
+def test_imports_go_one_way():
+    wrong = []
     for path in sorted((ROOT / "semback").rglob("*.py")):
-        room = path.relative_to(ROOT / "semback").parts[0].removesuffix(".py")
-        if room == "__init__":
+        inside = path.relative_to(ROOT / "semback")
+        if inside.parts == ("__init__.py",):
             continue
-        place, depth = ORDER.index(room), len(path.relative_to(ROOT / "semback").parts)
-        for node in ast.parse(
-            path.read_text()
-        ).body:  # imports inside functions are for speed, and llm's one for simulated()
-            if isinstance(node, ast.ImportFrom) and node.level == depth:
-                for name in (
-                    [node.module.split(".")[0]]
-                    if node.module
-                    else [alias.name for alias in node.names]
-                ):
-                    assert ORDER.index(name) < place, (
-                        f"{path.name} imports {name}, which stands below it"
-                    )
+        here = room_of(inside.parts[:-1])
+        for module, line in imported(path):
+            there = room_of(module.split(".")[1:]) if module.startswith(".") else here
+            if there != here and RANK[there] <= RANK[here]:
+                wrong.append(f"{inside}, line {line}: {here} imports {module}")
+    assert not wrong
 
 
-def test_graph_and_propagate_need_nothing_but_the_standard_library():
-    for module in ("errors", "graph", "propagate"):
-        for node in ast.walk(ast.parse((ROOT / "semback" / f"{module}.py").read_text())):
-            if isinstance(node, ast.Import):
-                assert all(
-                    alias.name.split(".")[0] in sys.stdlib_module_names for alias in node.names
+def test_the_core_imports_the_standard_library_and_jinja2_only():
+    allowed = {*sys.stdlib_module_names, "jinja2", "pandas"}  # Run.to_frame returns a DataFrame
+    for path in [*(ROOT / "semback").glob("*.py"), ROOT / "semback" / "prompts" / "__init__.py"]:
+        for module, line in imported(path):
+            ours = module.startswith(".") and path.name != "__init__.py"
+            if not module.startswith("."):
+                assert module.partition(".")[0] in allowed, f"{path.name}, line {line}: {module}"
+            elif ours:
+                assert room_of(module.split(".")[1:]) == "core", (
+                    f"{path.name}, line {line}: {module}"
                 )
-            if isinstance(node, ast.ImportFrom):
-                assert node.level or node.module.split(".")[0] in sys.stdlib_module_names
 
 
-def test_no_file_of_the_package_is_over_250_lines():
-    long = {
-        path.name: lines
-        for path in (ROOT / "semback").rglob("*.py")
-        if (lines := len(path.read_text().split("\n"))) > 251
-    }
-    assert not long
+def test_the_package_stays_small():
+    by_file = size.sizes()
+    assert sum(by_file[name] for name in size.CORE) <= 650
+    assert sum(by_file.values()) <= 6_500
 
 
 def test_importing_semback_brings_no_heavy_library():
