@@ -1,4 +1,4 @@
-"""What tests share: a scripted model behind the real openai client, and a home folder of their own."""
+"""What tests share: a scripted model behind the real openai client, and a home folder each."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ settings.load_profile("semback")
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
-    """Every test has a home folder of its own and knows no key, endpoint or cache mode of the machine."""
+    """Every test has its own home folder and knows no key, endpoint or mode of the machine."""
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SEMBACK_CACHE_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SEMBACK_HOME", str(tmp_path))
@@ -36,12 +36,13 @@ import semback as sb
 
 async def ask_nine(url):
     llm = sb.LLM("m", sb.ResponseCache(), base_url=url, api_key="k", in_flight=3)
-    await asyncio.gather(*(llm.chat([{"role": "user", "content": f"Question {number}"}]) for number in range(9)))
+    asked = [[{"role": "user", "content": f"Question {number}"}] for number in range(9)]
+    await asyncio.gather(*(llm.chat(messages) for messages in asked))
 """
 
 
 def wait_until(happened, process=None):
-    """Wait until something has happened, while the process runs, if there is one, that makes it happen."""
+    """Wait until something has happened, as long as the process that makes it happen runs."""
     deadline = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < deadline and not (process and process.poll() is not None)
@@ -63,7 +64,7 @@ def interrupted(code, server, times):
 
 
 class Script:
-    """A model that says what a function of the request says; it keeps every request body in `asked`.
+    """A model that replies what a function of the request returns; `asked` holds every body.
 
     The function takes the body and returns the reply's text, or a dict that replaces parts of the choice
     (`finish_reason`, `message`), or a finished httpx2.Response. In its place may stand one such reply, or a list of
@@ -107,7 +108,7 @@ class Script:
         )
 
     def llm(self, model="scripted", cache=None, jitter=None, **settings):
-        """An LLM that asks this script; `jitter`, a random.Random, lets each reply wait for some turns of the event loop."""
+        """An LLM that asks this script; `jitter`, a random.Random, delays each reply a little."""
 
         async def late(request):
             for _ in range(jitter.randrange(100)):
@@ -134,7 +135,8 @@ def certificate(tmp_path):
     if not shutil.which("openssl"):
         pytest.skip("openssl, which makes the certificate, is not installed")
     path, public = tmp_path / "certificate.pem", tmp_path / "public.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 "
+    command += "-addext subjectAltName=IP:127.0.0.1 -keyout"
     subprocess.run([*command.split(), path, "-out", public], check=True, capture_output=True)
     path.write_bytes(path.read_bytes() + public.read_bytes())
     return path
