@@ -50,8 +50,10 @@ def wait_until(happened, process=None):
 
 
 def interrupted(code, server, times):
-    """Run Python code that asks a server, given its address; interrupt it, so many times, when three requests are on their way. Returns
-    the first line that it then says, the rest, and its exit code."""
+    """Run code that asks a server; interrupt it so many times when three requests are in flight.
+
+    Returns the first line that it writes to stderr then, the rest of it, and its exit code.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", code, server.url], stderr=subprocess.PIPE, text=True
     )
@@ -66,9 +68,9 @@ def interrupted(code, server, times):
 class Script:
     """A model that replies what a function of the request returns; `asked` holds every body.
 
-    The function takes the body and returns the reply's text, or a dict that replaces parts of the choice
-    (`finish_reason`, `message`), or a finished httpx2.Response. In its place may stand one such reply, or a list of
-    them: one after the other, and the last for good.
+    The function takes the body and returns the reply's text, or a dict that replaces parts of the
+    choice (`finish_reason`, `message`), or a finished httpx2.Response. In its place may stand one
+    such reply, or a list of them: one after the other, and the last for good.
     """
 
     def __init__(self, says):

@@ -1,4 +1,4 @@
-"""Descent: what is kept, what is counted, and that a run is the same in whatever order the answers come."""
+"""Descent: what is accepted and counted; a run is the same in whatever order replies arrive."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from semback.llm.simulated import Student, dice
 
 
 def world(right, new="<instruction>\nCarry the one.\n</instruction>", said="Be exact."):
-    """A scripted model: it adds rightly where right(system prompt, first number) holds; as coach it says the same to everybody."""
+    """A model that adds correctly where right(system prompt, first number); as coach, `said`."""
 
     def says(body):
         system, user = (message["content"] for message in body["messages"][:2])

@@ -14,7 +14,10 @@ from semback.language import CUT, Case, _blocks
 
 ANSWER = Node("answer", "Solve it.", ("hint_1", "Job title"), form="End with a number.")
 INPUTS = {"hint_1": "It is odd.", "Job title": "It is even."}
-GOOD = '<gradient to="hint_1">\nBe brief.\n</gradient>\n<gradient to="Job title">\nBe long.\n</gradient>'
+GOOD = (
+    '<gradient to="hint_1">\nBe brief.\n</gradient>\n'
+    '<gradient to="Job title">\nBe long.\n</gradient>'
+)
 CASE = Case("What?", INPUTS, "Five.", "It should be six.")
 
 
@@ -39,7 +42,7 @@ def prompt(body):
 
 
 def fenced(text):
-    """What a reader of Markdown takes for data: (label, text) of every fence, and the text outside."""
+    """What Markdown takes for data: (label, text) of every fence, and the text outside."""
     fences = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
     return [(label, data) for _, label, data in fences.findall(text)], fences.sub("", text)
 
@@ -141,7 +144,8 @@ def test_update_shows_every_case_and_asks_for_an_instruction_only():
 def test_settings_change_the_prompts_they_are_about_and_no_other():
     def prompts(**settings):
         lang, _, coach = language(
-            coach=f"{GOOD}\n<critique>\nToo short.\n</critique>\n<instruction>\nDo.\n</instruction>",
+            coach=f"{GOOD}\n<critique>\nToo short.\n</critique>\n"
+            "<instruction>\nDo.\n</instruction>",
             **settings,
         )
         judge(lang)
@@ -386,7 +390,7 @@ def test_one_bad_block_takes_nothing_from_the_other_inputs(second):
         ("Only thoughts.</think>", None),
         ("Five.\n<think>Was that right? Yes.</think>", "Five."),
         (
-            "<|channel|>analysis<|message|>Is it 4?<|end|><|start|>assistant<|channel|>final<|message|>Five.",
+            "<|channel|>analysis<|message|>4?<|end|><|start|>assistant<|channel|>final<|message|>Five.",
             "Five.",
         ),
         ("  \n", None),
@@ -409,7 +413,8 @@ def test_a_nodes_value_is_the_reply_without_its_thinking_aloud_or_a_named_failur
 
 def test_a_folder_of_ones_own_replaces_one_template_and_leaves_the_others(tmp_path):
     (tmp_path / "backward.j2").write_text(
-        "{% block user %}{{ node.name }} {{ gradient | fence('wish') }}{{ inputs | join }}{% endblock %}"
+        "{% block user %}{{ node.name }} {{ gradient | fence('wish') }}"
+        "{{ inputs | join }}{% endblock %}"
     )
     lang, model, coach = language(prompts=tmp_path)
     judge(lang)

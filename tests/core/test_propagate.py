@@ -19,7 +19,7 @@ def trace_of(graph, **values):
 
 
 class Numeric:
-    """Vectors as values: each node is tanh(sum W_i x_i + bias), or bias times the product of its inputs; `calls` counts."""
+    """Vectors as values: tanh(sum W_i x_i + bias), or bias times the product; `calls` counts."""
 
     def __init__(self, graph, size, seed, maths=np):
         random = np.random.default_rng(seed)
@@ -68,7 +68,7 @@ class Numeric:
 
 @st.composite
 def graphs(draw):
-    """Graphs up to 8 deep and 6 wide at a node's inputs, with skip connections, shared nodes, and several nodes feeding the answer."""
+    """Graphs up to 8 deep, 6 inputs a node, with skip connections and shared nodes."""
     layers, inputs = [["answer"]], {"answer": []}
     for depth in range(draw(st.integers(0, 7))):
         layer = []
@@ -101,7 +101,7 @@ def passes(start, functions, gradient):
 
 
 def complex_step(graph, functions, loss):
-    """d(loss . answer) / d(each component of each value), exact to machine precision: Im f(x + ih) / h."""
+    """d(loss . answer) / d(each component of each value): Im f(x + ih) / h, exact."""
     size, gradients = len(loss), {name: np.zeros(len(loss)) for name in graph.order}
     for name in graph.order:
         for component in range(size):
@@ -185,7 +185,7 @@ SPLIT = Graph(
 
 
 class Gated:
-    """Functions that log when they start and end only when the test says so; `fails` names nodes that raise instead."""
+    """Functions that log when they start and end on command; those in `fails` raise instead."""
 
     def __init__(self, fails=()):
         self.log, self.may_end, self.fails = [], {}, fails
@@ -218,7 +218,7 @@ class Gated:
 
 
 def told(steps, work):
-    """Play (nodes that end, nodes that start then) against a pass; returns what the pass returns."""
+    """Play (nodes that end, nodes that start then) against a pass; returns its result."""
 
     async def story():
         gated = Gated()
@@ -294,7 +294,7 @@ def test_the_first_error_is_raised_as_itself_and_leaves_no_task_running(before, 
 
 
 class Says:
-    """Backward says what it was given to say: {node: {input: gradient}}; it keeps what it was told."""
+    """Backward returns {node: {input: gradient}} as given, and keeps its arguments."""
 
     def __init__(self, **says):
         self.says, self.told = says, {}
