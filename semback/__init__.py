@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LAZY = {  # modules that are imported when first used, since they import pandas or matplotlib
+_LAZY = {  # modules that are imported at their first use, since pandas and matplotlib are slow
     "batch": "batch",
     "clerk": "studies.clerk",
     "comparisons": "report.comparisons",
@@ -48,47 +48,12 @@ _LAZY = {  # modules that are imported when first used, since they import pandas
     "results": "report.results",
 }
 
-__all__ = [
-    "LLM",
-    "Budget",
-    "BudgetExceeded",
-    "CacheError",
-    "CacheMiss",
-    "DataError",
-    "Example",
-    "Gradients",
-    "Graph",
-    "GraphError",
-    "Language",
-    "ModelError",
-    "Node",
-    "ParameterError",
-    "Reply",
-    "ResponseCache",
-    "Run",
-    "Scores",
-    "SembackError",
-    "Step",
-    "Task",
-    "Trace",
-    "backward",
-    "batch",
-    "clerk",
-    "comparisons",
-    "credit",
-    "descend",
-    "errors",
-    "evaluate",
-    "figures",
-    "forward",
-    "growth",
-    "home",
-    "model",
-    "page",
-    "results",
-    "tasks",
-    "variant_settings",
-]
+__all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "DataError", "Example"]
+__all__ += ["Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]
+__all__ += ["ParameterError", "Reply", "ResponseCache", "Run", "Scores", "SembackError", "Step"]
+__all__ += ["Task", "Trace", "backward", "batch", "clerk", "comparisons", "credit", "descend"]
+__all__ += ["errors", "evaluate", "figures", "forward", "growth", "home", "model", "page"]
+__all__ += ["results", "tasks", "variant_settings"]
 
 
 def __getattr__(name: str):
