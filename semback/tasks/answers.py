@@ -1,313 +1,488 @@
-"""What a reply says: from the text a model wrote to one canonical answer, or None where it holds none that is certain.
+"""Reading the answer in the text of a model's reply.
 
-One rule for all kinds. A final statement wins ("the answer is …", "Answer: …", "#### …", "\\boxed{…}"), the last one that says anything.
-Without one, the reply must *be* the answer, open with it on a line of its own, or close with a sentence that holds exactly one candidate.
-A question and what answers it, what its clause denies, weighs or ascribes to a hint, "(A) or (B)" or two different candidates are no
-answer: a right answer missed is asked for again, a wrong one taken for right stays in the results for good.
+Each reader takes a reply and returns the answer in one canonical form, or None where none is certain. A missed answer is
+counted as unreadable and can be requested again; a wrong one would stay in the results unseen. So in doubt there is none.
 """
 
 import json
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
+from typing import NamedTuple
 
-MARK = re.compile(  # the words that announce an answer; `junk` looks like it and is not
-    r"""(?:^|\b(?=[iwsaepcrbf])|(?=\#))  # where one can start; the rest alone is slow
-    (?: (?P<junk>\b(?:if|whether|suppose|assume|assuming|each|every|any|possible|what)\s+(?:(?:that|is|the|is\ the)\s+)?(?:\w+\s+)?answer\b)
-    | \b(?:answer|(?:correct|right|best|final)\ (?:option|choice|response|result|value|total|one))\b(?!\ (?:choices|options))
-      (?:\ (?!is\b|was\b|not\b)[\w'’]+){0,6}? ["'”]?\ *
-      (?: (?P<says>\b(?:is|was|(?:would|should|will|must)\ be|equals)\b|=)\s*:?\s* | :\s* )
-    | ^\W*(?:the\ )?(?:final\ |correct\ )?answer\ *(?:\n\s*|[-–—]\ +(?!\d)|(?=\())
-    | \#\#\#\#(?!\ *\d+[.)]\ +\w)\ * | ^A:\s*)""",
-    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
-)
-NEEDED = re.compile(
-    r"answer|####|(?:^|\n)a:|(?:correct|right|best|final) (?:option|choice|response|result|value|total|one)"
-)
-STARTS = (
-    "answer",
-    "####",
-    "a:",
-    "correct ",
-    "right ",
-    "best ",
-    "final ",
-)  # of what it matches; to find these is quick
-FILLER = re.compile(
-    r"(?:\W|\b(?:option|choice|answer|letter|about|approximately|exactly|a|total|of|the|simply|just|definitely|clearly|"
-    r"therefore|thus|so|hence|x)\b)*",
+UNCLEAR = ""  # what a statement gives that names an answer and takes it back, or names several
+
+# --- Stage 1: what of a reply is read ---
+
+THOUGHT_TAG = re.compile(
+    r"(?P<open><think(?:ing)?>|<thoughts?>|\[THINK\]|<\|channel\|>analysis<\|message\|>)"
+    r"|</think(?:ing)?>|</thoughts?>|\[/THINK\]|<\|channel\|>final<\|message\|>",
     re.IGNORECASE,
 )
-DENIAL = re.compile(  # what denies, only weighs or ascribes to others what follows it in its clause
-    r"\b(?:not|nothing|nobody|none|never|neither|nor|cannot|unlike|hardly|no(?! doubt| question|[,:])|far from|fail(?:s|ed)? to|false that|"
-    r"(?:all|any\w*|every\w*) (?:but|except)|(?:rather|other|less|more|fewer|greater) than|instead of|wrong|incorrect|unlikely|mistake|"
-    r"(?<!no )doubt|(?<!at )least|thought|(?:might|may|could|would|some) (?:think|say|believe)|says|claims|suggests|hint\w*|at first|"
-    r"rul\w+ out|eliminat(?:e[sd]?|ing)|exclud(?:e[sd]?|ing)|reject\w*|discard\w*|contradict\w*|consider|look at|check(?:ing)?(?! out)|"
-    r"test(?:ing)?|try(?:ing)?|suppos(?:e|ing)|assum(?:e|ing)|(?:tempting|obvious|common|plausible)(?=\s*$))\b|n['’]t\b",
-    re.IGNORECASE,
+LATER_THOUGHT = re.compile(r"(?is)<(think|thinking)>.*?(?:</\1>|\Z)")
+TOKEN = re.compile(r"<\|[^|<>\n]*\|>|</s>|<(?:start|end)_of_turn>|\[/?INST\]")
+OTHER_TURN = re.compile(  # a line with which a completion runs on as another question or speaker
+    r"""(?i)\n[ \t]*
+        (?: \#*[ \t]*(?:Q|Question|Problem|Human|User|Assistant)[ \t]*[:.]
+          | \#+[ \t]*(?:Question|Problem|Instruction|Input|Human|User)[ \t]*:?[ \t]*(?:\n|$) )""",
+    re.VERBOSE,
 )
-BREAK = re.compile(  # where a new clause begins, of which a denial before it says nothing: "it does not follow, so the argument is …"
-    r"""; | [,—–]\s*(?:and|but|so|thus|therefore|hence|which\ means)\b | ^[^,]*,\s*$ | (?<!!)=\W*$
-    | (?: \b(?:and|but|so|thus|therefore|hence|which\ means)\b,?\s+ (?=SUBJECT) | [,—–]\s+ (?=SUBJECT[^,;—–]*$) )""".replace(
-        "SUBJECT", r"(?:the|this|it|he|she|they|we|I|my|there|(?-i:[A-Z][a-z]+))\b"
-    ),
-    re.IGNORECASE | re.VERBOSE,
-)
-REFUTED = re.compile(
-    r"(?i)\W*\w*,?\s*(?:\b(?:is|are|was|can|could|would|does)(?: not\b|n['’]t)|"
-    r"\b(?:cannot|fails|contradicts?|violates?)\b|\b(?:is|be|been) (?:\w+ )?(?:wrong|incorrect|false|impossible|ruled out|"
-    r"out(?=\W*$)|eliminated|excluded)\b)"
-)
-HEDGE = re.compile(
-    r"(?i)\b(?:either|whether|maybe|perhaps|might|may|could|possibly|unsure|unclear|not sure|(?:can?|do)n[o'’]t|if)\b|\?"
-)
-UNSURE = re.compile(
-    r"\b(?:either|maybe|perhaps|possibly|unsure|unclear|not sure|(?:might|may|could) be)\b",
-    re.IGNORECASE,
-)
-SUPPOSED = re.compile(
-    r"\b(?:if|were|had|unless|otherwise)\b", re.IGNORECASE
-)  # in the sentence of one that says "would be"
-JOINED = re.compile(r"\W*(?:$|(?:or|and|but|nor|vs)\b)", re.IGNORECASE)
-RETRACTED = re.compile(
-    r"(?:^|[.!?\n]\s*)(?:but |no,? |oh,? |hmm,? )?(?:wait|actually|correction|on second thought|hold on|scratch that)\b"
-    r"|(?:\.\.\.|…)\s*no\b|(?:^|[.!?\n,—–-]\s*)(?:no,? |but )?(?:that|this|it)(?: is|['’]s) (?:\w+ )?(?:wrong|incorrect|"
-    r"not\b\W*(?:$|\n|right|correct|so|true))",
-    re.IGNORECASE,
-)
-RUN_ON = re.compile(
-    r"(?=^[ \t*#]*(?:Q|Question|Problem)[ \t]*[:.])", re.MULTILINE
-)  # where a completion runs on; that never counts
-SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
-NUMBER = re.compile(
-    r"(?<![\w.])(?<!\d[/:^,])(?<!sqrt\{)([-−–]?)[$€£¥]?([-−–]?)(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"(?![\d²³¹⁰⁴-⁹⁻]|[.,/:^_]\d|(?:st|nd|rd|th|k|K|M|[eE]\d+)\b|\s*[¼-¾⅐-⅞]|\s+(?:and\s+)?\d+/\d|"
-    r"\s+and\s+(?:an?|one|two|three)[ -](?:half|thirds?|quarters?)\b|\s*(?:[x×*]\s*10\s*\^|\\(?:pi|times|cdot)\b)|"
-    r"\s*(?:hundred|thousand|million|billion|trillion|dozen)\b)"
-)
-SIGN = re.compile(
-    r"(?:^|(?P<equals>[=(:]))\s*[-−–—]\s*$|(?P<word>\b(?:minus|negative)\s+)$", re.IGNORECASE
-)  # a first dash may be none
-ASIDE = re.compile(
-    r"(?!.*(?:[(;]|\b(?:for|in|per|every|each|of|from|at|over|after|with|when|because|since|which|where)\b))"
-)
-CLAUSE = re.compile(r"[.!?\n]")
-JSON = re.compile(  # a member "answer" of an object, with a text, a list of texts, a number or a Python string
-    r"""(?i)[{,]\s*+["'](?:final[ _])?answer["']\s*:\s*+(TEXT|\[\s*TEXT(?:\s*,\s*TEXT)*+\s*\]|'[^'\n]*'|[-\w.]++)\s*(?:,|\}[\s}\]]*)""".replace(
+JSON = re.compile(  # a member "answer": a text, a list of texts, a number, or a text as Python writes it
+    r"""(?i)[{,]\s*+["'](?:final[ _]?|correct[ _]?)?answer["']\s*:\s*+
+        (TEXT|\[\s*TEXT(?:\s*,\s*TEXT)*+\s*\]|'[^'\n]*'|[-\w.]++)\s*(?:,|\}[\s}\]]*)""".replace(
         "TEXT", r'"(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*+"'
-    )
+    ),
+    re.VERBOSE,
 )
+BOXED = re.compile(r"\\boxed\s*\{((?:\\.|\{[^{}]*\}|[^{}\\])*)\}", re.DOTALL)
+EMPHASIS = re.compile(r"\*\*|__|`|\*(?<![\w*]\*)(?=\S)|\*(?<=[^\s*]\*)(?!\w)")
 
 
-def _clean(reply: str) -> str:
-    """The reply without thoughts, Markdown and LaTeX; a boxed or tagged answer, or one in JSON, becomes a `####` line."""
+def without_thoughts(text: str) -> str:
+    """Remove the thoughts with which a reasoning model begins its reply.
 
-    def member(found):
-        value = json.loads(found[1], strict=False) if found[1][0] in '["' else found[1].strip("'")
-        return f"\n\n#### {', '.join(value) if isinstance(value, list) else value}\n\n"
+    Parameters
+    ----------
+    text : str
+        A reply. Its thoughts stand between ``<think>`` and ``</think>``, ``<thinking>`` and
+        ``</thinking>``, ``[THINK]`` and ``[/THINK]`` or the like; the opening tag is missing where
+        the chat template has written it already.
 
-    text = reply.rsplit("</think>", 1)[-1]
-    text = (
-        ""
-        if text.lstrip().startswith("<think>")
-        else text.replace("\r\n", "\n").replace("\u00a0", " ")
-    )
-    text = JSON.sub(member, text) if "{" in text else text
-    text = (
-        re.sub(r"<<[^<>\n]*=[^<>\n]*>>", "", text) if "<<" in text else text
-    )  # without GSM8K's calculator marks
-    if "\\" in text or "<answer>" in text or "{,}" in text:
-        text = re.sub(r"\\(?:text|textbf|mathbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
-        boxed = r"\\boxed\s*\{((?:\\.|\{[^{}]*\}|[^{}\\])*)\}|<answer>(.*?)</answer>"
-        text = re.sub(
-            boxed, lambda m: f"\n#### {(m[1] or m[2] or '').strip()}\n", text, flags=re.DOTALL
-        )
-        text = re.sub(r"\\[()\[\],!]", "", text.replace("{,}", ","))
+    Returns
+    -------
+    str
+        What follows the thoughts, stripped; "" where they never end. Tags that a text mentions
+        further on, in pairs, are left as they are.
+    """
+    start, depth, opened, last = 0, 0, _opens_with_thought(text, 0), None
+    for tag in THOUGHT_TAG.finditer(text):
+        if tag["open"]:
+            depth += 1
+            continue
+        depth -= 1
+        last = tag.end()
+        if depth < 0 or (depth == 0 and opened):
+            start, depth, last = tag.end(), 0, None
+            opened = _opens_with_thought(text, start)
+    if opened:  # a thought that never ends, or that mentions an opening tag
+        start = len(text) if last is None else last
+    return text[start:].strip()
+
+
+def _opens_with_thought(text: str, start: int) -> bool:
+    while start < len(text) and text[start].isspace():
+        start += 1
+    tag = THOUGHT_TAG.match(text, start)
+    return tag is not None and tag["open"] is not None
+
+
+def _plain(reply: str) -> str:
+    """The words of the reply itself: no thoughts, later turns, Markdown or LaTeX.
+
+    An answer in a box, in a tag or in JSON becomes a line ``#### answer``.
+    """
+    text = without_thoughts(reply).replace("\r\n", "\n").replace("\u00a0", " ")
+    if "<" in text or "[" in text:
+        text = LATER_THOUGHT.sub("", text)
+        turns = (turn for turn in TOKEN.split(text) if turn.strip() not in ("", "assistant"))
+        text = re.sub(r"<<[^<>\n]*=[^<>\n]*>>", "", next(turns, ""))  # GSM8K's calculations
+        text = re.sub(r"(?i)<(?:final_)?answer>\s*", "\n#### ", text)
+        text = re.sub(r"(?i)\s*</(?:final_)?answer>", "\n", text)
+    if "{" in text:
+        text = JSON.sub(_json_answer, text).replace("{,}", ",")
+    if "\\" in text:
+        text = re.sub(r"\\(?:text|math)\w*\s*\{([^{}]*)\}", r"\1", text)
+        text = BOXED.sub(lambda box: f"\n#### {box[1].strip()}\n", text)
+        text = re.sub(r"\\[()\[\],!]", "", text)
         text = re.sub(r"\\([{}$%#&])", r"\1", text)
     if "*" in text or "_" in text or "`" in text:
-        text = re.sub(r"\*\*|__|`|(?<![\w*])\*(?=\S)|(?<=[^\s*])\*(?!\w)", "", text)
-    return text.strip()
+        text = EMPHASIS.sub("", text)
+    return OTHER_TURN.split(text.strip(), maxsplit=1)[0].strip()
 
 
-def _read(reply: str, state, close) -> str | None:
-    """The answer by the rule above. `state(text, says)` reads what follows an announcement, `close(text)` a reply without
-    one; both give a value, "" where the text contradicts itself, or None where it says nothing."""
-    blocks = RUN_ON.split(text) if "Q" in (text := _clean(reply)) or "Problem" in text else [text]
-    return _read_block(next((block.strip() for block in blocks if block.strip()), ""), state, close)
+def _json_answer(member: re.Match) -> str:
+    value = member[1]
+    value = json.loads(value, strict=False) if value[0] in '["' else value.strip("'")
+    if isinstance(value, list):
+        value = ", ".join(value)
+    return f"\n\n#### {value}\n\n"
 
 
-def _announcements(text: str) -> list[re.Match]:
-    """The matches of MARK that are not junk. The pattern is slow, so it starts shortly before the first word that it needs."""
-    folded = text.casefold()
-    place = min((at for start in STARTS if (at := folded.find(start)) >= 0), default=len(folded))
-    if not (first := NEEDED.search(folded, max(0, place - 1))):
-        return []
-    start = max(0, first.start() - 100) if len(folded) == len(text) else 0
-    return [mark for mark in MARK.finditer(text, start) if not mark["junk"]]
+# --- Stage 2: what a reply announces ---
+
+ANNOUNCEMENT = re.compile(
+    r"""
+    (?: [Aa]nswer|ANSWER | (?:[Cc]orrect|[Rr]ight|[Bb]est|[Ff]inal)\ (?:option|choice|response|result|value|total|one) )
+        \b(?!\ (?:choices|options))
+        (?:\ (?!(?:is|was|not)\b)[\w'’]+){0,6}?["'”]?[ \t]*   # "to the question"
+        (?: (?P<verb>\b(?:is|was|(?:would|should|will|must|to)\ be|equals)\b|=)[ \t]*:? | : )
+  | \n[^\w\n]*(?i:(?:(?:the|final|correct|my)\ )*answer)[ \t]*(?:(?=\n)|[-–—][ ]+(?!\d)|(?=\())
+  | \#\#\#\#(?!\ *\d+[.)]\ +\w)   # but "#### 2. Compute" is a heading
+  | \nA:
+    """,
+    re.VERBOSE,
+)
+
+SUBJECT = r"(?:the|this|that|it|he|she|they|we|I|my|there|hint|(?-i:[A-Z][a-z]+))\b"
+CLAUSE = re.compile(  # where a clause begins, of which a denial before it says nothing
+    rf"""[;:] | [,—–]\s*(?:(?:and\ )?(?:but|so|thus|therefore|hence)|which\ means)\b | \bbut\b
+      | \b(?:and|so|thus|therefore|hence)\b,?\s+(?={SUBJECT}) | [,—–]\s+(?={SUBJECT})
+      | (?<!!)=(?=\W*$)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+DENIED = re.compile(  # words that deny, only consider, or ascribe to others what follows them
+    r"""\b(?:not|never|none|nothing|nobody|neither|nor|cannot|hardly|unlike|unlikely|without
+      | no(?!\ doubt|\ question|[,:])|far\ from|fail(?:s|ed)?\ to|false\ that
+      | (?:rather|other|less|more|fewer|greater)\ than|instead\ of
+      | wrong|incorrect\w*|mistake\w*|(?<!no\ )doubt\w*|(?<!at\ )least
+      | (?:tempting|obvious|common|plausible)(?=\s*(?:$|answer|option|choice))
+      | (?:might|may|could|some)\ (?:think|say|believe)|thought|claims|at\ first
+      | (?:rul\w+\ out|eliminat\w+|exclud\w+|reject\w*|discard\w*|contradict\w*)
+      | (?:consider|look\ at|check(?:ing)?(?!\ out)|test(?:ing)?|try(?:ing)?|suppos\w+|assum\w+)
+      )\b | n['’]t\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+DENIED_FAR = re.compile(r"(?i)\b(?:not|n['’]t),|\b(?:all|any\w*|every\w*|nothing) (?:but|except)\b")
+SUPPOSED = re.compile(
+    r"(?i)\b(?:if|whether|each|every|any|possible|what|which) (?:(?:that|is|the) )*(?:\w+ )?$"
+)
+CONDITION = re.compile(r"(?i)\b(?:if|were|had|unless)\b")
+ONE_HINT = re.compile(  # what one hint says is not yet what the reply says
+    r"""(?i)(?<!each\ )(?<!every\ )\bhint[ _#]?\d*(?:['’]s\s*(?:answer|$)
+      |\ (?:\w+ly\ )?(?:says|suggests|claims|states|thinks|argues|gives|proposes|concludes|implies))""",
+    re.VERBOSE,
+)
+AGREED = re.compile(r"(?i)\b(?:both|(?:I|we|which) agree|agrees?|confirms?|correctly|rightly)\b")
+TAKEN_BACK = (
+    r"(?:[.!?\n…]|\.\.\.)[\s)\"']*(?:(?:but|no|oh|hmm)[ ,]+)?"
+    r"(?:(?:wait|hold on)\b(?=\s*[,.!…—–-]|\s+(?:no|let|that|this|I|it|the|actually)\b)|correction:|on second thought\b|scratch that\b"
+    r"|I disagree\b|actually,? (?=(?:no|yes|wait|let|I)\b))"
+    r"|(?:\.\.\.|…)\s*no\b|[,—–]\s*(?:but I disagree\b|no,? (?:that|this|it)(?: is|['’]s) )"
+)
+RETRACTION = re.compile(
+    rf"(?i){TAKEN_BACK}|[.!?\n]\s*actually\b|(?:[.!?\n—–]\s*|, but )(?:no,? |but )?"
+    r"(?:that|this|it)(?: is|['’]s) (?:\w+ )?(?:wrong|incorrect|not\b\W*(?:$|\n|right|correct|so|true))"
+)
+CHOICE_RETRACTION = re.compile(f"(?i){TAKEN_BACK}")  # "That is not true" may be why it is a lie
+SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
 
 
-def _denied(before: str) -> bool:
-    """Whether the clause that `before` ends with denies, only weighs or ascribes to others what follows."""
-    return bool(DENIAL.search(before) and DENIAL.search(BREAK.split(before)[-1]))
+def _denied(before: str, after: str = "") -> bool:
+    """Whether a sentence denies, only considers or ascribes to a hint what stands in its middle."""
+    if DENIED_FAR.search(before):
+        return True
+    if not DENIED.search(before) and "int" not in before:
+        return False
+    clause = CLAUSE.split(before)[-1]
+    ascribed = ONE_HINT.search(clause) and not AGREED.search(f"{before} {after}")
+    return bool(ascribed or DENIED.search(clause))
 
 
-def _unmeant(text: str, mark: re.Match) -> bool:
-    """Whether the sentence of an announcement denies what it announces, or only supposes it: "the answer would be (B) if …"."""
-    before = CLAUSE.split(text[max(0, mark.start() - 300) : mark.start()])[-1]
-    after = CLAUSE.split(text[mark.end() : mark.end() + 300], maxsplit=1)[0]
-    return (
-        _denied(before)
-        or "would be" in mark[0].lower()
-        and bool(SUPPOSED.search(f"{before} … {after}"))
-    )
+def _around(text: str, mark: re.Match[str]) -> tuple[str, str]:
+    """What stands before and after an announcement in its sentence."""
+    start = mark.start() + mark[0].startswith("\n")
+    before = re.split(r"[.!?\n]", text[max(0, start - 200) : start])[-1]
+    after = re.split(r"[.!?\n]", text[mark.end() : mark.end() + 200], maxsplit=1)[0]
+    return before, after
 
 
-def _read_block(text: str, state, close) -> str | None:
-    end, unmeant = len(text), False
-    for mark in reversed(_announcements(text)):
-        if _unmeant(text, mark):
-            unmeant, end = True, mark.start()
-            continue
-        value, end = state(text[mark.end() : end], bool(mark["says"])), mark.start()
-        if value is not None:
-            retracted = RETRACTED.search(rest := text[mark.end() :])
-            return (
-                _read_block(rest[retracted.end() :].lstrip(" ,.:—-\n"), state, close)
-                if retracted
-                else value or None
-            )
-    return close(text) or None if text and not unmeant else None
+def _read(
+    text: str,
+    stated: Callable[[str, bool], str | None],
+    unannounced: Callable[[str], str | None],
+    retraction: re.Pattern[str] = RETRACTION,
+) -> str | None:
+    """Read a plain reply with a reader of what an announcement states, and one of a reply without any.
+
+    Both return an answer, None where there is none, or `UNCLEAR`. `stated` takes the text from the
+    announcement to the next one, and whether it announces with a verb ("is") or a colon.
+    """
+    text = f"\n{text}"
+    end, disowned = len(text), False
+    for mark in reversed(list(ANNOUNCEMENT.finditer(text))):
+        before, after = _around(text, mark)
+        conditional = "would" in mark[0] and CONDITION.search(f"{before} {after}")
+        if _denied(before, after) or conditional:
+            disowned = True
+        elif not SUPPOSED.search(before):
+            answer = stated(text[mark.end() : end], mark["verb"] is not None)
+            if answer is not None:
+                taken_back = retraction.search(text, mark.end())
+                if taken_back:
+                    return _read(text[taken_back.end() :], stated, unannounced, retraction)
+                return answer or None
+        end = mark.start()
+    return None if disowned else unannounced(text.strip()) or None
 
 
-def _settle(text: str, find, joined=JOINED, leading: bool = False) -> str | None:
-    """The one candidate in a sentence; "" where it holds several, None where it holds none or denies it. With `leading`,
-    only one that the sentence starts with. `joined` matches what makes a further candidate a rival, not an aside."""
-    if not (found := find(text)):
+# --- Stage 3: the candidates in a sentence, for letters, choices and numbers ---
+
+FILLER = re.compile(
+    r"(?:\W|\b(?:option|choice|answer|letter|about|approximately|exactly|probably|a|total|of|the|simply|just|definitely|clearly|"
+    r"therefore|thus|so|hence|x|it|is|s|i|think|say|that)\b)*",
+    re.IGNORECASE,
+)
+JOINED = re.compile(
+    r"\W*(?:(?:and|or|nor|vs|versus|maybe|perhaps|possibly|also|even|either|option|choice|as well as)\b\W*)*",
+    re.IGNORECASE,
+)
+REFUTED = re.compile(  # what may follow an answer that is denied: "(A) is wrong"
+    r"""[^\w,;:.(]*(?:,?\s+(?:however|though|therefore|clearly|also|then|alone)\b,?)?\s+(?:
+        (?:is|are|was|can|could|would|does)(?:\ not|n['’]t)\b
+      | (?:cannot|fails|contradicts?|violates?|might|may|could)\b
+      | (?:is|(?:can|could|must)\ be|has\ been)\ (?:\w+\ )?
+        (?:wrong|incorrect|false|impossible|ruled\ out|out(?=\W*$)|eliminated|excluded)\b )""",
+    re.VERBOSE,
+)
+UNSURE = re.compile(
+    r"\b(?:either|whether|maybe|perhaps|possibly|unsure|unclear|not sure|(?:might|may|could) be|[Ii]f)\b"
+)
+HEDGED = re.compile(r"\b(?:[Ii]f|maybe|perhaps|possibly|unsure|unclear|not sure)\b|\?")
+REASON = re.compile(r"(?i)(?:^|[\s,(])(?:because|since|whereas|although|even though)\b")
+FIRST_REASON = re.compile(r"(?i)\W*(?:because|since|as|given)\b.*,\s+(?!not\b)")
+EQUATES = re.compile(r"\b(?:is|be|equals|gives|yields|(?:\w\w+s|equal) to)\b|→")
+
+
+MATHS = re.compile(r"(?:[^A-Za-z]|\b[A-Za-z]\b)*")
+
+
+class Candidate(NamedTuple):
+    start: int
+    end: int
+    answer: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What tells letters, choices and numbers apart.
+
+    `find` gives the candidates of a sentence; `joined` matches all that stands between two of them
+    that are alternatives; `words_follow` says what may follow on a line that opens with one.
+    """
+
+    find: Callable[[str], list[Candidate]]
+    joined: re.Pattern[str] = JOINED
+    labels: bool = False  # "(B) the words of the option"
+    remarks: bool = False  # "No, they differ."
+    retraction: re.Pattern[str] = RETRACTION
+
+
+def _settled(sentence: str, kind: Kind, must_lead: bool = False) -> str | None:
+    """The answer of one sentence: the only candidate, or the first where the others are no rivals."""
+    opening = FIRST_REASON.match(sentence)
+    if opening:
+        sentence = sentence[opening.end() :]
+    reason = REASON.search(sentence)
+    if reason:
+        sentence = sentence[: reason.start()]
+    found = kind.find(sentence)
+    if not found:
         return None
-    start, end, value = found[0]
-    first = FILLER.fullmatch(text[:start]) or text[:start].rstrip(" $").endswith("=")
-    if rivals := [i for i, candidate in enumerate(found) if candidate[2] != value]:
-        tail = text[found[-2][1] : found[-1][0]]
-        concluded = re.search(r"(?:\b(?:is|be|to|equals)|[=→])\W*$", tail) and not re.search(
-            r"\w", text[found[-1][1] :]
-        )
-        if concluded and ("=" in tail or not joined.match(tail)):
-            return found[-1][2]  # "not ( True ) and ( True ) is False"
-        return (
-            value
-            if first
-            and not joined.match(text[end : found[rivals[0]][0]])
-            and not REFUTED.match(text[end:])
-            else ""
-        )
-    return (
-        value
-        if (first or not leading) and not _denied(text[:start]) and not REFUTED.match(text[end:])
-        else None
+    equals = sentence.rfind("=")
+    if found[-1].start > equals:
+        found = [candidate for candidate in found if candidate.start > equals]
+    first = found[0]
+    before, after = sentence[: first.start], sentence[first.end :]
+    leads = bool(FILLER.fullmatch(before))
+    if before.rstrip(" $").endswith("="):
+        leads = not must_lead or bool(MATHS.fullmatch(before))
+    rivals = [at for at, candidate in enumerate(found) if candidate.answer != first.answer]
+    if leads and not REFUTED.match(after):
+        if not rivals:
+            return first.answer
+        between = sentence[found[rivals[0] - 1].end : found[rivals[0]].start]
+        if not kind.joined.fullmatch(between):
+            return first.answer
+    if must_lead and not leads and not rivals:
+        return None
+    if rivals:
+        result = found[-1]
+        verbs = EQUATES.findall(sentence)
+        between = sentence[found[-2].end : result.start]
+        if len(verbs) == 1 and re.search(rf"(?:{EQUATES.pattern})\W*$", between) and not re.search(r"\w", sentence[result.end :]):
+            return result.answer
+    standing = [c for c in found if not _denied(sentence[max(0, c.start - 200) : c.start]) and not REFUTED.match(sentence, c.end)]
+    answers = {candidate.answer for candidate in standing}
+    if not standing:
+        return None
+    return standing[0].answer if len(answers) == 1 else UNCLEAR
+
+
+def _stated(rest: str, verb: bool, kind: Kind) -> str | None:
+    """The answer of the sentence that follows an announcement."""
+    sentence = SENTENCE.split(rest.strip(), maxsplit=1)[0]
+    found = kind.find(sentence)
+    if not found:
+        return None
+    labelled = kind.labels and re.match(r"\W+\w", sentence[found[0].end :])
+    if sentence.endswith("?") and not labelled:
+        return None
+    if UNSURE.search(sentence[: found[0].start]):
+        return UNCLEAR
+    return _settled(sentence, kind, must_lead=not verb)
+
+
+def _opening(line: str, kind: Kind, alone: bool) -> str | None:
+    """The answer that a line opens with, where what follows are not words that might deny it."""
+    found = kind.find(line)
+    if not found or line[: found[0].start].strip("( -*•\"'"):
+        return None
+    first = found[0]
+    after = line[first.end :]
+    if "?" in after[:3]:
+        return None
+    if not re.search(r"\w", after):
+        return first.answer
+    remark = kind.remarks and after.lstrip()[0] in ",.;:!—–-("
+    label = kind.labels and alone
+    if not remark and not label or REFUTED.match(after):
+        return None
+    if len(found) > 1 and found[1].answer != first.answer and kind.joined.fullmatch(line[first.end : found[1].start]):
+        return UNCLEAR
+    return first.answer
+
+
+def _closing(lines: list[str], kind: Kind) -> str | None:
+    """The answer of the last sentence."""
+    line = lines[-1]
+    sentence = SENTENCE.split(line)[-1]
+    found = kind.find(sentence)
+    opens = _opening(line, kind, alone=True)
+    if not found:
+        return opens
+    if opens and len({_opening(other, kind, alone=True) for other in lines} - {None}) > 1:
+        return UNCLEAR  # the options, listed once more
+    previous = line.removesuffix(sentence) or (lines[-2] if len(lines) > 1 else "")
+    if previous.rstrip("\"') ").endswith("?"):
+        return UNCLEAR  # "Does the party agree? No" answers another question
+    labelled = kind.labels and opens
+    if UNSURE.search(sentence[: found[0].start]) or HEDGED.search(sentence) and not labelled:
+        return UNCLEAR
+    return _settled(sentence, kind)
+
+
+def _unannounced(text: str, kind: Kind) -> str | None:
+    """The answer that a reply consists of, opens with or closes with."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if not lines:
+        return None
+    opening = _opening(lines[0], kind, alone=len(lines) == 1)
+    if opening and len(SENTENCE.split(text)) == 1:
+        return opening
+    closing = _closing(lines, kind)
+    if opening is None or closing is None or opening == closing:
+        return opening or closing
+    return UNCLEAR
+
+
+def _by_candidates(text: str, kind: Kind) -> str | None:
+    return _read(
+        text,
+        lambda rest, verb: _stated(rest, verb, kind),
+        lambda text: _unannounced(text, kind),
+        kind.retraction,
     )
 
 
-def _by_candidates(reply: str, find, joined=JOINED) -> str | None:
-    """Read with `find(text)`, which gives the candidates in a text as (start, end, canonical answer)."""
+LETTER = re.compile(
+    r"""\(([A-Ra-r])\) | ^\W*([a-r])(?=\)?\W*$)
+      | (?:^\W*|\b(?:is|be|[Oo]ption|[Cc]hoice|[Aa]nswer|[Cc]hoose|[Pp]ick|[Ss]elect)\s+)(?:[Oo]ption\ |[Cc]hoice\ )?
+        ([A-R])(?=\W*$|[).:;]|,(?!\s*(?:and\ |or\ )?[A-R]\b)|\s*[-–—(]\s?
+          |\s+(?:because|since|as|is\ (?:the\ )?(?:correct|right|best))\b|\s+\d|(?<![AI])\s+[A-Z])""",
+    re.VERBOSE,
+)
 
-    def state(rest, says):
-        sentence = SENTENCE.split(rest.strip(), maxsplit=1)[0]
-        if (
-            (unsure := UNSURE.search(sentence))
-            and (found := find(sentence))
-            and unsure.start() < found[0][0]
-        ):
-            return ""
-        return None if sentence.endswith("?") else _settle(sentence, find, joined, leading=not says)
 
-    def opener(line):  # the candidate that a line starts with
-        found = find(line)
-        return found[0] if found and not line[: found[0][0]].strip("( -*•") else None
+@cache
+def _letters(texts: tuple[str, ...]) -> Kind:
+    def find(text: str) -> list[Candidate]:
+        whole = text.strip(" .\"'").casefold()
+        for answer in texts:
+            if whole == answer.casefold():
+                return [Candidate(0, len(text), answer)]
+        return [
+            Candidate(m.start(), m.end(), f"({m[m.lastindex].upper()})")
+            for m in LETTER.finditer(text)
+        ]
 
-    def close(text):
-        lines = [line.strip() for line in text.split("\n") if line.strip()]
-        last = SENTENCE.split(lines[-1])[-1]
-        listing = (
-            opener(lines[-1]) and len({found[2] for found in map(opener, lines) if found}) > 1
-        )  # the options, told again
-        asked = (
-            text.removesuffix(last).rstrip("\"') \n").endswith("?")
-        )  # "Does the party agree? No" answers another question than ours
-        closing = (
-            ""
-            if listing or asked and find(last) or HEDGE.search(last) and find(last)
-            else _settle(last, find, joined)
-        )
-        if closing is None and len(lines) == 1 and not find(last):
-            closing = _settle(text, find, joined, leading=True)  # "B. 12/25/1937"
-        if (opening := opener(lines[0])) is None:
-            return closing
-        after = lines[0][opening[1] :]
-        if re.search(r"\w", after) and not (opening[2].isalpha() and after[0] in ",.;:!—–"):
-            return closing  # "No, they differ." opens with an answer; "(B) they differ." and "1. They differ." need not
-        return opening[2] if closing in (None, opening[2]) else ""
-
-    return _read(reply, state, close)
+    return Kind(find, labels=True)
 
 
 def letter(reply: str, texts: tuple[str, ...] = ()) -> str | None:
-    """The option chosen, as ``"(B)"``; or, word for word, one of `texts`, for the few questions whose answer is no option."""
-    pattern = re.compile(
-        r"\(([A-Ra-r])\)|^\W*([a-r])(?=\)?\W*$)|"
-        r"^\W*(?:[Oo]ption |[Cc]hoice )?([A-R])(?=\W*$|[).:;]|,(?!\s*(?:and |or )?[A-R]\b)|\s*[-–—]\s|"
-        r"\s+(?:because|since|as|is (?:the )?(?:correct|right|best))\b|\s+\d|(?<![AI])\s+[A-Z])|"
-        r"\b(?:is|be|[Oo]ption|[Cc]hoice|[Aa]nswer)\s+([A-R])(?=\W*$|[).:;]|,(?!\s*(?:and |or )?[A-R]\b)|"
-        r"\s+is (?:the )?(?:correct|right|best)\b)"
+    """Read the option chosen."""
+    return _by_candidates(_plain(reply), _letters(texts))
+
+
+@cache
+def _choices(words: tuple[str, ...]) -> Kind:
+    aside = (
+        r"(?=\s*(?:$|[^\w\s]|(?:because|since|as|and|or|but|it|they|he|she|this|that|the|we)\b))"
     )
+    alone = (
+        rf"(?<![\w'’-])({re.escape(word)})(?![\w'’-]){aside if word.lower() in ('yes', 'no') else ''}"
+        for word in words
+    )
+    pattern = re.compile("|".join(alone), re.IGNORECASE)
 
-    def find(text):
-        if whole := [t for t in texts if text.strip(" .\"'").casefold() == t.casefold()]:
-            return [(0, len(text), whole[0])]
-        return [(m.start(), m.end(), f"({m[m.lastindex].upper()})") for m in pattern.finditer(text)]
+    def find(text: str) -> list[Candidate]:
+        return [
+            Candidate(m.start(), m.end(), words[m.lastindex - 1]) for m in pattern.finditer(text)
+        ]
 
-    return _by_candidates(reply, find)
+    return Kind(find, remarks=True, retraction=CHOICE_RETRACTION)
 
 
 def choice(reply: str, words: tuple[str, ...]) -> str | None:
-    """The one of `words` that is said, in any case: ``choice("It is INVALID.", ("valid", "invalid"))`` is ``"invalid"``."""
-    aside = r"(?=\s*(?:$|[^\w\s]|(?:because|since|as|and|or|but)\b))"  # "there is no way" does not say no
-    alone = [
-        rf"(?<![\w'’-])({word})(?![\w'’-])" + aside * (word.lower() in ("yes", "no"))
-        for word in words
-    ]
-    pattern = re.compile("|".join(alone), re.IGNORECASE)
-    return _by_candidates(
-        reply,
-        lambda text: [(m.start(), m.end(), words[m.lastindex - 1]) for m in pattern.finditer(text)],
-    )
+    """Read which of some words."""
+    return _by_candidates(_plain(reply), _choices(words))
+
+
+NUMBER = re.compile(
+    r"""(?<![\w.])(?<!\d[/:^,])(?<!sqrt\{)(?<![Hh]int\ )(?<![Ss]tep\ )
+    (?P<word>(?:minus|negative)\s+)? (?P<sign>-?)[$€£¥]?(?P<sign2>-?)
+    (?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
+    (?! [\d²³¹⁰⁴-⁹⁻] | [.,/:^_]\d | (?:st|nd|rd|th|k|K|M|[eE]\d+)\b
+      | \s*[¼-¾⅐-⅞] | \s+(?:and\s+)?\d+/\d
+      | \s+and\s+(?:an?|one|two|three)[ -](?:half|thirds?|quarters?)\b
+      | \s*(?:[x×*]\s*10\s*\^|\\(?:pi|times|cdot)\b)
+      | \s*(?:hundred|thousand|million|billion|trillion|dozen)\b )""",
+    re.VERBOSE,
+)
+NUMBERS_JOINED = re.compile(
+    r"""[^\w(;:=]*(?:(?!(?:and|or|to|for|in|per|every|each|of|from|at|over|after|with|when|is|are|not|rather|than|instead|as|which|where)\b)[^\W\d]+\W+){0,2}
+        (?:(?:and|or|to)\W+)?""",
+    re.VERBOSE,
+)
+LIST_NUMBER = re.compile(r"(?:^|\n)[ \t]*\d+[.)][ \t]+(?=[A-Za-z])")
+MINUS = str.maketrans(dict.fromkeys("‐‑‒–−﹣－", "-"))
+MINUS_APART = re.compile(r"((?:\bis|\bbe|[:=(]|####)[ \t]*\$?[ \t]*)-[ \t]+(?=[$€£¥]?[\d.])")
+
+
+def _numbers(text: str) -> list[Candidate]:
+    aside = re.search(r"(?<=[\w.%])\s+\(|;", text)
+    if aside and NUMBER.search(text[: aside.start()]):
+        text = text[: aside.start()]
+    found = []
+    for number in NUMBER.finditer(text):
+        if text[: number.start()].strip() in ("-", "—"):
+            continue  # an item of a list, or a sign
+        whole, _, part = number["digits"].replace(",", "").partition(".")
+        value = f"{whole.lstrip('0') or '0'}.{part}".rstrip("0").rstrip(".")
+        negative = number["word"] or number["sign"] or number["sign2"]
+        found.append(Candidate(number.start(), number.end(), f"-{value}" if negative and value != "0" else value))
+    return found
+
+
+NUMBER_KIND = Kind(_numbers, NUMBERS_JOINED)
 
 
 def number(reply: str) -> str | None:
-    """A number without commas, currency, unit or trailing zeros: ``"$1,234.00"`` is ``"1234"``, ``"18.50"`` is ``"18.5"``."""
-
-    def canonical(sign, digits):
-        whole, _, part = digits.replace(",", "").partition(".")
-        value = f"{whole.lstrip('0') or '0'}.{part}".rstrip("0").rstrip(".")
-        return value if value == "0" else sign + value
-
-    def find(
-        text,
-    ):  # of "18 (9 * 2)" only what stands before the aside, of "9 * 2 = $18" only what stands after the sign
-        head = re.split(r"(?<=[\w.%])\s+\(|;|\b(?:because|since)\b", text)[0]
-        text = head if NUMBER.search(head) else text
-        found = NUMBER.finditer(
-            text, text.rfind("=") if "=" in text and re.search(r"=\W*\d", text) else 0
-        )
-        return [
-            (m.start(), m.end(), canonical("-" if m[1] or m[2] or sign else "", m[3]))
-            for m in found
-            if not (sign := SIGN.search(text[max(0, m.start() - 12) : m.start()]))
-            or sign["equals"]
-            or sign["word"]
-        ]
-
-    return _by_candidates(reply, find, ASIDE)
-
-
+    """Read a number."""
+    text = LIST_NUMBER.sub("", _plain(reply.translate(MINUS)))
+    text = MINUS_APART.sub(r"\1-", text)
+    return _by_candidates(text, NUMBER_KIND)
 def brackets(reply: str) -> str | None:
     """The missing closing brackets, separated by single blanks. A reply that repeats what was already there is not the
     completion that was asked for and gives None; so does a last line with anything but brackets in it."""
@@ -336,7 +511,7 @@ def brackets(reply: str) -> str | None:
     reply = re.sub(
         r"\\boxed\s*\{(\\(?:text|math)\w*\s*\{)?([^\w\n]*)\}(?(1)\s*\})", r"\n#### \2\n", reply
     )  # braces escaped or not
-    return _read(reply, state, lambda text: state(text, False, -1))
+    return _read(_plain(reply), state, lambda text: state(text, False, -1))
 
 
 def words(reply: str) -> str | None:
@@ -379,4 +554,5 @@ def words(reply: str) -> str | None:
             else listed(body)
         )
 
-    return _read(reply, state, close)
+    return _read(_plain(reply), state, close)
+
