@@ -35,15 +35,14 @@ The answer is 20. / User: … / The answer is 7.      20         the next turn i
 ==================================================  =========  ====================================
 """
 
-import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import takewhile
 from typing import NamedTuple
 
-UNCLEAR = ""  # an answer is named and taken back, or there are several: no look further back
+UNCLEAR = ""  # an answer is named and taken back, or there are several: look no further back
 
 # Stage 1: what is read ---------------------------------------------------------------------------
 
@@ -51,15 +50,30 @@ THOUGHT_TAG = re.compile(
     r"(?i)(?P<open><think(?:ing)?>|<thought>|\[THINK\]|<\|channel\|>analysis<\|message\|>)"
     r"|</think(?:ing)?>|</thought>|\[/THINK\]|<\|channel\|>final<\|message\|>"
 )
-LATER_THOUGHT = re.compile(r"(?is)<(think|thinking)>.*?(?:</\1>|\Z)")
-TOKEN = re.compile(r"<\|[^|<>\n]*\|>|</s>|<(?:start|end)_of_turn>|\[/?INST\]")
+CLEANING = (  # in this order, where the first text occurs: a pattern and what replaces it
+    ("<", r"(?is)<(think|thinking)>.*?(?:</\1>|\Z)", ""),  # thoughts further on in the reply
+    ("<", r"\A(?:<\|[^|<>\n]*\|>(?:assistant)?\s*)+", ""),
+    ("<", r"(?s)(?:<\|[^|<>\n]*\|>|</s>|<(?:start|end)_of_turn>).*", ""),  # the next turn
+    ("[INST]", r"(?s)\[INST\].*", ""),
+    ("\r", r"\r\n", "\n"),
+    ("\u00a0", r"\u00a0", " "),
+    ("<<", r"<<[^<>\n]*=[^<>\n]*>>", ""),  # GSM8K's calculations
+    ("<", r"(?i)<(?:final_)?answer>\s*", "\n#### "),
+    ("<", r"(?i)\s*</(?:final_)?answer>", "\n"),
+    ('":', r'answer"\s*:\s*(?:"([^"\n]*)"|\[((?:\s*"[^"]*",?)*+)\s*\])', r"\n#### \1\2\n"),  # JSON
+    ("\\", r"\\(?:text|math)\w*\s*\{([^{}]*)\}", r"\1"),
+    ("\\", r"\\boxed\s*\{\s*((?:\\.|\{[^{}]*\}|[^{}\\])*)\}", r"\n#### \1\n"),
+    ("{,}", r"\{,\}", ","),
+    ("\\", r"\\[()\[\],!]", ""),
+    ("\\", r"\\([{}$%#&])", r"\1"),
+    ("*", r"\*\*|\*(?<![\w*]\*)(?=\S)|\*(?<=[^\s*]\*)(?!\w)", ""),  # emphasis, not "9 * 2"
+    ("_", "__", ""),
+    ("`", "`", ""),
+)
 OTHER_TURN = re.compile(  # a line with which a completion runs on as another question or speaker
     r"""(?ix)\n[ \t]*(?: \#*[ \t]*(?:Q|Question|Problem|Human|User|Assistant)[ \t]*[:.]
     | \#+[ \t]*(?:Question|Problem|Instruction|Input|Human|User)[ \t]*:?[ \t]*(?:\n|$) )"""
 )
-MEMBER = re.compile(r"""(?i)[{,]\s*["'](?:final[ _]?|correct[ _]?)?answer["']\s*:\s*""")
-BOXED = re.compile(r"\\boxed\s*\{((?:\\.|\{[^{}]*\}|[^{}\\])*)\}", re.DOTALL)
-EMPHASIS = re.compile(r"\*\*|__|`|\*(?<![\w*]\*)(?=\S)|\*(?<=[^\s*]\*)(?!\w)")
 
 
 def without_thoughts(text: str) -> str:
@@ -96,37 +110,11 @@ def without_thoughts(text: str) -> str:
 
 def _plain(reply: str) -> str:
     """The words of the reply itself, a boxed, tagged or JSON answer as a line ``#### answer``."""
-    text = reply.strip()
-    if "<" in text or "[" in text:
-        text = LATER_THOUGHT.sub("", without_thoughts(text))
-        turns = (turn for turn in TOKEN.split(text) if turn.strip() not in ("", "assistant"))
-        text = re.sub(r"<<[^<>\n]*=[^<>\n]*>>", "", next(turns, ""))  # GSM8K's calculations
-        text = re.sub(r"(?i)<(?:final_)?answer>\s*", "\n#### ", text)
-        text = re.sub(r"(?i)\s*</(?:final_)?answer>", "\n", text)
-    text = text.replace("\r\n", "\n").replace("\u00a0", " ")
-    if "{" in text:
-        text = _without_json(text).replace("{,}", ",")
-    if "\\" in text:
-        text = re.sub(r"\\(?:text|math)\w*\s*\{([^{}]*)\}", r"\1", text)
-        text = BOXED.sub(lambda box: f"\n#### {box[1].strip()}\n", text)
-        text = re.sub(r"\\[()\[\],!]", "", text)
-        text = re.sub(r"\\([{}$%#&])", r"\1", text)
-    if "*" in text or "_" in text or "`" in text:
-        text = EMPHASIS.sub("", text)
+    text = without_thoughts(reply)
+    for literal, pattern, replacement in CLEANING:
+        if literal in text:
+            text = re.sub(pattern, replacement, text)
     return OTHER_TURN.split(text.strip(), maxsplit=1)[0].strip()
-
-
-def _without_json(text: str) -> str:
-    members = list(MEMBER.finditer(text))
-    if not members:
-        return text
-    try:
-        value, end = json.JSONDecoder(strict=False).raw_decode(text, members[-1].end())
-    except (ValueError, RecursionError):  # as Python writes it, for instance
-        value, end = text[members[-1].end() :].partition("}")[0].strip(" '"), len(text)
-    if isinstance(value, list):
-        value = ", ".join(map(str, value))
-    return f"{text[: members[-1].start()]}\n#### {value}\n{text[end:].lstrip(', }]')}"
 
 
 # Stage 2: announcements --------------------------------------------------------------------------
@@ -141,52 +129,45 @@ ANNOUNCEMENT = re.compile(
     | \#\#\#\#(?!\ *\d+[.)]\ +\w)  # but "#### 2. Compute" is a heading
     | \nA:"""
 )
-SUPPOSED = re.compile(
-    r"(?i)\b(?:if|whether|each|every|any|possible|what|which) (?:(?:that|is|the) )*(?:\w+ )?$"
-)
-CONDITION = re.compile(r"(?i)\b(?:if|were|had|unless)\b")
-SUBJECT = r"(?:the|this|that|it|he|she|they|we|I|my|there|hint|(?-i:[A-Z][a-z]+))\b"
 CLAUSE = re.compile(  # where a clause begins, of which a denial before it says nothing
-    rf"""(?ix) [;:] | [,—–]\s*(?:(?:and\ )?(?:but|so|thus|therefore|hence)|which\ means)\b
-    | \bbut\b | (?:[,—–]|\b(?:and|so|thus|therefore|hence)\b,?)\s+(?={SUBJECT}) | (?<!!)=(?=\W*$)"""
+    r"""(?ix) [;:] | [,—–]\s*(?:(?:and\ )?(?:but|so|thus|therefore|hence)|which\ means)\b | \bbut\b
+    | (?:[,—–]|\b(?:and|so|thus|therefore|hence)\b,?)\s+
+      (?=(?:the|this|that|it|he|she|they|we|I|my|there|hint|(?-i:[A-Z][a-z]+))\b) | (?<!!)=(?=\W*$)"""
 )
-DENIED = re.compile(  # words that deny what follows them, or only consider it
+DENIED = re.compile(  # words that deny what follows them in their clause, or are not sure of it
     r"""(?ix)\b(?:not|never|none|nothing|nobody|neither|nor|cannot|hardly|unlike|unlikely|without
     | no(?!\ doubt|\ question|[,:]) | far\ from | fail(?:s|ed)?\ to | false\ that | instead\ of
     | (?:rather|other|less|more|fewer|greater)\ than | wrong | incorrect\w* | mistake\w*
     | (?<!no\ )doubt\w* | (?<!at\ )least | (?:might|may|could|some)\ (?:think|say|believe)
     | thought | claims | at\ first | (?:tempting|obvious|common)(?=\s*(?:$|answer|option|choice))
     | rul\w+\ out | (?:eliminat|exclud|reject|discard|contradict|suppos|assum)\w*
-    | consider | look\ at | check(?:ing)?(?!\ out) | test(?:ing)? | try(?:ing)? )\b | n['’]t\b"""
+    | consider | look\ at | check(?:ing)?(?!\ out) | test(?:ing)? | try(?:ing)?
+    | either | if | whether | maybe | perhaps | possibly | unsure | unclear
+    | (?:might|may|could)(?:\ \w+)?\ be )\b | n['’]t\b
+    | (?<!each\ )\bhint[ _#]?\d*(?:['’]s\s*(?:answer|$)|\ (?:says|suggests|states|thinks|gives)\b)"""
 )
 DENIED_FAR = re.compile(r"(?i)\b(?:not|n['’]t),|\b(?:all|any\w*|every\w*|nothing) (?:but|except)\b")
-ONE_HINT = re.compile(
-    r"""(?ix)(?<!each\ )(?<!every\ )\bhint[ _#]?\d*(?:['’]s\s*(?:answer|$)
-    |\ (?:says|suggests|claims|states|thinks|argues|gives|proposes|concludes|implies)\b)"""
-)
-AGREED = re.compile(r"(?i)\b(?:both|(?:I|we|which) agree|agrees|confirms?)\b")
+AGREED = re.compile(r"(?i)\bhint.*\b(?:both|agrees?|confirms?)\b")
+CONDITION = re.compile(r"(?i)\b(?:if|were|had|unless)\b")
 TAKEN_BACK = (
-    r"(?i)(?:[.!?\n…][\s)\"']*(?:(?:but|no|oh|hmm)[ ,]+)?(?:correction:|on second thought|"
-    r"scratch that|I disagree|actually,? (?=(?:no|yes|wait|let|I)\b)|(?:wait|hold on)"
-    r"(?=\s*[,.!…—–-]|\s+(?:no|let|that|this|I|it|the|actually)\b))|(?:\.\.\.|…)\s*no\b"
-    r"|[,—–]\s*(?:but I disagree|no,? (?:that|this|it)(?: is|['’]s)))"
+    r"(?i)(?:\.\.|…)\s*no\b|(?:[.!?\n…][\s)\"']*(?:(?:but|no|oh|hmm)\b\W*)*|[,—–]\s(?:but|no)\b\W*)(?:"
+    r"(?:wait|hold on|correction|scratch that|on second thought|I disagree)\b"
+    r"(?=\W*$|\s*[,.!:…—–-]|\s(?:no|let|that|I|it|the|actually)\b)"
+    r"|actually,? (?=(?:no|yes|wait|let|I)\b)"
 )
 RETRACTION = re.compile(
-    rf"{TAKEN_BACK}|[.!?\n]\s*actually\b|(?:[.!?\n—–]\s*|, but )(?:no,? |but )?(?:that|this|it)"
-    r"(?: is|['’]s) (?:\w+ )?(?:wrong|incorrect|not\b\W*(?:$|\n|right|correct|so|true))"
+    TAKEN_BACK + r"|actually\b|(?:that|this|it)(?: is|['’]s) (?:\w+ )?"
+    r"(?:wrong|incorrect|not\b\W*(?:$|\n|right|correct|so|true)))"
 )
-CHOICE_RETRACTION = re.compile(TAKEN_BACK)  # "That is not true" may be why it is a lie
+CHOICE_RETRACTION = re.compile(TAKEN_BACK + ")")  # "That is not true" may be why it is a lie
 SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
 
 
 def _denied(before: str, after: str = "") -> bool:
-    """Whether a sentence denies, only considers or ascribes to one hint what it says in between."""
+    """Whether a sentence denies, doubts or ascribes to one hint what it says in between."""
     if DENIED_FAR.search(before):
         return True
-    clause = CLAUSE.split(before)[-1]
-    if ONE_HINT.search(clause):
-        return not AGREED.search(f"{before} {after}")
-    return bool(DENIED.search(clause))
+    return bool(DENIED.search(CLAUSE.split(before)[-1])) and not AGREED.search(before + after)
 
 
 def _read(
@@ -214,10 +195,9 @@ def _read(
         start = mark.start() + mark[0].startswith("\n")
         before = re.split(r"[.!?\n]", text[max(0, start - 200) : start])[-1]
         after = re.split(r"[.!?\n]", text[mark.end() : mark.end() + 200], maxsplit=1)[0]
-        conditional = "would" in mark[0] and CONDITION.search(f"{before} {after}")
-        if conditional or _denied(before, after):
+        if _denied(before, after) or ("would" in mark[0] and CONDITION.search(before + after)):
             disowned = True
-        elif not SUPPOSED.search(before):
+        else:
             answer = stated(text[mark.end() : end], mark["verb"] is not None)
             taken_back = answer is not None and retraction.search(text, mark.end())
             if taken_back:
@@ -238,15 +218,12 @@ JOINED = re.compile(  # what stands between alternatives
     r"(?i)\W*(?:(?:and|or|nor|vs|versus|maybe|perhaps|possibly|also|even|option|as well as)\b\W*)*"
 )
 REFUTED = re.compile(  # what follows an answer that is denied: "(A) is wrong"
-    r"""(?x)[^\w,;:.(]*(?:,?\s+(?:however|though|therefore|clearly|also|then)\b,?)?\s+(?:
-    (?:is|are|was|can|could|would|does)(?:\ not|n['’]t)\b | (?:cannot|fails|contradicts?|violates?
-    |might|may|could)\b | (?:is|(?:can|could|must)\ be|has\ been)\ (?:\w+\ )?(?:wrong|incorrect
-    |false|impossible|ruled\ out|out(?=\W*$)|eliminated|excluded)\b )"""
+    r"""(?x)[^\w,;:.(]*(?:,?\ (?:however|though|therefore|clearly|also|then)\b,?)?\ (?:
+    \w+n['’]t | (?:is|are|was|can|could|would|does|must|has)(?:\ be(?:en)?)?(?:\ \w+ly)?\ (?:not
+    |wrong|incorrect|false|impossible|ruled\ out|out(?=\W*$)|eliminated|excluded)
+    | cannot | fails | contradicts? | violates? | might | may | could )\b"""
 )
-UNSURE = re.compile(
-    r"\b(?:[Ee]ither|whether|maybe|perhaps|possibly|unsure|unclear|not sure|[Ii]f"
-    r"|(?:might|may|could)(?: \w+)? be)\b|\?"
-)
+HEDGE = re.compile(r"\b(?:[Ii]f|maybe|perhaps|possibly)\b|\?")
 REASON = re.compile(r"(?i)\b(?:because|since|whereas|although|even though|given that)\b")
 FIRST_REASON = re.compile(r"(?i)\W*(?:because|since|as|given)\b.*,\s+(?!not\b)")
 EQUATES = re.compile(r"\b(?:is|be|equals|gives|yields|(?:\w\w+s|equal) to)\b|→")
@@ -275,7 +252,7 @@ def _settled(kind: Kind, sentence: str, must_lead: bool = False) -> str | None:
     reason = FIRST_REASON.match(sentence)
     sentence = REASON.split(sentence[reason.end() :] if reason else sentence, maxsplit=1)[0]
     found = kind.find(sentence)
-    if not found:
+    if not found or re.match(r"\W*\?" if kind.labels else r".*\?\W*$", sentence[found[0].end :]):
         return None
     equals = sentence.rfind("=")
     if found[-1].start > equals:  # "9 * 2 = 18"
@@ -301,23 +278,7 @@ def _settled(kind: Kind, sentence: str, must_lead: bool = False) -> str | None:
         if not REFUTED.match(sentence, candidate.end)
         and not _denied(sentence[max(0, candidate.start - 200) : candidate.start])
     }
-    if len(standing) > 1:
-        return UNCLEAR
-    return standing.pop() if standing else None
-
-
-def _stated(kind: Kind, rest: str, verb: bool) -> str | None:
-    """The answer of the sentence that follows an announcement."""
-    sentence = SENTENCE.split(rest.strip(), maxsplit=1)[0]
-    found = kind.find(sentence)
-    if not found:
-        return None
-    labelled = kind.labels and re.match(r"\W+\w", sentence[found[0].end :])
-    if sentence.endswith("?") and not labelled:
-        return None
-    if UNSURE.search(sentence[: found[0].start]):
-        return UNCLEAR
-    return _settled(kind, sentence, must_lead=not verb)
+    return standing.pop() if len(standing) == 1 else UNCLEAR if standing else None
 
 
 def _opening(kind: Kind, line: str, alone: bool = True) -> str | None:
@@ -325,51 +286,40 @@ def _opening(kind: Kind, line: str, alone: bool = True) -> str | None:
     found = kind.find(line)
     if not found or line[: found[0].start].strip("( -*•\"'"):
         return None
-    after = line[found[0].end :]
-    if not re.search(r"\w", after):
-        return None if "?" in after else found[0].answer
-    remark = kind.remarks and after.lstrip()[0] in ",.;:!—–-("
-    if REFUTED.match(after) or not (remark or (kind.labels and alone)):
+    after = line[found[0].end :].lstrip("\"') ")
+    remark = kind.remarks and after[:1] in tuple(",.;:!—–-(")
+    if re.search(r"\w", after) and not remark and not (kind.labels and alone):
         return None
-    if len(found) > 1 and found[1].answer != found[0].answer:
-        if kind.joined.fullmatch(line[found[0].end : found[1].start]):
-            return UNCLEAR
-    return found[0].answer
-
-
-def _closing(kind: Kind, lines: list[str]) -> str | None:
-    """The answer of the last sentence."""
-    opening = _opening(kind, lines[-1])
-    if opening and len({_opening(kind, line) for line in lines} - {None}) > 1:
-        return UNCLEAR  # the options, listed once more
-    sentence = SENTENCE.split(lines[-1])[-1]
-    if not kind.find(sentence):
-        return opening
-    previous = lines[-1].removesuffix(sentence) or "".join(lines[-2:-1])
-    if previous.rstrip("\"') ").endswith("?"):
-        return UNCLEAR  # "Does the party agree? No" answers another question
-    if UNSURE.search(sentence) and not (kind.labels and opening):
-        return UNCLEAR
-    return _settled(kind, sentence)
+    return _settled(kind, line, must_lead=True)
 
 
 def _unannounced(kind: Kind, text: str) -> str | None:
-    """The answer that a reply consists of, opens with or closes with."""
+    """The answer that a reply consists of, or that its first line or its last sentence gives."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if not lines:
         return None
-    opening = _opening(kind, lines[0], alone=len(lines) == 1)
-    if opening and len(SENTENCE.split(text)) == 1:
-        return opening
-    closing = _closing(kind, lines)
-    if None in (opening, closing) or opening == closing:
-        return opening or closing
-    return UNCLEAR
+    first = _opening(kind, lines[0], alone=len(lines) == 1)
+    last = _opening(kind, lines[-1])
+    if last and len({_opening(kind, line) for line in lines} - {None}) > 1:
+        return UNCLEAR  # the options, listed once more
+    sentence = SENTENCE.split(lines[-1])[-1]
+    if first and sentence == text:
+        return first
+    if kind.find(sentence):
+        asked = text.removesuffix(sentence).rstrip("\"') \n").endswith("?")
+        if asked or (HEDGE.search(sentence) and not (kind.labels and last)):
+            return UNCLEAR  # "Does the party agree? No" answers another question
+        last = _settled(kind, sentence)
+    return UNCLEAR if first and last and first != last else first or last
 
 
 def _by_candidates(kind: Kind, text: str) -> str | None:
     retraction = CHOICE_RETRACTION if kind.remarks else RETRACTION
-    return _read(text, partial(_stated, kind), partial(_unannounced, kind), retraction)
+
+    def stated(rest: str, verb: bool) -> str | None:
+        return _settled(kind, SENTENCE.split(rest.strip(), maxsplit=1)[0], must_lead=not verb)
+
+    return _read(text, stated, partial(_unannounced, kind), retraction)
 
 
 LETTER = re.compile(
@@ -501,31 +451,18 @@ def number(reply: str) -> str | None:
 
 # Brackets and words ------------------------------------------------------------------------------
 
-QUOTES = "\"',“”‘’"
-BRACKETS = re.compile(rf"[^\w\[\]{{}}<>()]*((?:(?:[\[\]{{}}<>)]|\((?!\w))[\s{QUOTES}]*+)+)(\W*$)?")
+ROW = re.compile(r"[^\w\[\]{}<>()]*([\[\]{}<>()\s]+)[^\w\[\]{}<>()]*")
 
 
-def _bracket_row(line: str, whole: bool = True) -> str | None:
-    """The brackets that a line consists of, or begins with before words; UNCLEAR if some open."""
-    row = BRACKETS.match(line)
-    if row is None or (
-        row[2] is None and (whole or not re.match(r"[.,;:]\s|\w", line[row.end() :]))
-    ):
+def _completion(lines: list[str]) -> str | None:
+    """The brackets that the first lines consist of: one row, or rows of one bracket each."""
+    found = takewhile(bool, map(ROW.fullmatch, filter(str.strip, lines)))
+    rows = ["".join(row[1].split()) for row in found if row]
+    if not rows:
         return None
-    if set(row[1]) & set("[({<"):
+    if set("[({<") & set("".join(rows)) or len(rows) > 1 and max(map(len, rows)) > 1:
         return UNCLEAR
-    return " ".join(re.sub(rf"[\s{QUOTES}]", "", row[1]))
-
-
-def _bracket_rows(lines: Iterable[str]) -> list[str]:
-    return list(takewhile(bool, (_bracket_row(line) or "" for line in lines if line.strip())))
-
-
-def _completion(rows: list[str]) -> str | None:
-    """One row of brackets, or several rows of one bracket each."""
-    if len(rows) > 1 and max(map(len, rows)) > 1:
-        return UNCLEAR
-    return " ".join(rows) or None
+    return " ".join("".join(rows))
 
 
 def brackets(reply: str) -> str | None:
@@ -546,16 +483,18 @@ def brackets(reply: str) -> str | None:
     reply = re.sub(  # in a box, braces may be escaped or not
         r"\\boxed\s*\{(\\(?:text|math)\w*\s*\{)?([^\w\n]*)\}(?(1)\s*\})", r"\n#### \2\n", reply
     )
+    text = re.sub("[\"',“”‘’]", " ", _plain(reply))
 
     def stated(rest: str, verb: bool) -> str | None:
         lines = rest.strip().split("\n")
-        rows = _bracket_rows(lines)
-        return _completion(rows) if rows else _bracket_row(lines[0], whole=False)
+        first = re.match(ROW.pattern + r"(?:(?<=[.,;:])\s|(?<=\s)\w)", lines[0])
+        return _completion([first[1]] if first else lines)
 
     def unannounced(text: str) -> str | None:
-        return _completion(_bracket_rows(reversed(text.split("\n")))[::-1])
+        answer = _completion(text.split("\n")[::-1])
+        return answer and answer[::-1]
 
-    return _read(_plain(reply), stated, unannounced)
+    return _read(text, stated, unannounced)
 
 
 def _word_list(text: str) -> str | None:
@@ -593,13 +532,11 @@ def words(reply: str) -> str | None:
 
     def stated(rest: str, verb: bool) -> str | None:
         first, *more = re.split(r"(?<=[^\W\d][.?!])[^\S\n]+", rest.strip(), maxsplit=1)
-        if more and " " not in first.strip():
-            return None
         # "the sorted words are: "; no sorted list has "are" after "the" or "words"
         lead = (
             r"^[^\n(]*:\s+|^[^\n(:]{0,60}?\b(?:the|words|list|order)\b[^\n(:]{0,60}?\b(?:is|are)\s+"
         )
-        return _word_list(re.sub(lead, "", first))
+        return None if more and " " not in first.strip() else _word_list(re.sub(lead, "", first))
 
     def unannounced(text: str) -> str | None:
         body = text.rpartition(":")[2]
