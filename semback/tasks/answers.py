@@ -54,24 +54,20 @@ CLEANING = (  # in this order, where the first text occurs: a pattern and what r
     ("<", r"(?is)<(think|thinking)>.*?(?:</\1>|\Z)", ""),  # thoughts further on in the reply
     ("<", r"\A(?:<\|[^|<>\n]*\|>(?:assistant)?\s*)+", ""),
     ("<", r"(?s)(?:<\|[^|<>\n]*\|>|</s>|<(?:start|end)_of_turn>).*", ""),  # the next turn
-    ("[INST]", r"(?s)\[INST\].*", ""),
     ("\r", r"\r\n", "\n"),
-    ("\u00a0", r"\u00a0", " "),
     ("<<", r"<<[^<>\n]*=[^<>\n]*>>", ""),  # GSM8K's calculations
     ("<", r"(?i)<(?:final_)?answer>\s*", "\n#### "),
     ("<", r"(?i)\s*</(?:final_)?answer>", "\n"),
-    ('":', r'answer"\s*:\s*(?:"([^"\n]*)"|\[((?:\s*"[^"]*",?)*+)\s*\])', r"\n#### \1\2\n"),  # JSON
+    ('"', r'answer"\s*:\s*(?:"([^"\n]*)"|\[((?:\s*"[^"]*",?)*+)\s*\])[\s,}]*', r"\n#### \1\2\n"),
     ("\\", r"\\(?:text|math)\w*\s*\{([^{}]*)\}", r"\1"),
     ("\\", r"\\boxed\s*\{\s*((?:\\.|\{[^{}]*\}|[^{}\\])*)\}", r"\n#### \1\n"),
-    ("{,}", r"\{,\}", ","),
     ("\\", r"\\[()\[\],!]", ""),
     ("\\", r"\\([{}$%#&])", r"\1"),
-    ("*", r"\*\*|\*(?<![\w*]\*)(?=\S)|\*(?<=[^\s*]\*)(?!\w)", ""),  # emphasis, not "9 * 2"
-    ("_", "__", ""),
-    ("`", "`", ""),
+    ("{,}", r"\{,\}", ","),
+    ("", r"\*\*|__|`|\*(?<![\w*]\*)(?=\S)|\*(?<=[^\s*]\*)(?!\w)", ""),  # emphasis, not "9 * 2"
 )
 OTHER_TURN = re.compile(  # a line with which a completion runs on as another question or speaker
-    r"""(?ix)\n[ \t]*(?: \#*[ \t]*(?:Q|Question|Problem|Human|User|Assistant)[ \t]*[:.]
+    r"""(?ix)\n[ \t]*(?: \#*[ \t]*(?:Q|Question|Problem|Human|User|Assistant)[ \t]*[:.] | \[INST\]
     | \#+[ \t]*(?:Question|Problem|Instruction|Input|Human|User)[ \t]*:?[ \t]*(?:\n|$) )"""
 )
 
@@ -120,62 +116,57 @@ def _plain(reply: str) -> str:
 # Stage 2: announcements --------------------------------------------------------------------------
 
 ANNOUNCEMENT = re.compile(
-    r"""(?x)
-    (?: [Aa]nswer | ANSWER | (?:[Cc]orrect|[Rr]ight|[Bb]est|[Ff]inal)
-        \ (?:option|choice|response|result|value|total|one) ) \b (?!\ (?:choices|options))
-      (?:\ (?!(?:is|was|not)\b)[\w'’]+){0,6}?["'”]?[ \t]*  # "to the question"
+    r"""(?x)(?:[Aa]nswer | ANSWER | (?:[Cc]orrect|[Rr]ight|[Bb]est|[Ff]inal)\ (?:option|choice
+    |response|result|value|total|one))\b (?!\ (?:choices|options))
+      (?:\s(?!(?:is|was|not)\b)[\w'’]+){0,6}?["'”]?[ \t]*  # "to the question"
       (?: (?P<verb>\b(?:is|was|(?:would|should|will|must|to)\ be|equals)\b|=)[ \t]*:? | : )
     | \n[^\w\n]*(?i:(?:(?:the|final|correct|my)\ )*answer)[ \t]*(?:(?=[\n(])|[-–—]\ +(?!\d))
     | \#\#\#\#(?!\ *\d+[.)]\ +\w)  # but "#### 2. Compute" is a heading
     | \nA:"""
 )
 CLAUSE = re.compile(  # where a clause begins, of which a denial before it says nothing
-    r"""(?ix) [;:] | [,—–]\s*(?:(?:and\ )?(?:but|so|thus|therefore|hence)|which\ means)\b | \bbut\b
-    | (?:[,—–]|\b(?:and|so|thus|therefore|hence)\b,?)\s+
-      (?=(?:the|this|that|it|he|she|they|we|I|my|there|hint|(?-i:[A-Z][a-z]+))\b) | (?<!!)=(?=\W*$)"""
+    r"""(?ix) [;:] | \bbut\b | [,—–]\s*(?:(?:and\ )?(?:so|thus|therefore|hence)|which\ means)\b
+    | (?:[,—–]|\b(?:and|so|thus|therefore|hence)\b,?)\s+(?=(?:the|this|that|it|he|she|they|we|I|my
+    |there|hint|(?-i:[A-Z][a-z]+))\b) | (?<!!)=(?=\W*$)"""
 )
 DENIED = re.compile(  # words that deny what follows them in their clause, or are not sure of it
     r"""(?ix)\b(?:not|never|none|nothing|nobody|neither|nor|cannot|hardly|unlike|unlikely|without
-    | no(?!\ doubt|\ question|[,:]) | far\ from | fail(?:s|ed)?\ to | false\ that | instead\ of
-    | (?:rather|other|less|more|fewer|greater)\ than | wrong | incorrect\w* | mistake\w*
-    | (?<!no\ )doubt\w* | (?<!at\ )least | (?:might|may|could|some)\ (?:think|say|believe)
-    | thought | claims | at\ first | (?:tempting|obvious|common)(?=\s*(?:$|answer|option|choice))
-    | rul\w+\ out | (?:eliminat|exclud|reject|discard|contradict|suppos|assum)\w*
-    | consider | look\ at | check(?:ing)?(?!\ out) | test(?:ing)? | try(?:ing)?
-    | either | if | whether | maybe | perhaps | possibly | unsure | unclear
-    | (?:might|may|could)(?:\ \w+)?\ be )\b | n['’]t\b
-    | (?<!each\ )\bhint[ _#]?\d*(?:['’]s\s*(?:answer|$)|\ (?:says|suggests|states|thinks|gives)\b)"""
+    |no(?!\ doubt|\ question|[,:])|far\ from|fail(?:s|ed)?\ to|false\ that|instead\ of|wrong
+    |(?:rather|other|less|more|fewer|greater)\ than|incorrect\w*|mistake\w*|(?<!no\ )doubt\w*
+    |(?<!at\ )least|(?:tempting|obvious|common)(?=\s*(?:$|answer|option|choice))|thought|claims
+    |at\ first|(?:eliminat|exclud|reject|discard|contradict|suppos|assum)\w*|rul\w+\ out|consider
+    |look\ at|check(?:ing)?(?!\ out)|test(?:ing)?|try(?:ing)?|either|if|whether|maybe|perhaps
+    |possibly|unsure|unclear|(?:might|may|could|some)(?:\ \w+)?\ (?:be|think|say|believe))\b
+    |n['’]t\b|(?<!each\ )\bhint[ _#]?\d*(?:['’]s\s*(?:answer|$)|\ (?:says|suggests|states|gives)\b)
+    |\b(?:all|any\w*|every\w*|nothing)\ (?:but|except)\b"""
 )
-DENIED_FAR = re.compile(r"(?i)\b(?:not|n['’]t),|\b(?:all|any\w*|every\w*|nothing) (?:but|except)\b")
+FAR = re.compile(r"(?i)\b(?:not|n['’]t),|\b(?:all|any\w*|every\w*|nothing) (?:but|except)\b")
 AGREED = re.compile(r"(?i)\bhint.*\b(?:both|agrees?|confirms?)\b")
 CONDITION = re.compile(r"(?i)\b(?:if|were|had|unless)\b")
-TAKEN_BACK = (
-    r"(?i)(?:\.\.|…)\s*no\b|(?:[.!?\n…][\s)\"']*(?:(?:but|no|oh|hmm)\b\W*)*|[,—–]\s(?:but|no)\b\W*)(?:"
-    r"(?:wait|hold on|correction|scratch that|on second thought|I disagree)\b"
-    r"(?=\W*$|\s*[,.!:…—–-]|\s(?:no|let|that|I|it|the|actually)\b)"
-    r"|actually,? (?=(?:no|yes|wait|let|I)\b)"
-)
+TAKEN_BACK = r"""(?ix) (?:\.\.|…)\s*no\b
+    | (?:[.!?\n…][\s)"']*(?:(?:but|no|oh|hmm)\b\W*)* | [,—–]\s(?:but|no)\b\W*) (?:
+      (?:wait|hold\ on|correction|scratch\ that|on\ second\ thought|I\ disagree)\b
+      (?=\W*$ | \s*[,.!:…—–-] | \s(?:no|let|that|I|it|the|actually)\b)
+    | actually,?\ (?=(?:no|yes|wait|let|I)\b)"""
 RETRACTION = re.compile(
-    TAKEN_BACK + r"|actually\b|(?:that|this|it)(?: is|['’]s) (?:\w+ )?"
-    r"(?:wrong|incorrect|not\b\W*(?:$|\n|right|correct|so|true)))"
+    TAKEN_BACK
+    + r""" | actually\b | (?:that|this|it)(?:\ is|['’]s)\ (?:\w+\ )?
+    (?:wrong|incorrect|not\b\W*(?:$|\n|right|correct|so|true)) )"""
 )
 CHOICE_RETRACTION = re.compile(TAKEN_BACK + ")")  # "That is not true" may be why it is a lie
 SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
 
 
+Reading = Callable[..., str | None]
+
+
 def _denied(before: str, after: str = "") -> bool:
     """Whether a sentence denies, doubts or ascribes to one hint what it says in between."""
-    if DENIED_FAR.search(before):
-        return True
-    return bool(DENIED.search(CLAUSE.split(before)[-1])) and not AGREED.search(before + after)
+    clause = before if FAR.search(before) else CLAUSE.split(before)[-1]
+    return bool(DENIED.search(clause)) and not AGREED.search(before + after)
 
 
-def _read(
-    text: str,
-    stated: Callable[[str, bool], str | None],
-    unannounced: Callable[[str], str | None],
-    retraction: re.Pattern[str] = RETRACTION,
-) -> str | None:
+def _read(text: str, stated: Reading, unannounced: Reading, retraction=RETRACTION) -> str | None:
     """Read a plain reply.
 
     Parameters
@@ -226,7 +217,7 @@ REFUTED = re.compile(  # what follows an answer that is denied: "(A) is wrong"
 HEDGE = re.compile(r"\b(?:[Ii]f|maybe|perhaps|possibly)\b|\?")
 REASON = re.compile(r"(?i)\b(?:because|since|whereas|although|even though|given that)\b")
 FIRST_REASON = re.compile(r"(?i)\W*(?:because|since|as|given)\b.*,\s+(?!not\b)")
-EQUATES = re.compile(r"\b(?:is|be|equals|gives|yields|(?:\w\w+s|equal) to)\b|→")
+EQUATES = re.compile(r"\b(?:is|equals|gives|yields|(?:\w\w+s|equal) to)\b|→")
 
 
 class Candidate(NamedTuple):
@@ -261,24 +252,25 @@ def _settled(kind: Kind, sentence: str, must_lead: bool = False) -> str | None:
     before = sentence[: first.start]
     leads = FILLER.fullmatch(before) or (not must_lead and before.rstrip(" $").endswith("="))
     rival = next((at for at, other in enumerate(found) if other.answer != first.answer), 0)
-    if leads and not REFUTED.match(sentence, first.end):
-        between = sentence[found[rival - 1].end : found[rival].start]
-        if not rival or not kind.joined.fullmatch(between):
-            return first.answer
+    joined = rival and kind.joined.fullmatch(sentence, found[rival - 1].end, found[rival].start)
+    if leads and not joined and not REFUTED.match(sentence, first.end):
+        return first.answer
     if must_lead and not leads:
         return None
-    verbs = list(EQUATES.finditer(sentence))
-    if rival and len(verbs) == 1 and verbs[0].start() >= found[-2].end:
-        around = sentence[verbs[0].end() : last.start] + sentence[last.end :]
-        if not re.search(r"\w", around):  # "not ( True ) and ( True ) is False"
-            return last.answer
+    head, *tail = EQUATES.split(sentence)
+    if rival and last.start > len(head) and len(tail) == 1 and re.fullmatch(r"\W*\w+\W*", tail[0]):
+        return last.answer  # "not ( True ) and ( True ) is False"
+    if leads and joined:
+        return UNCLEAR
     standing = {
         candidate.answer
         for candidate in found
         if not REFUTED.match(sentence, candidate.end)
         and not _denied(sentence[max(0, candidate.start - 200) : candidate.start])
     }
-    return standing.pop() if len(standing) == 1 else UNCLEAR if standing else None
+    if len(standing) > 1:
+        return UNCLEAR
+    return standing.pop() if standing else None
 
 
 def _opening(kind: Kind, line: str, alone: bool = True) -> str | None:
@@ -333,11 +325,12 @@ LETTER = re.compile(
 
 @cache
 def _letters(texts: tuple[str, ...]) -> Kind:
+    exact = {text.casefold(): text for text in texts}
+
     def find(text: str) -> list[Candidate]:
-        whole = text.strip(" .\"'").casefold()
-        for answer in texts:
-            if whole == answer.casefold():
-                return [Candidate(0, len(text), answer)]
+        whole = exact.get(text.strip(" .\"'").casefold())
+        if whole:
+            return [Candidate(0, len(text), whole)]
         found = LETTER.finditer(text)
         return [Candidate(*at.span(), f"({at[at.lastindex or 0].upper()})") for at in found]
 
@@ -454,13 +447,14 @@ def number(reply: str) -> str | None:
 ROW = re.compile(r"[^\w\[\]{}<>()]*([\[\]{}<>()\s]+)[^\w\[\]{}<>()]*")
 
 
-def _completion(lines: list[str]) -> str | None:
-    """The brackets that the first lines consist of: one row, or rows of one bracket each."""
-    found = takewhile(bool, map(ROW.fullmatch, filter(str.strip, lines)))
-    rows = ["".join(row[1].split()) for row in found if row]
+def _completion(lines: list[str], last: bool = False) -> str | None:
+    """The brackets that the first or last lines consist of: a row, or rows of one bracket each."""
+    order = -1 if last else 1
+    found = takewhile(bool, map(ROW.fullmatch, filter(str.strip, lines[::order])))
+    rows = ["".join(row[1].split()) for row in found if row][::order]
     if not rows:
         return None
-    if set("[({<") & set("".join(rows)) or len(rows) > 1 and max(map(len, rows)) > 1:
+    if set("[({<") & set("".join(rows)) or (len(rows) > 1 and max(map(len, rows)) > 1):
         return UNCLEAR
     return " ".join("".join(rows))
 
@@ -490,11 +484,7 @@ def brackets(reply: str) -> str | None:
         first = re.match(ROW.pattern + r"(?:(?<=[.,;:])\s|(?<=\s)\w)", lines[0])
         return _completion([first[1]] if first else lines)
 
-    def unannounced(text: str) -> str | None:
-        answer = _completion(text.split("\n")[::-1])
-        return answer and answer[::-1]
-
-    return _read(text, stated, unannounced)
+    return _read(text, stated, lambda text: _completion(text.split("\n"), last=True))
 
 
 def _word_list(text: str) -> str | None:

@@ -4,6 +4,7 @@ Suzgun et al., arXiv 2210.09261. The paper reports two groups of files, `NLP` an
 """
 
 import json
+from collections.abc import Callable
 from functools import partial
 
 from ..errors import DataError, known
@@ -12,6 +13,7 @@ from ..task import Example, Task, shuffled
 from . import answers
 from . import data as files
 
+Reader = Callable[[str], str | None]
 NLP = tuple(
     "causal_judgement date_understanding disambiguation_qa formal_fallacies hyperbaton "
     "movie_recommendation penguins_in_a_table reasoning_about_colored_objects ruin_names "
@@ -24,21 +26,23 @@ ALGORITHMIC = tuple(
     "tracking_shuffled_objects_seven_objects tracking_shuffled_objects_three_objects "
     "web_of_lies word_sorting".split()
 )
-# Files whose answer is one of two words, and files whose answer is neither that nor a letter:
-# their reader, and what the last line of a reply should hold, with an instance.
-PAIRS = {
-    "boolean_expressions": ("True", "False"),
-    "causal_judgement": ("Yes", "No"),
-    "formal_fallacies": ("valid", "invalid"),
-    "navigate": ("Yes", "No"),
-    "sports_understanding": ("yes", "no"),
-    "web_of_lies": ("Yes", "No"),
-}
+
+
+def _pair(*words: str) -> tuple[Reader, str, str]:
+    return partial(answers.choice, words=words), " or ".join(words), words[0]
+
+
 CLOSING = "only the missing closing brackets, separated by blanks"
-OTHERS = {
+FORMS: dict[str, tuple[Reader, str, str]] = {  # of answers that are no letter, as in `two_hints`
+    "boolean_expressions": _pair("True", "False"),
+    "causal_judgement": _pair("Yes", "No"),
     "dyck_languages": (answers.brackets, CLOSING, "] } >"),
+    "formal_fallacies": _pair("valid", "invalid"),
     "multistep_arithmetic_two": (answers.number, "a whole number", "-42"),
+    "navigate": _pair("Yes", "No"),
     "object_counting": (answers.number, "a whole number", "8"),
+    "sports_understanding": _pair("yes", "no"),
+    "web_of_lies": _pair("Yes", "No"),
     "word_sorting": (answers.words, "the sorted words, separated by blanks", "apple bread cedar"),
 }
 
@@ -83,16 +87,13 @@ def bbh(
     if split == "released":
         rng.shuffle(examples)
         test = examples[train:]
-    if category in PAIRS:
-        read, holds = partial(answers.choice, words=PAIRS[category]), " or ".join(PAIRS[category])
-        graph = two_hints(holds, PAIRS[category][0])
-    elif category in OTHERS:
-        read, holds, instance = OTHERS[category]
-        graph = two_hints(holds, instance)
+    if category in FORMS:
+        read, holds, instance = FORMS[category]
     else:  # three rows have the text of an answer for a letter: their options were cut at a comma
-        texts = {example.answer for example in examples if not example.answer.startswith("(")}
-        read = partial(answers.letter, texts=tuple(sorted(texts)))
-        graph = two_hints("the letter of one option", "(B)")
+        texts = sorted({row.answer for row in examples if not row.answer.startswith("(")})
+        read = partial(answers.letter, texts=tuple(texts))
+        holds, instance = "the letter of one option", "(B)"
+    graph = two_hints(holds, instance)
     overlap = split == "released"
     return Task(f"bbh/{category}", order[:train], test, graph, read, overlap=overlap)
 
@@ -116,13 +117,14 @@ def two_hints(holds: str, instance: str) -> Graph:
 
 
 def _examples(category: str, data: str) -> list[Example]:
-    path = f"bbh/{category}.json"
-    examples = []
+    path, examples = f"bbh/{category}.json", []
+    text = files.text(path, data)
     try:
-        for i, row in enumerate(json.loads(files.text(path, data))["examples"]):
-            if not isinstance(row["input"], str) or not isinstance(row["target"], str):
+        for i, row in enumerate(json.loads(text)["examples"]):
+            question, answer = row["input"], row["target"]
+            if not isinstance(question, str) or not isinstance(answer, str):
                 raise TypeError(f"input and target of row {category}/{i} should be text")
-            examples.append(Example(f"{category}/{i}", row["input"], row["target"]))
+            examples.append(Example(f"{category}/{i}", question, answer))
     except (ValueError, KeyError, TypeError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else None
         problem = f"is not a BIG-Bench Hard file: {type(error).__name__}: {error}"

@@ -1,4 +1,7 @@
-"""GSM8K: grade-school arithmetic in words (Cobbe et al., arXiv 2110.14168), one number an answer."""
+"""GSM8K: grade-school arithmetic in words (Cobbe et al., arXiv 2110.14168).
+
+The answer is one number.
+"""
 
 import json
 
