@@ -1,382 +1,536 @@
-"""What a reply says: from the text a model wrote to one canonical answer, or None where it holds none that is certain.
+"""Reading the answer in a model's reply: a letter, a choice of words, a number, brackets, words.
 
-One rule for all kinds. A final statement wins ("the answer is …", "Answer: …", "#### …", "\\boxed{…}"), the last one that says anything.
-Without one, the reply must *be* the answer, open with it on a line of its own, or close with a sentence that holds exactly one candidate.
-A question and what answers it, what its clause denies, weighs or ascribes to a hint, "(A) or (B)" or two different candidates are no
-answer: a right answer missed is asked for again, a wrong one taken for right stays in the results for good.
+Each reader takes the text of a reply and returns the answer in one canonical form, or None where
+no answer is certain. None is counted as unreadable; a wrong answer would go unnoticed. Use them in
+a task of your own as ``Task(..., read=answers.number)`` or
+``read=partial(answers.choice, words=("Yes", "No"))``.
+
+A reply is read in three stages.
+
+1. *What is read* (`_plain`). Thoughts, further turns of a chat that runs on, Markdown and LaTeX
+   are removed; ``\\boxed{18}``, ``<answer>18</answer>`` and ``{"answer": 18}`` become ``#### 18``.
+2. *Announcements* (`_read`). The last one that says anything counts; what is retracted after it
+   is read anew from there.
+3. *Without an announcement* (`_unannounced`) the reply must be the answer, open with it or close
+   with a sentence that holds it.
+
+==================================================  =========  ====================================
+Reply                                               Read as    Rule
+==================================================  =========  ====================================
+The answer is (B). · Answer: (B) · #### (B)         (B)        what directly follows counts
+Answer: (A) It is not clear who left                (A)        later words do not refute it,
+Answer: No, it is not a lie.                        No         whatever they deny
+Answer: 18, it is not 20                            18         or mention
+The answer is (A) or (B).                           None       two alternatives are no answer
+The answer is not (B).                              None       a denial before it counts
+The answer is (A). Wait, it is (C).                 (C)        so does a retraction after it
+If the answer is (A), he lies.                      None       a supposition, a question, or what
+Hint 1 says the answer is (A).                      None       one hint says is no announcement
+Both hints agree that the answer is 18.             18         what the hints agree on is
+Yes · **Yes** · Yes, they do. · So it is Yes.       Yes        no announcement: all, first or last
+It is False because not True is False               False      the conclusion, not the reason
+Yes. […] Therefore: no.                             None       first and last contradict each other
+The answer is 20. / User: … / The answer is 7.      20         the next turn is not read
+<think>The answer is (A)</think> (B)                (B)        nor are thoughts
+==================================================  =========  ====================================
 """
 
-import json
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import takewhile
+from typing import NamedTuple
 
-MARK = re.compile(  # the words that announce an answer; `junk` looks like it and is not
-    r"""(?:^|\b(?=[iwsaepcrbf])|(?=\#))  # where one can start; the rest alone is slow
-    (?: (?P<junk>\b(?:if|whether|suppose|assume|assuming|each|every|any|possible|what)\s+(?:(?:that|is|the|is\ the)\s+)?(?:\w+\s+)?answer\b)
-    | \b(?:answer|(?:correct|right|best|final)\ (?:option|choice|response|result|value|total|one))\b(?!\ (?:choices|options))
-      (?:\ (?!is\b|was\b|not\b)[\w'’]+){0,6}? ["'”]?\ *
-      (?: (?P<says>\b(?:is|was|(?:would|should|will|must)\ be|equals)\b|=)\s*:?\s* | :\s* )
-    | ^\W*(?:the\ )?(?:final\ |correct\ )?answer\ *(?:\n\s*|[-–—]\ +(?!\d)|(?=\())
-    | \#\#\#\#(?!\ *\d+[.)]\ +\w)\ * | ^A:\s*)""",
-    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+UNCLEAR = ""  # an answer is named and taken back, or there are several: look no further back
+
+# Stage 1: what is read ---------------------------------------------------------------------------
+
+THOUGHT_TAG = re.compile(
+    r"(?i)(?P<open><think(?:ing)?>|<thought>|\[THINK\]|<\|channel\|>analysis<\|message\|>)"
+    r"|</think(?:ing)?>|</thought>|\[/THINK\]|<\|channel\|>final<\|message\|>"
 )
-NEEDED = re.compile(
-    r"answer|####|(?:^|\n)a:|(?:correct|right|best|final) (?:option|choice|response|result|value|total|one)"
+CLEANING = (  # in this order, where the first text occurs: a pattern and what replaces it
+    ("<", r"(?is)<(think|thinking)>.*?(?:</\1>|\Z)", ""),  # thoughts further on in the reply
+    ("<", r"\A(?:<\|[^|<>\n]*\|>(?:assistant)?\s*)+", ""),
+    ("<", r"(?s)(?:<\|[^|<>\n]*\|>|</s>|<(?:start|end)_of_turn>).*", ""),  # the next turn
+    ("\r", r"\r\n", "\n"),
+    ("<<", r"<<[^<>\n]*=[^<>\n]*>>", ""),  # GSM8K's calculations
+    ("<", r"(?i)<(?:final_)?answer>\s*", "\n#### "),
+    ("<", r"(?i)\s*</(?:final_)?answer>", "\n"),
+    ('"', r'answer"\s*:\s*(?:"([^"\n]*)"|\[((?:\s*"[^"]*",?)*+)\s*\])[\s,}]*', r"\n#### \1\2\n"),
+    ("\\", r"\\(?:text|math)\w*\s*\{([^{}]*)\}", r"\1"),
+    ("\\", r"\\boxed\s*\{\s*((?:\\.|\{[^{}]*\}|[^{}\\])*)\}", r"\n#### \1\n"),
+    ("\\", r"\\[()\[\],!]", ""),
+    ("\\", r"\\([{}$%#&])", r"\1"),
+    ("{,}", r"\{,\}", ","),
+    ("", r"\*\*|__|`|\*(?<![\w*]\*)(?=\S)|\*(?<=[^\s*]\*)(?!\w)", ""),  # emphasis, not "9 * 2"
 )
-STARTS = (
-    "answer",
-    "####",
-    "a:",
-    "correct ",
-    "right ",
-    "best ",
-    "final ",
-)  # of what it matches; to find these is quick
-FILLER = re.compile(
-    r"(?:\W|\b(?:option|choice|answer|letter|about|approximately|exactly|a|total|of|the|simply|just|definitely|clearly|"
-    r"therefore|thus|so|hence|x)\b)*",
-    re.IGNORECASE,
-)
-DENIAL = re.compile(  # what denies, only weighs or ascribes to others what follows it in its clause
-    r"\b(?:not|nothing|nobody|none|never|neither|nor|cannot|unlike|hardly|no(?! doubt| question|[,:])|far from|fail(?:s|ed)? to|false that|"
-    r"(?:all|any\w*|every\w*) (?:but|except)|(?:rather|other|less|more|fewer|greater) than|instead of|wrong|incorrect|unlikely|mistake|"
-    r"(?<!no )doubt|(?<!at )least|thought|(?:might|may|could|would|some) (?:think|say|believe)|says|claims|suggests|hint\w*|at first|"
-    r"rul\w+ out|eliminat(?:e[sd]?|ing)|exclud(?:e[sd]?|ing)|reject\w*|discard\w*|contradict\w*|consider|look at|check(?:ing)?(?! out)|"
-    r"test(?:ing)?|try(?:ing)?|suppos(?:e|ing)|assum(?:e|ing)|(?:tempting|obvious|common|plausible)(?=\s*$))\b|n['’]t\b",
-    re.IGNORECASE,
-)
-BREAK = re.compile(  # where a new clause begins, of which a denial before it says nothing: "it does not follow, so the argument is …"
-    r"""; | [,—–]\s*(?:and|but|so|thus|therefore|hence|which\ means)\b | ^[^,]*,\s*$ | (?<!!)=\W*$
-    | (?: \b(?:and|but|so|thus|therefore|hence|which\ means)\b,?\s+ (?=SUBJECT) | [,—–]\s+ (?=SUBJECT[^,;—–]*$) )""".replace(
-        "SUBJECT", r"(?:the|this|it|he|she|they|we|I|my|there|(?-i:[A-Z][a-z]+))\b"
-    ),
-    re.IGNORECASE | re.VERBOSE,
-)
-REFUTED = re.compile(
-    r"(?i)\W*\w*,?\s*(?:\b(?:is|are|was|can|could|would|does)(?: not\b|n['’]t)|"
-    r"\b(?:cannot|fails|contradicts?|violates?)\b|\b(?:is|be|been) (?:\w+ )?(?:wrong|incorrect|false|impossible|ruled out|"
-    r"out(?=\W*$)|eliminated|excluded)\b)"
-)
-HEDGE = re.compile(
-    r"(?i)\b(?:either|whether|maybe|perhaps|might|may|could|possibly|unsure|unclear|not sure|(?:can?|do)n[o'’]t|if)\b|\?"
-)
-UNSURE = re.compile(
-    r"\b(?:either|maybe|perhaps|possibly|unsure|unclear|not sure|(?:might|may|could) be)\b",
-    re.IGNORECASE,
-)
-SUPPOSED = re.compile(
-    r"\b(?:if|were|had|unless|otherwise)\b", re.IGNORECASE
-)  # in the sentence of one that says "would be"
-JOINED = re.compile(r"\W*(?:$|(?:or|and|but|nor|vs)\b)", re.IGNORECASE)
-RETRACTED = re.compile(
-    r"(?:^|[.!?\n]\s*)(?:but |no,? |oh,? |hmm,? )?(?:wait|actually|correction|on second thought|hold on|scratch that)\b"
-    r"|(?:\.\.\.|…)\s*no\b|(?:^|[.!?\n,—–-]\s*)(?:no,? |but )?(?:that|this|it)(?: is|['’]s) (?:\w+ )?(?:wrong|incorrect|"
-    r"not\b\W*(?:$|\n|right|correct|so|true))",
-    re.IGNORECASE,
-)
-RUN_ON = re.compile(
-    r"(?=^[ \t*#]*(?:Q|Question|Problem)[ \t]*[:.])", re.MULTILINE
-)  # where a completion runs on; that never counts
-SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
-NUMBER = re.compile(
-    r"(?<![\w.])(?<!\d[/:^,])(?<!sqrt\{)([-−–]?)[$€£¥]?([-−–]?)(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"(?![\d²³¹⁰⁴-⁹⁻]|[.,/:^_]\d|(?:st|nd|rd|th|k|K|M|[eE]\d+)\b|\s*[¼-¾⅐-⅞]|\s+(?:and\s+)?\d+/\d|"
-    r"\s+and\s+(?:an?|one|two|three)[ -](?:half|thirds?|quarters?)\b|\s*(?:[x×*]\s*10\s*\^|\\(?:pi|times|cdot)\b)|"
-    r"\s*(?:hundred|thousand|million|billion|trillion|dozen)\b)"
-)
-SIGN = re.compile(
-    r"(?:^|(?P<equals>[=(:]))\s*[-−–—]\s*$|(?P<word>\b(?:minus|negative)\s+)$", re.IGNORECASE
-)  # a first dash may be none
-ASIDE = re.compile(
-    r"(?!.*(?:[(;]|\b(?:for|in|per|every|each|of|from|at|over|after|with|when|because|since|which|where)\b))"
-)
-CLAUSE = re.compile(r"[.!?\n]")
-JSON = re.compile(  # a member "answer" of an object, with a text, a list of texts, a number or a Python string
-    r"""(?i)[{,]\s*+["'](?:final[ _])?answer["']\s*:\s*+(TEXT|\[\s*TEXT(?:\s*,\s*TEXT)*+\s*\]|'[^'\n]*'|[-\w.]++)\s*(?:,|\}[\s}\]]*)""".replace(
-        "TEXT", r'"(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*+"'
-    )
+OTHER_TURN = re.compile(  # a line with which a completion runs on as another question or speaker
+    r"""(?ix)\n[ \t]*(?: \#*[ \t]*(?:Q|Question|Problem|Human|User|Assistant)[ \t]*[:.] | \[INST\]
+    | \#+[ \t]*(?:Question|Problem|Instruction|Input|Human|User)[ \t]*:?[ \t]*(?:\n|$) )"""
 )
 
 
-def _clean(reply: str) -> str:
-    """The reply without thoughts, Markdown and LaTeX; a boxed or tagged answer, or one in JSON, becomes a `####` line."""
+def without_thoughts(text: str) -> str:
+    """Remove the thoughts with which a reasoning model begins its reply.
 
-    def member(found):
-        value = json.loads(found[1], strict=False) if found[1][0] in '["' else found[1].strip("'")
-        return f"\n\n#### {', '.join(value) if isinstance(value, list) else value}\n\n"
+    Parameters
+    ----------
+    text : str
+        A reply. Its thoughts stand between ``<think>`` and ``</think>``, ``<thinking>`` and
+        ``</thinking>``, ``[THINK]`` and ``[/THINK]`` or the like; the opening tag is missing where
+        the chat template has written it already.
 
-    text = reply.rsplit("</think>", 1)[-1]
-    text = (
-        ""
-        if text.lstrip().startswith("<think>")
-        else text.replace("\r\n", "\n").replace("\u00a0", " ")
-    )
-    text = JSON.sub(member, text) if "{" in text else text
-    text = (
-        re.sub(r"<<[^<>\n]*=[^<>\n]*>>", "", text) if "<<" in text else text
-    )  # without GSM8K's calculator marks
-    if "\\" in text or "<answer>" in text or "{,}" in text:
-        text = re.sub(r"\\(?:text|textbf|mathbf|mathrm)\s*\{([^{}]*)\}", r"\1", text)
-        boxed = r"\\boxed\s*\{((?:\\.|\{[^{}]*\}|[^{}\\])*)\}|<answer>(.*?)</answer>"
-        text = re.sub(
-            boxed, lambda m: f"\n#### {(m[1] or m[2] or '').strip()}\n", text, flags=re.DOTALL
-        )
-        text = re.sub(r"\\[()\[\],!]", "", text.replace("{,}", ","))
-        text = re.sub(r"\\([{}$%#&])", r"\1", text)
-    if "*" in text or "_" in text or "`" in text:
-        text = re.sub(r"\*\*|__|`|(?<![\w*])\*(?=\S)|(?<=[^\s*])\*(?!\w)", "", text)
-    return text.strip()
-
-
-def _read(reply: str, state, close) -> str | None:
-    """The answer by the rule above. `state(text, says)` reads what follows an announcement, `close(text)` a reply without
-    one; both give a value, "" where the text contradicts itself, or None where it says nothing."""
-    blocks = RUN_ON.split(text) if "Q" in (text := _clean(reply)) or "Problem" in text else [text]
-    return _read_block(next((block.strip() for block in blocks if block.strip()), ""), state, close)
-
-
-def _announcements(text: str) -> list[re.Match]:
-    """The matches of MARK that are not junk. The pattern is slow, so it starts shortly before the first word that it needs."""
-    folded = text.casefold()
-    place = min((at for start in STARTS if (at := folded.find(start)) >= 0), default=len(folded))
-    if not (first := NEEDED.search(folded, max(0, place - 1))):
-        return []
-    start = max(0, first.start() - 100) if len(folded) == len(text) else 0
-    return [mark for mark in MARK.finditer(text, start) if not mark["junk"]]
-
-
-def _denied(before: str) -> bool:
-    """Whether the clause that `before` ends with denies, only weighs or ascribes to others what follows."""
-    return bool(DENIAL.search(before) and DENIAL.search(BREAK.split(before)[-1]))
-
-
-def _unmeant(text: str, mark: re.Match) -> bool:
-    """Whether the sentence of an announcement denies what it announces, or only supposes it: "the answer would be (B) if …"."""
-    before = CLAUSE.split(text[max(0, mark.start() - 300) : mark.start()])[-1]
-    after = CLAUSE.split(text[mark.end() : mark.end() + 300], maxsplit=1)[0]
-    return (
-        _denied(before)
-        or "would be" in mark[0].lower()
-        and bool(SUPPOSED.search(f"{before} … {after}"))
-    )
-
-
-def _read_block(text: str, state, close) -> str | None:
-    end, unmeant = len(text), False
-    for mark in reversed(_announcements(text)):
-        if _unmeant(text, mark):
-            unmeant, end = True, mark.start()
+    Returns
+    -------
+    str
+        What follows the thoughts, stripped; "" where they never end. Pairs of tags that a text
+        mentions further on ("reason between <think> and </think>") are left as they are.
+    """
+    text = text.strip()
+    start, depth, opened, last_closing = 0, 0, False, 0
+    for tag in THOUGHT_TAG.finditer(text):
+        if tag["open"]:
+            opened = opened or (depth == 0 and not text[start : tag.start()].strip())
+            depth += 1
             continue
-        value, end = state(text[mark.end() : end], bool(mark["says"])), mark.start()
-        if value is not None:
-            retracted = RETRACTED.search(rest := text[mark.end() :])
-            return (
-                _read_block(rest[retracted.end() :].lstrip(" ,.:—-\n"), state, close)
-                if retracted
-                else value or None
-            )
-    return close(text) or None if text and not unmeant else None
+        depth -= 1
+        last_closing = tag.end()
+        if depth < 0 or (opened and depth == 0):
+            start, depth, opened = tag.end(), 0, False
+    if opened:  # it never ends, or it mentions an opening tag
+        start = last_closing if last_closing > start else len(text)
+    return text[start:].strip()
 
 
-def _settle(text: str, find, joined=JOINED, leading: bool = False) -> str | None:
-    """The one candidate in a sentence; "" where it holds several, None where it holds none or denies it. With `leading`,
-    only one that the sentence starts with. `joined` matches what makes a further candidate a rival, not an aside."""
-    if not (found := find(text)):
+def _plain(reply: str) -> str:
+    """The words of the reply itself, a boxed, tagged or JSON answer as a line ``#### answer``."""
+    text = without_thoughts(reply)
+    for literal, pattern, replacement in CLEANING:
+        if literal in text:
+            text = re.sub(pattern, replacement, text)
+    return OTHER_TURN.split(text.strip(), maxsplit=1)[0].strip()
+
+
+# Stage 2: announcements --------------------------------------------------------------------------
+
+ANNOUNCEMENT = re.compile(
+    r"""(?x)(?:[Aa]nswer | ANSWER | (?:[Cc]orrect|[Rr]ight|[Bb]est|[Ff]inal)\ (?:option|choice
+    |response|result|value|total|one))\b (?!\ (?:choices|options))
+      (?:\s(?!(?:is|was|not)\b)[\w'’]+){0,6}?["'”]?[ \t]*  # "to the question"
+      (?: (?P<verb>\b(?:is|was|(?:would|should|will|must|to)\ be|equals)\b|=)[ \t]*:? | : )
+    | \n[^\w\n]*(?i:(?:(?:the|final|correct|my)\ )*answer)[ \t]*(?:(?=[\n(])|[-–—]\ +(?!\d))
+    | \#\#\#\#(?!\ *\d+[.)]\ +\w)  # but "#### 2. Compute" is a heading
+    | \nA:"""
+)
+CLAUSE = re.compile(  # where a clause begins, of which a denial before it says nothing
+    r"""(?ix) [;:] | \bbut\b | [,—–]\s*(?:(?:and\ )?(?:so|thus|therefore|hence)|which\ means)\b
+    | (?:[,—–]|\b(?:and|so|thus|therefore|hence)\b,?)\s+(?=(?:the|this|that|it|he|she|they|we|I|my
+    |there|hint|(?-i:[A-Z][a-z]+))\b) | (?<!!)=(?=\W*$)"""
+)
+DENIED = re.compile(  # words that deny what follows them in their clause, or are not sure of it
+    r"""(?ix)\b(?:not|never|none|nothing|nobody|neither|nor|cannot|hardly|unlike|unlikely|without
+    |no(?!\ doubt|\ question|[,:])|far\ from|fail(?:s|ed)?\ to|false\ that|instead\ of|wrong
+    |(?:rather|other|less|more|fewer|greater)\ than|incorrect\w*|mistake\w*|(?<!no\ )doubt\w*
+    |(?<!at\ )least|(?:tempting|obvious|common)(?=\s*(?:$|answer|option|choice))|thought|claims
+    |at\ first|(?:eliminat|exclud|reject|discard|contradict|suppos|assum)\w*|rul\w+\ out|consider
+    |look\ at|check(?:ing)?(?!\ out)|test(?:ing)?|try(?:ing)?|either|if|whether|maybe|perhaps
+    |possibly|unsure|unclear|(?:might|may|could|some)(?:\ \w+)?\ (?:be|think|say|believe))\b
+    |n['’]t\b|(?<!each\ )\bhint[ _#]?\d*(?:['’]s\s*(?:answer|$)|\ (?:says|suggests|states|gives)\b)
+    |\b(?:all|any\w*|every\w*|nothing)\ (?:but|except)\b"""
+)
+FAR = re.compile(r"(?i)\b(?:not|n['’]t),|\b(?:all|any\w*|every\w*|nothing) (?:but|except)\b")
+AGREED = re.compile(r"(?i)\bhint.*\b(?:both|agrees?|confirms?)\b")
+CONDITION = re.compile(r"(?i)\b(?:if|were|had|unless)\b")
+TAKEN_BACK = r"""(?ix) (?:\.\.|…)\s*no\b
+    | (?:[.!?\n…][\s)"']*(?:(?:but|no|oh|hmm)\b\W*)* | [,—–]\s(?:but|no)\b\W*) (?:
+      (?:wait|hold\ on|correction|scratch\ that|on\ second\ thought|I\ disagree)\b
+      (?=\W*$ | \s*[,.!:…—–-] | \s(?:no|let|that|I|it|the|actually)\b)
+    | actually,?\ (?=(?:no|yes|wait|let|I)\b)"""
+RETRACTION = re.compile(
+    TAKEN_BACK
+    + r""" | actually\b | (?:that|this|it)(?:\ is|['’]s)\ (?:\w+\ )?
+    (?:wrong|incorrect|not\b\W*(?:$|\n|right|correct|so|true)) )"""
+)
+CHOICE_RETRACTION = re.compile(TAKEN_BACK + ")")  # "That is not true" may be why it is a lie
+SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
+
+
+Reading = Callable[..., str | None]
+
+
+def _denied(before: str, after: str = "") -> bool:
+    """Whether a sentence denies, doubts or ascribes to one hint what it says in between."""
+    clause = before if FAR.search(before) else CLAUSE.split(before)[-1]
+    return bool(DENIED.search(clause)) and not AGREED.search(before + after)
+
+
+def _read(text: str, stated: Reading, unannounced: Reading, retraction=RETRACTION) -> str | None:
+    """Read a plain reply.
+
+    Parameters
+    ----------
+    text : str
+    stated : callable
+        (text between this announcement and the next, whether it announces with a verb and not with
+        a colon) -> the answer, None where it holds none, or `UNCLEAR`.
+    unannounced : callable
+        (text without any announcement) -> the same.
+    retraction : re.Pattern
+        What takes an answer back.
+    """
+    text = f"\n{text}"
+    end, disowned = len(text), False
+    for mark in reversed(list(ANNOUNCEMENT.finditer(text))):
+        start = mark.start() + mark[0].startswith("\n")
+        before = re.split(r"[.!?\n]", text[max(0, start - 200) : start])[-1]
+        after = re.split(r"[.!?\n]", text[mark.end() : mark.end() + 200], maxsplit=1)[0]
+        if _denied(before, after) or ("would" in mark[0] and CONDITION.search(before + after)):
+            disowned = True
+        else:
+            answer = stated(text[mark.end() : end], mark["verb"] is not None)
+            taken_back = answer is not None and retraction.search(text, mark.end())
+            if taken_back:
+                return _read(text[taken_back.end() :], stated, unannounced, retraction)
+            if answer is not None:
+                return answer or None
+        end = mark.start()
+    return None if disowned else unannounced(text.strip()) or None
+
+
+# Stage 3: the candidates of a sentence, for letters, choices and numbers -------------------------
+
+FILLER = re.compile(  # what may stand between an announcement and the answer
+    r"""(?ix)(?:[\W\d]|\b(?:[a-z]|option|choice|answer|letter|about|approximately|exactly|probably
+    |total|of|the|simply|just|definitely|clearly|therefore|thus|so|hence|it|is|think|say|that)\b)*"""
+)
+JOINED = re.compile(  # what stands between alternatives
+    r"(?i)\W*(?:(?:and|or|nor|vs|versus|maybe|perhaps|possibly|also|even|option|as well as)\b\W*)*"
+)
+REFUTED = re.compile(  # what follows an answer that is denied: "(A) is wrong"
+    r"""(?x)[^\w,;:.(]*(?:,?\ (?:however|though|therefore|clearly|also|then)\b,?)?\ (?:
+    \w+n['’]t | (?:is|are|was|can|could|would|does|must|has)(?:\ be(?:en)?)?(?:\ \w+ly)?\ (?:not
+    |wrong|incorrect|false|impossible|ruled\ out|out(?=\W*$)|eliminated|excluded)
+    | cannot | fails | contradicts? | violates? | might | may | could )\b"""
+)
+HEDGE = re.compile(r"\b(?:[Ii]f|maybe|perhaps|possibly)\b|\?")
+REASON = re.compile(r"(?i)\b(?:because|since|whereas|although|even though|given that)\b")
+FIRST_REASON = re.compile(r"(?i)\W*(?:because|since|as|given)\b.*,\s+(?!not\b)")
+EQUATES = re.compile(r"\b(?:is|equals|gives|yields|(?:\w\w+s|equal) to)\b|→")
+
+
+class Candidate(NamedTuple):
+    """Something in a sentence that may be the answer."""
+
+    start: int
+    end: int
+    answer: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What tells letters, choices and numbers apart."""
+
+    find: Callable[[str], list[Candidate]]
+    joined: re.Pattern[str] = JOINED
+    labels: bool = False  # "(B) the words of the option"
+    remarks: bool = False  # "No, they differ."
+
+
+def _settled(kind: Kind, sentence: str, must_lead: bool = False) -> str | None:
+    """The answer that a sentence gives, reasons aside: what it opens with or all that it holds."""
+    reason = FIRST_REASON.match(sentence)
+    sentence = REASON.split(sentence[reason.end() :] if reason else sentence, maxsplit=1)[0]
+    found = kind.find(sentence)
+    if not found or re.match(r"\W*\?" if kind.labels else r".*\?\W*$", sentence[found[0].end :]):
         return None
-    start, end, value = found[0]
-    first = FILLER.fullmatch(text[:start]) or text[:start].rstrip(" $").endswith("=")
-    if rivals := [i for i, candidate in enumerate(found) if candidate[2] != value]:
-        tail = text[found[-2][1] : found[-1][0]]
-        concluded = re.search(r"(?:\b(?:is|be|to|equals)|[=→])\W*$", tail) and not re.search(
-            r"\w", text[found[-1][1] :]
-        )
-        if concluded and ("=" in tail or not joined.match(tail)):
-            return found[-1][2]  # "not ( True ) and ( True ) is False"
-        return (
-            value
-            if first
-            and not joined.match(text[end : found[rivals[0]][0]])
-            and not REFUTED.match(text[end:])
-            else ""
-        )
-    return (
-        value
-        if (first or not leading) and not _denied(text[:start]) and not REFUTED.match(text[end:])
-        else None
-    )
+    equals = sentence.rfind("=")
+    if found[-1].start > equals:  # "9 * 2 = 18"
+        found = [candidate for candidate in found if candidate.start > equals]
+    first, last = found[0], found[-1]
+    before = sentence[: first.start]
+    leads = FILLER.fullmatch(before) or (not must_lead and before.rstrip(" $").endswith("="))
+    rival = next((at for at, other in enumerate(found) if other.answer != first.answer), 0)
+    joined = rival and kind.joined.fullmatch(sentence, found[rival - 1].end, found[rival].start)
+    if leads and not joined and not REFUTED.match(sentence, first.end):
+        return first.answer
+    if must_lead and not leads:
+        return None
+    head, *tail = EQUATES.split(sentence)
+    if rival and last.start > len(head) and len(tail) == 1 and re.fullmatch(r"\W*\w+\W*", tail[0]):
+        return last.answer  # "not ( True ) and ( True ) is False"
+    if leads and joined:
+        return UNCLEAR
+    standing = {
+        candidate.answer
+        for candidate in found
+        if not REFUTED.match(sentence, candidate.end)
+        and not _denied(sentence[max(0, candidate.start - 200) : candidate.start])
+    }
+    if len(standing) > 1:
+        return UNCLEAR
+    return standing.pop() if standing else None
 
 
-def _by_candidates(reply: str, find, joined=JOINED) -> str | None:
-    """Read with `find(text)`, which gives the candidates in a text as (start, end, canonical answer)."""
+def _opening(kind: Kind, line: str, alone: bool = True) -> str | None:
+    """The answer that a line consists of, or opens with where the rest is a remark or a label's."""
+    found = kind.find(line)
+    if not found or line[: found[0].start].strip("( -*•\"'"):
+        return None
+    after = line[found[0].end :].lstrip("\"') ")
+    remark = kind.remarks and after[:1] in tuple(",.;:!—–-(")
+    if re.search(r"\w", after) and not remark and not (kind.labels and alone):
+        return None
+    return _settled(kind, line, must_lead=True)
 
-    def state(rest, says):
-        sentence = SENTENCE.split(rest.strip(), maxsplit=1)[0]
-        if (
-            (unsure := UNSURE.search(sentence))
-            and (found := find(sentence))
-            and unsure.start() < found[0][0]
-        ):
-            return ""
-        return None if sentence.endswith("?") else _settle(sentence, find, joined, leading=not says)
 
-    def opener(line):  # the candidate that a line starts with
-        found = find(line)
-        return found[0] if found and not line[: found[0][0]].strip("( -*•") else None
+def _unannounced(kind: Kind, text: str) -> str | None:
+    """The answer that a reply consists of, or that its first line or its last sentence gives."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if not lines:
+        return None
+    first = _opening(kind, lines[0], alone=len(lines) == 1)
+    last = _opening(kind, lines[-1])
+    if last and len({_opening(kind, line) for line in lines} - {None}) > 1:
+        return UNCLEAR  # the options, listed once more
+    sentence = SENTENCE.split(lines[-1])[-1]
+    if first and sentence == text:
+        return first
+    if kind.find(sentence):
+        asked = text.removesuffix(sentence).rstrip("\"') \n").endswith("?")
+        if asked or (HEDGE.search(sentence) and not (kind.labels and last)):
+            return UNCLEAR  # "Does the party agree? No" answers another question
+        last = _settled(kind, sentence)
+    return UNCLEAR if first and last and first != last else first or last
 
-    def close(text):
-        lines = [line.strip() for line in text.split("\n") if line.strip()]
-        last = SENTENCE.split(lines[-1])[-1]
-        listing = (
-            opener(lines[-1]) and len({found[2] for found in map(opener, lines) if found}) > 1
-        )  # the options, told again
-        asked = (
-            text.removesuffix(last).rstrip("\"') \n").endswith("?")
-        )  # "Does the party agree? No" answers another question than ours
-        closing = (
-            ""
-            if listing or asked and find(last) or HEDGE.search(last) and find(last)
-            else _settle(last, find, joined)
-        )
-        if closing is None and len(lines) == 1 and not find(last):
-            closing = _settle(text, find, joined, leading=True)  # "B. 12/25/1937"
-        if (opening := opener(lines[0])) is None:
-            return closing
-        after = lines[0][opening[1] :]
-        if re.search(r"\w", after) and not (opening[2].isalpha() and after[0] in ",.;:!—–"):
-            return closing  # "No, they differ." opens with an answer; "(B) they differ." and "1. They differ." need not
-        return opening[2] if closing in (None, opening[2]) else ""
 
-    return _read(reply, state, close)
+def _by_candidates(kind: Kind, text: str) -> str | None:
+    retraction = CHOICE_RETRACTION if kind.remarks else RETRACTION
+
+    def stated(rest: str, verb: bool) -> str | None:
+        return _settled(kind, SENTENCE.split(rest.strip(), maxsplit=1)[0], must_lead=not verb)
+
+    return _read(text, stated, partial(_unannounced, kind), retraction)
+
+
+LETTER = re.compile(
+    r"""(?x) \(([A-Ra-r])\) | ^\W*([a-r])(?=\)?\W*$)
+    | (?:^\W*|\b(?:is|be|[Oo]ption|[Cc]hoice|[Aa]nswer|choose|pick|select)\s+)
+      (?:[Oo]ption\ |[Cc]hoice\ )?
+      ([A-R])(?=\W*$|[).:;]|,(?!\s*(?:and\ |or\ )?[A-R]\b)|\s*[-–—(]|\s+\d|(?<![AI])\s+[A-Z]
+        |\s+(?:because|since|as|is\ (?:the\ )?(?:correct|right|best))\b)"""
+)
+
+
+@cache
+def _letters(texts: tuple[str, ...]) -> Kind:
+    exact = {text.casefold(): text for text in texts}
+
+    def find(text: str) -> list[Candidate]:
+        whole = exact.get(text.strip(" .\"'").casefold())
+        if whole:
+            return [Candidate(0, len(text), whole)]
+        found = LETTER.finditer(text)
+        return [Candidate(*at.span(), f"({at[at.lastindex or 0].upper()})") for at in found]
+
+    return Kind(find, labels=True)
 
 
 def letter(reply: str, texts: tuple[str, ...] = ()) -> str | None:
-    """The option chosen, as ``"(B)"``; or, word for word, one of `texts`, for the few questions whose answer is no option."""
-    pattern = re.compile(
-        r"\(([A-Ra-r])\)|^\W*([a-r])(?=\)?\W*$)|"
-        r"^\W*(?:[Oo]ption |[Cc]hoice )?([A-R])(?=\W*$|[).:;]|,(?!\s*(?:and |or )?[A-R]\b)|\s*[-–—]\s|"
-        r"\s+(?:because|since|as|is (?:the )?(?:correct|right|best))\b|\s+\d|(?<![AI])\s+[A-Z])|"
-        r"\b(?:is|be|[Oo]ption|[Cc]hoice|[Aa]nswer)\s+([A-R])(?=\W*$|[).:;]|,(?!\s*(?:and |or )?[A-R]\b)|"
-        r"\s+is (?:the )?(?:correct|right|best)\b)"
-    )
+    """Read the option that a reply chooses.
 
-    def find(text):
-        if whole := [t for t in texts if text.strip(" .\"'").casefold() == t.casefold()]:
-            return [(0, len(text), whole[0])]
-        return [(m.start(), m.end(), f"({m[m.lastindex].upper()})") for m in pattern.finditer(text)]
+    Parameters
+    ----------
+    reply : str
+    texts : tuple of str
+        Answers that are no letter, for questions whose options are cut: read word for word.
 
-    return _by_candidates(reply, find)
+    Returns
+    -------
+    str or None
+        ``"(B)"``, from A to R, or one of `texts`. A letter without parentheses counts where it can
+        be no word: "Answer: B", "B. rain", "option B is correct", not "A Bug's Life".
+    """
+    return _by_candidates(_letters(tuple(texts)), _plain(reply))
+
+
+@cache
+def _choices(words: tuple[str, ...]) -> Kind:
+    aside = r"(?=\s*(?:$|[^\w\s]|(?:because|since|as|and|or|but|it|they|he|she|this|that|the)\b))"
+    alternatives = []
+    for word in words:
+        follows = aside if word.lower() in ("yes", "no") else ""  # "no way" does not say no
+        alternatives.append(rf"(?<![\w'’-])({re.escape(word)})(?![\w'’-]){follows}")
+    pattern = re.compile("|".join(alternatives), re.IGNORECASE)
+
+    def find(text: str) -> list[Candidate]:
+        found = pattern.finditer(text)
+        return [Candidate(*at.span(), words[(at.lastindex or 0) - 1]) for at in found]
+
+    return Kind(find, remarks=True)
 
 
 def choice(reply: str, words: tuple[str, ...]) -> str | None:
-    """The one of `words` that is said, in any case: ``choice("It is INVALID.", ("valid", "invalid"))`` is ``"invalid"``."""
-    aside = r"(?=\s*(?:$|[^\w\s]|(?:because|since|as|and|or|but)\b))"  # "there is no way" does not say no
-    alone = [
-        rf"(?<![\w'’-])({word})(?![\w'’-])" + aside * (word.lower() in ("yes", "no"))
-        for word in words
-    ]
-    pattern = re.compile("|".join(alone), re.IGNORECASE)
-    return _by_candidates(
-        reply,
-        lambda text: [(m.start(), m.end(), words[m.lastindex - 1]) for m in pattern.finditer(text)],
-    )
+    """Read which of some words a reply says, in any case.
+
+    Parameters
+    ----------
+    reply : str
+    words : tuple of str
+        For instance ``("valid", "invalid")``.
+
+    Returns
+    -------
+    str or None
+        One of `words`, as it is written there.
+    """
+    return _by_candidates(_choices(tuple(words)), _plain(reply))
+
+
+NUMBER = re.compile(  # but no date, time, fraction, power, ordinal, list, "2 million" or "hint 2"
+    r"""(?x)(?<![\w.])(?<!\d[/:^,])(?<!sqrt\{)(?<![Hh]int\ )(?<![Ss]tep\ )
+    (?P<word>(?:minus|negative)\s+)?(?P<sign>-?)[$€£¥]?(?P<inner>-?)
+    (?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
+    (?! [\d²³¹⁰⁴-⁹⁻] | [.,/:^_]\d | (?:st|nd|rd|th|k|K|M|[eE]\d+)\b | \s*[¼-¾⅐-⅞]
+      | \s+(?:and\s+)?\d+/\d | \s+and\s+(?:an?|one|two|three)[ -](?:half|thirds?|quarters?)\b
+      | \s*(?:[x×*]\s*10\s*\^|\\(?:pi|times|cdot)\b)
+      | \s*(?:hundred|thousand|million|billion|trillion|dozen)\b )"""
+)
+NUMBERS_JOINED = re.compile(  # "or", "to", "and", or only a unit: "5 feet 6 inches"
+    r"""(?x)[^\w(;:=]*(?:(?!(?:and|or|to|for|in|per|every|each|of|from|at|over|after|with|when|is
+    |are|not|rather|than|instead|as|which|where)\b)[^\W\d]+\W+){0,2}(?:(?:and|or|to)\W+)?"""
+)
+MINUS = str.maketrans(dict.fromkeys("‐‑‒–−﹣－", "-"))
+MINUS_APART = re.compile(r"((?:\b(?:is|be)|[:=(]|####)[ \t]*\$?[ \t]*)-[ \t]+(?=[$€£¥]?[\d.])")
+LIST_NUMBER = re.compile(r"(?:^|\n)[ \t]*\d+[.)][ \t]+(?=[A-Za-z])")
+
+
+def _numbers(text: str) -> list[Candidate]:
+    aside = re.search(r"(?<=[\w.%])\s+\(|;", text)
+    if aside and NUMBER.search(text[: aside.start()]):
+        text = text[: aside.start()]
+    found = []
+    for at in NUMBER.finditer(text):
+        if text[: at.start()].strip() in ("-", "—"):
+            continue  # a sign, or the dash of a list?
+        whole, _, part = at["digits"].replace(",", "").partition(".")
+        value = f"{whole.lstrip('0') or '0'}.{part}".rstrip("0").rstrip(".")
+        if value != "0" and (at["word"] or at["sign"] or at["inner"]):
+            value = f"-{value}"
+        found.append(Candidate(*at.span(), value))
+    return found
+
+
+NUMBERS = Kind(_numbers, NUMBERS_JOINED)
 
 
 def number(reply: str) -> str | None:
-    """A number without commas, currency, unit or trailing zeros: ``"$1,234.00"`` is ``"1234"``, ``"18.50"`` is ``"18.5"``."""
+    """Read a number, without commas, currency, unit or trailing zeros.
 
-    def canonical(sign, digits):
-        whole, _, part = digits.replace(",", "").partition(".")
-        value = f"{whole.lstrip('0') or '0'}.{part}".rstrip("0").rstrip(".")
-        return value if value == "0" else sign + value
+    Parameters
+    ----------
+    reply : str
 
-    def find(
-        text,
-    ):  # of "18 (9 * 2)" only what stands before the aside, of "9 * 2 = $18" only what stands after the sign
-        head = re.split(r"(?<=[\w.%])\s+\(|;|\b(?:because|since)\b", text)[0]
-        text = head if NUMBER.search(head) else text
-        found = NUMBER.finditer(
-            text, text.rfind("=") if "=" in text and re.search(r"=\W*\d", text) else 0
-        )
-        return [
-            (m.start(), m.end(), canonical("-" if m[1] or m[2] or sign else "", m[3]))
-            for m in found
-            if not (sign := SIGN.search(text[max(0, m.start() - 12) : m.start()]))
-            or sign["equals"]
-            or sign["word"]
-        ]
+    Returns
+    -------
+    str or None
+        ``"1234"`` for "$1,234.00", ``"18.5"`` for "18.50", ``"-7"`` for "− 7". None for what is not
+        one plain number: dates, times, fractions, powers, ranges, "2 million", "5 feet 6".
+    """
+    text = LIST_NUMBER.sub("", _plain(reply.translate(MINUS)))
+    return _by_candidates(NUMBERS, MINUS_APART.sub(r"\1-", text))
 
-    return _by_candidates(reply, find, ASIDE)
+
+# Brackets and words ------------------------------------------------------------------------------
+
+ROW = re.compile(r"[^\w\[\]{}<>()]*([\[\]{}<>()\s]+)[^\w\[\]{}<>()]*")
+
+
+def _completion(lines: list[str], last: bool = False) -> str | None:
+    """The brackets that the first or last lines consist of: a row, or rows of one bracket each."""
+    order = -1 if last else 1
+    found = takewhile(bool, map(ROW.fullmatch, filter(str.strip, lines[::order])))
+    rows = ["".join(row[1].split()) for row in found if row][::order]
+    if not rows:
+        return None
+    if set("[({<") & set("".join(rows)) or (len(rows) > 1 and max(map(len, rows)) > 1):
+        return UNCLEAR
+    return " ".join("".join(rows))
 
 
 def brackets(reply: str) -> str | None:
-    """The missing closing brackets, separated by single blanks. A reply that repeats what was already there is not the
-    completion that was asked for and gives None; so does a last line with anything but brackets in it."""
+    """Read the closing brackets that complete a sequence.
 
-    def run(line, rest=r"(?:\W*$|[.,;:]\s|\s+\w)"):
-        found = re.match(
-            r"[^\w\[\]{}<>()]*+((?:[\[\]{}<>)]|\((?!\w))(?:[\s\"',“”‘’]*+(?:[\[\]{}<>)]|\((?!\w)))*+)"
-            + rest,
-            line,
-        )
-        return found and (
-            "" if set(found[1]) & set("[({<") else " ".join(re.sub(r"[\s\"',“”‘’]", "", found[1]))
-        )
+    Parameters
+    ----------
+    reply : str
 
-    def state(
-        rest, says, way=1
-    ):  # one line of brackets, or lines of one bracket each, from the first line on or backwards
-        lines = rest.split("\n")[::way]
-        found = list(takewhile(bool, (run(line, r"\W*$") for line in lines if line.strip())))[::way]
-        if not found:
-            return run(lines[0]) if way == 1 else None
-        return " ".join(found) if len(found) == 1 or max(map(len, found)) == 1 else ""
-
-    if not re.search(r"\\[\[(]", reply):  # then it is Markdown that escapes them, and not LaTeX
+    Returns
+    -------
+    str or None
+        For instance ``"] } >"``, separated by single blanks. None where the reply repeats what
+        was there already, so that some brackets open, or where its last line holds more.
+    """
+    if not re.search(r"\\[\[(]", reply):  # else it is LaTeX, not Markdown that escapes them
         reply = re.sub(r"\\([\])>])", r"\1", reply)
-    reply = re.sub(
+    reply = re.sub(  # in a box, braces may be escaped or not
         r"\\boxed\s*\{(\\(?:text|math)\w*\s*\{)?([^\w\n]*)\}(?(1)\s*\})", r"\n#### \2\n", reply
-    )  # braces escaped or not
-    return _read(reply, state, lambda text: state(text, False, -1))
+    )
+    text = re.sub("[\"',“”‘’]", " ", _plain(reply))
+
+    def stated(rest: str, verb: bool) -> str | None:
+        lines = rest.strip().split("\n")
+        first = re.match(ROW.pattern + r"(?:(?<=[.,;:])\s|(?<=\s)\w)", lines[0])
+        return _completion([first[1]] if first else lines)
+
+    return _read(text, stated, lambda text: _completion(text.split("\n"), last=True))
+
+
+def _word_list(text: str) -> str | None:
+    """The words of one line, or of lines of one word each; None where there is more than a list."""
+    text = re.sub(r"(?:(?<=\s)|^)(?:\d+[.)]|[-*•])\s+", "", text.strip())
+    lines = re.split(r"\n\s*\n", text)[0].split("\n")
+    if " " in lines[0].strip():
+        lines = lines[:1]
+    line = re.sub(r",\s*and\s+(?=\S+$)", ", ", " ".join(lines).rstrip(". "))
+    found = re.sub(r"[,;|\"“”\[\]]|->|→", " ", line.replace("’", "'")).split()
+    several = any(" " in line.strip() for line in lines[1:])
+    if (
+        several
+        or re.search(r"\w\W*\s\(", line)
+        or any(re.fullmatch(r"\W+", word) for word in found)
+    ):
+        return None
+    words = (word.strip("'()<>`{}.") for word in found)
+    return " ".join(word for word in words if word).lower() or None
 
 
 def words(reply: str) -> str | None:
-    """The words listed, in their order, lower case, separated by single blanks: from one line, with or without commas, or
-    from lines of one word each, numbered or not. A sentence is no list: where none is announced it gives None."""
+    """Read a list of words, in its order.
 
-    def listed(text):
-        block = re.split(
-            r"\n\s*\n", re.sub(r"(?:(?<=\s)|^)(?:\d+[.)]|[-*•])\s+", "", text.strip())
-        )[0].split("\n")
-        block = block if len(block[0].split()) == 1 else block[:1]
-        line = re.sub(r",\s*and\s+(?=\S+$)", ", ", " ".join(block).rstrip(". "))
-        found = [
-            word.strip("'()<>`{}.")
-            for word in re.sub(r"[,;|\"“”\[\]]|->|→", " ", line.replace("’", "'")).split()
-        ]
-        remark = (
-            re.search(r"\w\W*\s\(", line)
-            or any(" " in line.strip() for line in block[1:])
-            or any(re.fullmatch(r"\W+", word) for word in found)
-        )
-        return None if remark else " ".join(word for word in found if word).lower() or None
+    Parameters
+    ----------
+    reply : str
 
-    def state(
-        rest, says
-    ):  # the first sentence, without "the sorted words are: "; no sorted list has "are" after "the" or "words"
+    Returns
+    -------
+    str or None
+        The words in lower case, separated by single blanks: from one line, with or without commas,
+        or from lines of one word each, numbered or not. A sentence is no list.
+    """
+
+    def stated(rest: str, verb: bool) -> str | None:
         first, *more = re.split(r"(?<=[^\W\d][.?!])[^\S\n]+", rest.strip(), maxsplit=1)
-        first = re.sub(
-            r"^[^\n(]*:\s+|^[^\n(:]{0,60}?\b(?:the|words|list|order)\b[^\n(:]{0,60}?\b(?:is|are)\s+",
-            "",
-            first,
+        # "the sorted words are: "; no sorted list has "are" after "the" or "words"
+        lead = (
+            r"^[^\n(]*:\s+|^[^\n(:]{0,60}?\b(?:the|words|list|order)\b[^\n(:]{0,60}?\b(?:is|are)\s+"
         )
-        return None if more and len(first.split()) == 1 else listed(first)
+        return None if more and " " not in first.strip() else _word_list(re.sub(lead, "", first))
 
-    def close(text):
+    def unannounced(text: str) -> str | None:
         body = text.rpartition(":")[2]
-        return (
-            None
-            if re.search(r"[^\W\d][.?!]\s|(?m:^)[^A-Z\n]*+[A-Z].*[.?!]$", body)
-            else listed(body)
-        )
+        sentence = re.search(r"[^\W\d][.?!]\s|(?m:^)[^A-Z\n]*+[A-Z].*[.?!]$", body)
+        return None if sentence else _word_list(body)
 
-    return _read(reply, state, close)
+    return _read(_plain(reply), stated, unannounced)

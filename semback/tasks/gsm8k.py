@@ -1,31 +1,44 @@
-"""GSM8K: grade-school arithmetic in words (Cobbe et al., arXiv 2110.14168); the answer is one number."""
+"""GSM8K: grade-school arithmetic in words (Cobbe et al., arXiv 2110.14168).
+
+The answer is one number.
+"""
 
 import json
 
 from ..errors import DataError
 from ..task import Example, Task, shuffled
-from . import answers as reading
+from . import answers
 from . import data as files
 from .bbh import two_hints
 
 
 def gsm8k(seed: int = 0, train: int = 128, data: str = "sample") -> Task:
-    """GSM8K as a task, with the paper's graph: two hints and an answer.
+    """Make a task of GSM8K, with the paper's graph: two hints and an answer.
 
     Parameters
     ----------
-    seed: of the draw of training rows.
-    train: training rows, the paper's 128, drawn from ``train.jsonl``; the test set is all of ``test.jsonl``.
-    data: "sample" (our own, bundled) or "full" (see `semback.tasks.files`).
+    seed : int
+        Of the draw of training rows.
+    train : int
+        The number of training rows drawn from ``train.jsonl``, 128 in the paper. The test set is
+        all of ``test.jsonl``.
+    data : {"sample", "full"}
+        Our own sample, which is bundled, or the data set itself (see `semback.tasks.data`).
 
-    Errors
+    Returns
+    -------
+    Task
+
+    Raises
     ------
-    ParameterError: a data set that does not exist, or more training rows than there are.
-    DataError: a file that is missing, altered or malformed.
+    ParameterError
+        For data that does not exist, or more training rows than there are.
+    DataError
+        For a file that is missing, altered or malformed.
     """
     order, _ = shuffled(_examples("train", data), train, seed)
     graph = two_hints("only a number", "18")
-    return Task("gsm8k", order[:train], _examples("test", data), graph, reading.number)
+    return Task("gsm8k", order[:train], _examples("test", data), graph, answers.number)
 
 
 def _examples(part: str, data: str) -> list[Example]:
@@ -33,12 +46,12 @@ def _examples(part: str, data: str) -> list[Example]:
     for i, line in enumerate(files.lines(path, data)):
         try:
             row = json.loads(line)
-            answer = reading.number(row["answer"].rpartition("#### ")[2])
+            answer = answers.number(row["answer"].rpartition("#### ")[2])
             if answer is None or not isinstance(row["question"], str):
                 raise ValueError("no question, or no number after ####")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{path} ({data} data), line {i + 1} is not a GSM8K row: {type(error).__name__}: {error}"
-            ) from None
+            problem = f"is not a GSM8K row: {type(error).__name__}: {error}"
+            where = f"{path} ({data} data), line {i + 1}"
+            raise DataError(f"{where} {problem}", file=path, line=i + 1) from None
         examples.append(Example(f"gsm8k/{part}/{i}", row["question"], answer))
     return examples
