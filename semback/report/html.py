@@ -19,17 +19,17 @@ LABEL = 16  # characters of a node's name that are drawn
 WIDTH, HEIGHT = 130, 28  # of a node, in pixels
 COLUMN, ROW = 186, 44  # pixels from one column or row to the next
 EDGE, TOP, BEND = 10, 22, 28  # pixels around the drawing, above it, and of bent edges
+NUMBER = r"[$\[]?[+-]?\d[\d.,% \]]*"  # a cell with a number, a share or an interval
 
 # A click on a node hides the rows of the others, a click beside the nodes shows all of them.
 CLICK = (
-    "const node = event.target.dataset.node, texts = this.nextElementSibling;"
-    " texts.open = true;"
+    "const node = event.target.dataset.node, texts = this.nextElementSibling; texts.open = true;"
     " [...texts.querySelectorAll('tr')].slice(1).forEach("
     "(row, place) => { row.hidden = node && place !== +node })"
 )
 _CELL = "vertical-align:top;padding:2px 8px;border-bottom:1px solid #8886;"
-_TEXT = _CELL + "text-align:left;white-space:pre-wrap"
-_NUMBER = _CELL + "text-align:right;white-space:nowrap"
+_LEFT = _CELL + "text-align:left;white-space:pre-wrap"
+_RIGHT = _CELL + "text-align:right;white-space:nowrap"
 
 
 def plain(value: object) -> str:
@@ -53,27 +53,19 @@ def text(value: object) -> str:
 
 def fold(summary: str, inside: str, opened: bool = False) -> str:
     """HTML that unfolds under a line of HTML."""
-    attribute = " open" if opened else ""
-    return f"<details{attribute}><summary>{summary}</summary>{inside}</details>"
+    return f"<details{' open' if opened else ''}><summary>{summary}</summary>{inside}</details>"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def table(head: Iterable[str], rows: Sequence[Sequence[object]]) -> str:
     """A table of plain values; columns of numbers are aligned at the right."""
-    styles = [_NUMBER if is_number(cell) else _TEXT for cell in rows[0]]
-    body = _row("th", styles, map(escape, head))
-    for row in rows:
-        body += _row("td", styles, map(text, row))
+    styles = [_RIGHT if re.fullmatch(NUMBER, plain(cell)) else _LEFT for cell in rows[0]]
+    body = ""
+    for tag, cells in [("th", head), *(("td", row) for row in rows)]:
+        inside = (
+            f'<{tag} style="{style}">{text(cell)}</{tag}>' for style, cell in zip(styles, cells)
+        )
+        body += f"<tr>{''.join(inside)}</tr>"
     return f'<div style="overflow-x:auto"><table>{body}</table></div>'
-
-
-def is_number(cell: object) -> bool:
-    """Whether a cell of a table holds a number, a share or an interval."""
-    return bool(re.fullmatch(r"[$\[]?[+-]?\d[\d.,% \]]*", plain(cell)))
-
-
-def _row(tag: str, styles: Iterable[str], cells: Iterable[str]) -> str:
-    inside = (f'<{tag} style="{style}">{cell}</{tag}>' for style, cell in zip(styles, cells))
-    return f"<tr>{''.join(inside)}</tr>"
 
 
 def clickable(graph: Graph, tips: Iterable[object]) -> str:

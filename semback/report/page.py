@@ -2,7 +2,7 @@
 
 It shows what notebooks show: tables, figures, and each run with its steps. The same files give the
 same bytes with the same libraries, whose versions the page names. Executed notebooks stand in
-frames in which no script runs and from which nothing is loaded.
+frames of their own; no script runs but the click on a drawn graph, and nothing is loaded.
 """
 
 import base64
@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any, NamedTuple
 
 import jinja2
@@ -27,16 +28,7 @@ from .records import Record
 from .statistics import tested
 
 FIGURES = "06_figures"  # the notebook whose figures are those of the page
-LIBRARIES = (
-    "semback",
-    "diskcache",
-    "jinja2",
-    "matplotlib",
-    "nbconvert",
-    "openai",
-    "pandas",
-    "scipy",
-)
+LIBRARIES = ("semback", "jinja2", "matplotlib", "nbconvert", "openai", "pandas", "scipy")
 
 
 @dataclass(frozen=True)
@@ -54,16 +46,18 @@ def summary_view(summary: Summary) -> show.View:
     formats |= {"calls": "{:,.0f}".format, "tokens": "{:,.0f}".format, "dollars": "{:.2f}".format}
     for column, form in formats.items():
         table[column] = table[column].map(form, na_action="ignore").fillna("?")
-    names = ["result", "method", "questions", "before", "after", "low", "high", "interval", "seeds"]
-    pairs = ["result", "method", "both", "only_variant", "only_against", "neither", "words"]
+    names = "result method questions before after low high interval seeds calls tokens dollars"
+    pairs = "result method both only_variant only_against neither words"
+    against = ("result", "against", "both correct", "only it", "only the other", "neither", "it is")
     tables = []
-    for key, rows in table.groupby(CONFIGURATION):
-        shown = rows[[*names, "calls", "tokens", "dollars"]]
-        tables.append(show.Table(f"results, {heading(*key)}", shown.columns, shown.values.tolist()))
+    for _, rows in table.groupby(CONFIGURATION):
+        key = rows[CONFIGURATION].values.tolist()[0]
+        shown = rows[names.split()].values.tolist()
+        tables.append(show.Table(f"results, {heading(*key)}", names.split(), shown))
         if len(compared):
-            same = compared[(compared[CONFIGURATION] == list(key)).all(axis=1)][pairs]
-            title = f"semantic gradient descent against, {heading(*key)}"
-            tables.append(show.Table(title, pairs, same.values.tolist()))
+            same = compared.loc[(compared[CONFIGURATION] == key).all(axis="columns"), pairs.split()]
+            title = f"semantic gradient descent against others, {heading(*key)}"
+            tables.append(show.Table(title, against, same.values.tolist()))
     return f"{len(summary.records)} runs", *tables
 
 
@@ -71,7 +65,7 @@ class Recorded(NamedTuple):
     """The recorded replies that something rests on.
 
     count and found: how many there are, and how many of them the cache holds. sha256: of the lines
-    that `semback cache export` writes for them; empty where one is missing or none is known.
+    that `semback cache export` writes for those that it holds.
     """
 
     count: int
@@ -107,13 +101,9 @@ def html(name: str) -> str:
         groups["figure", stem] = set().union(*(keys.get(run, ()) for run in plot.runs))
         caption = getattr(figures, stem).__doc__.split("\n\n")[0]
         drawn.append((stem, plot, plot._repr_png_(), caption))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
-    return environment.get_template("page.html.j2").render(
+    source = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
+    template = jinja2.Template(source, autoescape=True, undefined=jinja2.StrictUndefined)
+    return template.render(
         name=name,
         show=show,
         settings_of=settings_of,
@@ -123,8 +113,9 @@ def html(name: str) -> str:
         runs=_runs(results.folder(name), records),
         notebooks=_notebooks(results.folder(name)),
         recorded=recordings(groups),
-        versions=[(library, version(library)) for library in LIBRARIES],
+        versions={"Python": python_version()} | {each: version(each) for each in LIBRARIES},
         click=hashlib.sha256(CLICK.encode()).digest(),
+        base64=lambda data: base64.b64encode(data).decode(),
     )
 
 
@@ -137,12 +128,10 @@ def recordings(groups: Mapping[Any, Collection[str]]) -> dict[Any, Recorded]:
         for group in [group for group, keys in groups.items() if key in keys]:
             digests[group].update(line)
             found[group] += 1
-    recorded = {}
-    for group, keys in groups.items():
-        complete = 0 < found[group] == len(keys)
-        sha256 = digests[group].hexdigest() if complete else ""
-        recorded[group] = Recorded(len(keys), found[group], sha256)
-    return recorded
+    return {
+        group: Recorded(len(keys), found[group], digests[group].hexdigest())
+        for group, keys in groups.items()
+    }
 
 
 def _runs(folder: Path, records: Sequence[Record]) -> list[tuple[dict, dict, Record, Run | None]]:

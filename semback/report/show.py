@@ -20,10 +20,10 @@ from ..task import Task
 from ..usage import SIMULATED
 from . import html
 
-EXAMPLES = 3  # of a task that are shown
-WRONG = 5  # wrong answers that are shown
+FIRST = 3  # examples of a task, and wrong answers, that are shown
 FEW = 40  # rows that are shown unfolded
-SIMULATED_NOTE = "simulated: these numbers say nothing about real models"
+USAGE = ("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", "notes")
+COUNTS = ("calls", "repeated", "prompt_tokens", "completion_tokens")
 _MARKS = {"+": "background:#009e7344", "-": "background:#d55e0044"}
 
 
@@ -54,14 +54,12 @@ class Table:
         rows = [list(self.head)]
         for row in self.rows:
             rows.append([*(html.short(cell, 60) for cell in row[:-1]), html.plain(row[-1])])
-        columns = []
-        for cells, first in zip(zip(*rows), self.rows[0]):
-            width = max(len(cell) for cell in cells)
-            pad = str.rjust if html.is_number(first) else str.ljust
-            columns.append([pad(cell, width) for cell in cells])
-        columns[-1] = [row[-1].replace("\n", "\n    ") for row in rows]
-        lines = ("  " + "  ".join(line).rstrip() for line in zip(*columns))
-        return "\n".join([f"{self.title}:", *lines])
+        widths = [max(len(cell) for cell in column) for column in zip(*rows)]
+        lines = [f"{self.title}:"]
+        for *cells, last in rows:
+            padded = [cell.ljust(width) for cell, width in zip(cells, widths)]
+            lines.append("  " + "  ".join([*padded, last.replace("\n", "\n    ")]).rstrip())
+        return "\n".join(lines)
 
     def as_html(self) -> str:
         """A table that unfolds under its title."""
@@ -71,7 +69,7 @@ class Table:
         return drawn + html.fold(title, html.table(self.head, self.rows), opened)
 
 
-View = tuple[str | Table, ...]  # a headline, and tables
+View = tuple[str, *tuple[Table, ...]]  # a headline, and tables
 
 
 def give(kind: type, text: Callable[[Any], str], page: Callable[[Any], str]) -> None:
@@ -118,11 +116,11 @@ def graph_view(graph: Graph) -> View:
     """A row for each node: whether it is trained, its inputs and its instruction."""
     rows = []
     for name in graph.order:
-        training = "trainable" if graph[name].trainable else "fixed"
-        rows.append((name, training, _inputs(graph, name), graph[name].instruction))
-    head = ("node", "training", "inputs", "instruction")
-    headline = f"Graph with {len(rows)} nodes, answer node {graph.answer!r}"
-    return headline, Table("nodes", head, rows, graph)
+        node = graph[name]
+        training = "trainable" if node.trainable else "fixed"
+        rows.append((name, training, _inputs(graph, name), node.form, node.instruction))
+    head = ("node", "training", "inputs", "form", "instruction")
+    return f"Graph, answer node {graph.answer!r}", Table("nodes", head, rows, graph)
 
 
 @shows(Trace)
@@ -148,7 +146,7 @@ def gradients_view(gradients: Gradients) -> View:
 def scores_view(scores: Scores) -> View:
     """Correct answers, accuracy with its 95 % interval, and the first wrong answers."""
     wrong = [row for row in scores.rows if not row.correct]
-    rows = [(row.id, row.answer or "(unreadable)", row.reply) for row in wrong[:WRONG]]
+    rows = [(row.id, row.answer or "(unreadable)", row.reply) for row in wrong[:FIRST]]
     title = f"the first of {len(wrong)} wrong answers"
     return _scored(scores), Table(title, ("example", "answer", "reply"), rows, detail=True)
 
@@ -179,17 +177,17 @@ def run_view(run: Run) -> View:
         f"{accepted} of {len(run.steps) - 1} steps accepted; {run.stopped}"
     )
     if run.simulated:
-        headline += f"\n{SIMULATED_NOTE}"
+        headline += "\nsimulated: these numbers say nothing about real models"
     steps = [("0: start", _scored(run.steps[0].scores), "")]
     for number, step in enumerate(run.steps[1:], 1):
         steps.append((f"{number}: {_verdict(step)}", _scored(step.scores), _learned(step)))
     columns = ("phase", "node", "reply", "problem")
-    failures = sorted((failure[name] for name in columns) for failure in run.usage.failures)
+    failures = [tuple(failure[name] for name in columns) for failure in run.usage.failures]
     return (
         headline,
         Table("steps", ("step", "training questions", "learned from"), steps),
         usage_table(priced_rows(run.usage)),
-        Table("unreadable replies", columns, failures),
+        Table("unreadable replies", columns, sorted(failures, key=str)),
     )
 
 
@@ -201,14 +199,12 @@ def usage_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     shown = []
     for row in rows:
         phase = f"{row['stage']}: {row['phase']}" if "stage" in row else row["phase"]
-        counts = [row[name] for name in ("calls", "repeated", "prompt_tokens", "completion_tokens")]
         cost = "unknown" if row["cost"] is None else f"${row['cost']:.4f}"
         notes = [f"{row[kind]} {kind}" for kind in ("cut", "refused") if row[kind]]
         notes += [f"answered by {name}" for name in sorted({*row["answered_by"]} - {row["model"]})]
-        numbers = [f"{count:,}" for count in counts]
+        numbers = [f"{row[name]:,}" for name in COUNTS]
         shown.append((phase, row["model"], *numbers, cost, ", ".join(notes)))
-    tokens = ("prompt tokens", "reply tokens")
-    return Table("usage", ("phase", "model", "calls", "repeats", *tokens, "cost", "notes"), shown)
+    return Table("usage", USAGE, shown)
 
 
 @shows(Task)
@@ -218,7 +214,7 @@ def task_view(task: Task) -> View:
     test = Counter(example.answer for example in task.test)
     both = (train + test).most_common()
     answers = [(answer, train[answer], test[answer]) for answer, _ in both if len(both) <= FEW]
-    examples = [(each.id, each.answer, each.question) for each in task.train[:EXAMPLES]]
+    examples = [(each.id, each.answer, each.question) for each in task.train[:FIRST]]
     questions = {example.question for example in task.train}
     shared = sum(example.question in questions for example in task.test)
     return (
