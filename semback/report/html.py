@@ -16,8 +16,7 @@ from .layout import places
 
 LONG = 400  # characters of a text that is shown unfolded
 LABEL = 16  # characters of a node's name that are drawn
-WIDTH, HEIGHT = 130, 28  # of a node, in pixels
-COLUMN, ROW = 186, 44  # pixels from one column or row to the next
+WIDTH, HEIGHT, COLUMN, ROW = 130, 28, 186, 44  # pixels: of a node, to the next column and row
 EDGE, TOP, BEND = 10, 22, 28  # pixels around the drawing, above it, and of bent edges
 NUMBER = r"[$\[]?[+-]?\d[\d.,% \]]*"  # a cell with a number, a share or an interval
 
@@ -58,12 +57,10 @@ def fold(summary: str, inside: str, opened: bool = False) -> str:
 
 def table(head: Iterable[str], rows: Sequence[Sequence[object]]) -> str:
     """A table of plain values; columns of numbers are aligned at the right."""
-    styles = [_RIGHT if re.fullmatch(NUMBER, plain(cell)) else _LEFT for cell in rows[0]]
+    looks = [_RIGHT if re.fullmatch(NUMBER, plain(cell)) else _LEFT for cell in rows[0]]
     body = ""
     for tag, cells in [("th", head), *(("td", row) for row in rows)]:
-        inside = (
-            f'<{tag} style="{style}">{text(cell)}</{tag}>' for style, cell in zip(styles, cells)
-        )
+        inside = (f'<{tag} style="{look}">{text(cell)}</{tag}>' for look, cell in zip(looks, cells))
         body += f"<tr>{''.join(inside)}</tr>"
     return f'<div style="overflow-x:auto"><table>{body}</table></div>'
 
@@ -87,11 +84,11 @@ def clickable(graph: Graph, tips: Iterable[object]) -> str:
             f' style="position:absolute;left:{left}px;top:{top}px;width:{WIDTH}px;'
             f'height:{HEIGHT}px;border:none;background:transparent;cursor:pointer"></button>'
         )
-    words = "; ".join(f"{', '.join(graph[name].inputs)} → {name}" for name in graph.order)
+    alt = "; ".join(f"{each} → {name}" for name in graph.order for each in graph[name].inputs)
     return (
         f'<div style="overflow-x:auto" data-lm-suppress-shortcuts="true" onclick="{CLICK}">'
         f'<div style="position:relative;width:{width}px">'
-        f'<img alt="{escape(words)}" width="{width}" height="{height}"'
+        f'<img alt="{escape(alt)}" width="{width}" height="{height}"'
         f' style="max-width:none;display:block" src="data:image/svg+xml;base64,{source}">'
         f"{buttons}</div></div>"
     )
