@@ -66,6 +66,13 @@ def record(task, cache):
     return record_of("trial", task, "liar", cache=cache)
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Figures take most of the time."""
+    monkeypatch.setattr("semback.report.figures.drawn", lambda name: iter(()))
+
+
+@pytest.mark.slow
 def test_a_report_holds_results_figures_settings_gradients_and_versions(record):
     notebook("trial", RUN, "the_code = 2")
     page = Elements(report.html("trial"))
@@ -86,13 +93,14 @@ def test_a_report_holds_results_figures_settings_gradients_and_versions(record):
         assert re.search(rf"{library}\s*\d+\.\d+", page.text)
 
 
-def test_a_report_shows_objects_as_a_notebook_does(record):
+def test_a_report_shows_objects_as_a_notebook_does(no_figures, record):
     html, run = report.html("trial"), Run.load(folder("trial") / "history" / f"{RUN}.json")
     shown = [run, run.diff(), *run.steps[1:], report.Summary([record])]
     assert len(shown) > 4 and all(thing._repr_html_() in html for thing in shown)
     assert repr(report.Summary([record])).startswith("1 runs\nresults, model simulated")
 
 
+@pytest.mark.slow
 def test_the_same_files_give_the_same_bytes(record):
     notebook("trial", "first")
     one = report.write("trial").read_bytes()
@@ -102,6 +110,7 @@ def test_the_same_files_give_the_same_bytes(record):
     assert report.write("trial").read_bytes() == one
 
 
+@pytest.mark.slow
 def test_a_report_loads_nothing(record):
     notebook("trial", "01_first")
     html = report.html("trial")
@@ -113,7 +122,7 @@ def test_a_report_loads_nothing(record):
     assert "url(http" not in html and "@import" not in html
 
 
-def test_no_script_runs_in_a_report_but_the_click_on_a_graph(record):
+def test_no_script_runs_in_a_report_but_the_click_on_a_graph(no_figures, record):
     notebook("trial", "01_first")
     page = Elements(report.html("trial"))
     (policy,) = [attrs["content"] for _, attrs in page.found if "http-equiv" in attrs]
@@ -130,7 +139,9 @@ def test_no_script_runs_in_a_report_but_the_click_on_a_graph(record):
     assert "allow-same-origin" not in frame["sandbox"].split()
 
 
-def test_a_hash_is_that_of_the_recording_which_export_writes(record, task, cache, own_home):
+def test_a_hash_is_that_of_the_recording_which_export_writes(
+    no_figures, record, task, cache, own_home
+):
     record_of("trial", replace(task, name="others"), "bbh", cache=cache, seed=1)
     runs, html = results.responses("trial"), report.html("trial")
     groups = {"both": {key for keys in runs.values() for key in keys}}
@@ -145,7 +156,7 @@ def test_a_hash_is_that_of_the_recording_which_export_writes(record, task, cache
     assert len(runs) == 2 and len({each.sha256 for each in recorded.values()}) == 3
 
 
-def test_without_all_replies_there_is_no_hash(record, cache):
+def test_without_all_replies_there_is_no_hash(no_figures, record, cache):
     (keys,) = results.responses("trial").values()
     cache.drop(keys[0])
     text = text_of("trial")
@@ -156,6 +167,7 @@ def test_without_all_replies_there_is_no_hash(record, cache):
     assert "Which recorded replies this rests on is not known." in text_of("trial")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["<b>&'\"{{ 7*7 }}", "ein Lauf"])
 def test_a_text_from_elsewhere_is_shown_and_never_obeyed(task, cache, name):
     nodes = [replace(node, instruction=node.instruction + EVIL) for node in task.graph.nodes]
@@ -175,7 +187,7 @@ def test_a_text_from_elsewhere_is_shown_and_never_obeyed(task, cache, name):
     assert EVIL in page.text and NAME in page.text and name in page.text
 
 
-def test_simulated_numbers_are_labelled_and_real_ones_are_not(record):
+def test_simulated_numbers_are_labelled_and_real_ones_are_not(no_figures, record):
     assert SIMULATED in text_of("trial")
     path = only_record()
     real = changed(record, model="gpt-x", coach="gpt-x", simulated=False)
@@ -186,6 +198,7 @@ def test_simulated_numbers_are_labelled_and_real_ones_are_not(record):
     assert "numbers are simulated." not in text and "gpt-x" in text
 
 
+@pytest.mark.slow
 def test_a_contaminated_test_is_named_at_the_top_and_in_the_tables(record):
     assert "A test is contaminated." not in text_of("trial")
     only_record().write_text(json.dumps(changed(record, overlap=True)))
@@ -195,7 +208,7 @@ def test_a_contaminated_test_is_named_at_the_top_and_in_the_tables(record):
     assert "simulated,simulated,sample,contaminated test" in text, "in the figures' data"
 
 
-def test_a_notebook_that_failed_is_named_at_the_top(record):
+def test_a_notebook_that_failed_is_named_at_the_top(no_figures, record):
     notebook("trial", "bbh_snarks-full-seed0-simulated.failed", "1 / 0", "ZeroDivisionError")
     notebook("trial", "under_way.running")
     notebook("trial", "06_figures")
