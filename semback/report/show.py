@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from ..diff import Diff
+from ..diff import Diff, marked
 from ..graph import Graph
 from ..llm.prices import priced_rows
 from ..propagate import Gradients, Trace
@@ -24,7 +24,10 @@ FIRST = 3  # examples of a task, and wrong answers, that are shown
 FEW = 40  # rows that are shown unfolded
 USAGE = ("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", "notes")
 COUNTS = ("calls", "repeated", "prompt_tokens", "completion_tokens")
-_MARKS = {"+": "background:#009e7344", "-": "background:#d55e0044"}
+_MARKS = {
+    "-": ('<del style="background:#d55e0044">', "</del>"),
+    "+": ('<ins style="background:#009e7344">', "</ins>"),
+}
 
 
 @dataclass(frozen=True)
@@ -255,10 +258,7 @@ def diff_html(diff: Diff) -> str:
     """What was taken out is struck through, what was put in is underlined."""
     changed = ""
     for name, pieces in diff.pieces.items():
-        inside = ""
-        for mark, piece in pieces:
-            tag = {"+": "ins", "-": "del"}.get(mark, "span")
-            inside += f'<{tag} style="{_MARKS.get(mark, "")}">{escape(piece)}</{tag}>'
+        inside = "".join(marked(mark, escape(piece), _MARKS) for mark, piece in pieces)
         text = f'<div style="white-space:pre-wrap">{inside}</div>'
         changed += html.fold(f"<b>{escape(name)}</b>", text, opened=True)
     return f'<div class="tex2jax_ignore mathjax_ignore">{changed or repr(diff)}</div>'

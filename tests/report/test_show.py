@@ -414,18 +414,7 @@ def test_a_diff_shows_removed_and_added_words_as_git_does():
     diff = texts_diff({"a": "Say the colour now."}, {"a": "Say the shape now."})
     assert diff == "[a]\nSay the [-colour-]{+shape+} now."
     shown = diff._repr_html_()
-    assert ">colour</del><ins " in shown and ">shape</ins><span" in shown
-
-
-def test_words_that_stand_alone_in_what_was_rewritten_belong_to_the_change():
-    diff = texts_diff(
-        {"a": "Think about it and then say what you know"},
-        {"a": "List every fact first and count them all twice"},
-    )
-    assert diff == (
-        "[a]\n[-Think about it and then say what you know-]"
-        "{+List every fact first and count them all twice+}"
-    )
+    assert ">colour</del><ins " in shown and ">shape</ins> now." in shown
 
 
 def test_a_diff_of_nothing_is_empty_and_says_so():
