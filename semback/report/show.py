@@ -1,409 +1,267 @@
-"""How graphs, traces, gradients, runs and tasks look: as HTML in a notebook, as plain text in a terminal.
+"""How graphs, traces, gradients, scores, runs, tasks and diffs show themselves.
 
-The data classes know nothing of this: at the end of this file each is given its two forms. Everything that comes from
-a model or a data set is escaped, so a question that holds HTML is shown and not run.
+Of each class a function makes paragraphs and tables, and these have two forms: text for a terminal,
+HTML for notebooks and the report of a batch. The classes know nothing of this; they are given their
+forms at the end of the file.
 """
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from ..diff import Diff, marked
 from ..graph import Graph
 from ..llm.prices import priced_rows
 from ..propagate import Gradients, Trace
 from ..run import Run, Scores, Step
-from ..tasks import Task
+from ..task import Task
 from ..usage import SIMULATED
-from .drawing import run_drawing
-from .markup import FEW, LONG, entries, fold, image, readable_graph, said, table
+from . import html
 
-_SIMULATED = "simulated: these numbers say nothing about real models"
-COSTS = ("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", "notes")
+FIRST = 3  # examples of a task, and wrong answers, that are shown
+FEW = 40  # rows that are shown unfolded
+USAGE = ("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", "notes")
+COUNTS = ("calls", "repeated", "prompt_tokens", "completion_tokens")
 _MARKS = {
-    "-": ('<del style="background:#d55e0033">', "</del>"),
-    "+": ('<ins style="background:#009e7333">', "</ins>"),
+    "-": ('<del style="background:#d55e0044">', "</del>"),
+    "+": ('<ins style="background:#009e7344">', "</ins>"),
 }
 
 
-# Graph
+@dataclass(frozen=True)
+class Table:
+    """Rows of plain values under a title.
+
+    Parameters
+    ----------
+    title : str
+    head : sequence of str
+        The names of the columns. Where values are long, those of the last column are.
+    rows : sequence of sequences
+    graph : Graph, optional
+        It is drawn above its table, which has a row for each node, in the order of the graph.
+    detail : bool
+        Left out of the text form, and folded in HTML; there as well, where there are many rows.
+    """
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    graph: Graph | None = None
+    detail: bool = False
+
+    def as_text(self) -> str:
+        """Aligned columns; all but the last are cut."""
+        rows = [list(self.head)]
+        for row in self.rows:
+            rows.append([*(html.short(cell, 60) for cell in row[:-1]), html.plain(row[-1])])
+        widths = [max(len(cell) for cell in column) for column in zip(*rows)]
+        lines = [f"{self.title}:"]
+        for *cells, last in rows:
+            padded = [cell.ljust(width) for cell, width in zip(cells, widths)]
+            lines.append("  " + "  ".join([*padded, last.replace("\n", "\n    ")]).rstrip())
+        return "\n".join(lines)
+
+    def as_html(self) -> str:
+        """A table that unfolds under its title."""
+        drawn = html.clickable(self.graph, [row[-1] for row in self.rows]) if self.graph else ""
+        opened = len(self.rows) <= FEW and not self.detail
+        title = f"{escape(self.title)} ({len(self.rows)})"
+        return drawn + html.fold(title, html.table(self.head, self.rows), opened)
 
 
-def graph_text(graph: Graph) -> str:
-    """One line a node: its name, whether it is trained, and where its inputs come from."""
-    wide = max(map(len, graph.order))
-    lines = [f"Graph with {_size(graph)}, answer node {graph.answer!r}"]
+View = tuple[str, *tuple[Table, ...]]  # a headline, and tables
+
+
+def give(kind: type, text: Callable[[Any], str], page: Callable[[Any], str]) -> None:
+    """Give a class its two forms."""
+    for name, form in (("__repr__", text), ("_repr_html_", page)):
+        setattr(kind, name, form)
+
+
+def shows(kind: type) -> Callable:
+    """Decorate a function that makes a View of an instance: the class gets the forms of that."""
+
+    def decorate(view: Callable[[Any], View]) -> Callable[[Any], View]:
+        give(kind, lambda thing: as_text(*view(thing)), lambda thing: as_html(*view(thing)))
+        return view
+
+    return decorate
+
+
+def as_text(headline: str, *tables: Table) -> str:
+    """The headline and the tables that are no details as text."""
+    shown = [table.as_text() for table in tables if table.rows and not table.detail]
+    return "\n".join([headline, *shown])
+
+
+def as_html(headline: str, *tables: Table) -> str:
+    """The headline and the tables as HTML, in which no dollar sign starts a formula in Jupyter."""
+    shown = "".join(table.as_html() for table in tables if table.rows)
+    above = f'<div style="white-space:pre-wrap">{html.text(headline)}</div>'
+    return f'<div class="tex2jax_ignore mathjax_ignore">{above}{shown}</div>'
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 as text."""
+    return f"{100 * share:.1f} %"
+
+
+def interval(low: float, high: float) -> str:
+    """A 95 % interval of a share, in percent."""
+    return f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+@shows(Graph)
+def graph_view(graph: Graph) -> View:
+    """A row for each node: whether it is trained, its inputs and its instruction."""
+    rows = []
     for name in graph.order:
-        trained = "trainable" if graph[name].trainable else "fixed    "
-        lines.append(f"  {name:<{wide}}  {trained}  <- {_inputs(graph, name)}")
-    return "\n".join(lines)
+        node = graph[name]
+        training = "trainable" if node.trainable else "fixed"
+        rows.append((name, training, _inputs(graph, name), node.form, node.instruction))
+    head = ("node", "training", "inputs", "form", "instruction")
+    return f"Graph, answer node {graph.answer!r}", Table("nodes", head, rows, graph)
 
 
-def graph_html(graph: Graph) -> str:
-    """The graph, its nodes' instructions folded under it."""
-    rows = {
-        name: [
-            ("inputs", _inputs(graph, name)),
-            ("instruction", graph[name].instruction),
-            *([("form", graph[name].form)] if graph[name].form else []),
-            ("training", "trainable" if graph[name].trainable else "fixed"),
-        ]
-        for name in graph.order
-    }
-    return readable_graph(
-        graph, _instructions(graph), rows, f"instructions of {_size(graph)}", few=0
+@shows(Trace)
+def trace_view(trace: Trace) -> View:
+    """The question, and the value of each node."""
+    graph = trace.graph
+    rows = [(name, _inputs(graph, name), trace.values[name]) for name in graph.order]
+    values = Table("values", ("node", "inputs", "value"), rows, graph)
+    return f"Trace of {html.plain(trace.question)!r}", values
+
+
+@shows(Gradients)
+def gradients_view(gradients: Gradients) -> View:
+    """The value and gradient of each node, and all messages."""
+    graph, values = gradients.trace.graph, gradients.trace.values
+    rows = [(name, values[name], gradients.get(name, "no gradient")) for name in graph.order]
+    messages = [("(score)", graph.answer, gradients.get(graph.answer)), *gradients.messages]
+    nodes = Table("gradients", ("node", "value", "gradient"), rows, graph, detail=True)
+    return "Gradients", nodes, Table("messages", ("from", "to", "gradient"), messages)
+
+
+@shows(Scores)
+def scores_view(scores: Scores) -> View:
+    """Correct answers, accuracy with its 95 % interval, and the first wrong answers."""
+    wrong = [row for row in scores.rows if not row.correct]
+    rows = [(row.id, row.answer or "(unreadable)", row.reply) for row in wrong[:FIRST]]
+    title = f"the first of {len(wrong)} wrong answers"
+    return _scored(scores), Table(title, ("example", "answer", "reply"), rows, detail=True)
+
+
+@shows(Step)
+def step_view(step: Step) -> View:
+    """What came of the step, the graph that was tried, and all messages."""
+    rows, messages = [], []
+    for name in step.candidate.order:
+        gradients = [texts[name] for texts in step.gradients.values() if name in texts]
+        rows.append((name, "\n".join(gradients), step.candidate[name].instruction))
+    for example in step.examples:
+        messages += [(example, *message) for message in step.messages.get(example, ())]
+    head = ("node", "gradients", "instruction")
+    return (
+        f"Step: {_verdict(step)}, {_scored(step.scores)}; learned from {_learned(step)}",
+        Table("instructions", head, rows, step.candidate, detail=True),
+        Table("messages", ("example", "from", "to", "gradient"), messages),
     )
 
 
-def _size(graph):
-    fixed = sum(not node.trainable for node in graph.nodes)
-    return f"{len(graph.nodes)} node{'s' * (len(graph.nodes) > 1)}" + (
-        f", {fixed} of them fixed" if fixed else ""
+@shows(Run)
+def run_view(run: Run) -> View:
+    """The steps, what they cost, which replies could not be read, and why the run ended."""
+    accepted = sum(step.accepted for step in run.steps[1:])
+    headline = (
+        f"Run on {run.task} with {run.model}, coach {run.coach}: "
+        f"{accepted} of {len(run.steps) - 1} steps accepted; {run.stopped}"
+    )
+    if run.simulated:
+        headline += "\nsimulated: these numbers say nothing about real models"
+    steps = [("0: start", _scored(run.steps[0].scores), "")]
+    for number, step in enumerate(run.steps[1:], 1):
+        steps.append((f"{number}: {_verdict(step)}", _scored(step.scores), _learned(step)))
+    columns = ("phase", "node", "reply", "problem")
+    failures = [tuple(failure[name] for name in columns) for failure in run.usage.failures]
+    return (
+        headline,
+        Table("steps", ("step", "training questions", "learned from"), steps),
+        usage_table(priced_rows(run.usage)),
+        Table("unreadable replies", columns, sorted(failures, key=str)),
     )
 
 
-def _instructions(graph):
-    return {
-        node.name: node.instruction if node.trainable else f"(fixed) {node.instruction}"
-        for node in graph.nodes
-    }
+def usage_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Calls, tokens and costs of rows as `priced_rows` or the `usage` of a record has them.
+
+    What was live is left out, so that a rerun shows the same.
+    """
+    shown = []
+    for row in rows:
+        phase = f"{row['stage']}: {row['phase']}" if "stage" in row else row["phase"]
+        cost = "unknown" if row["cost"] is None else f"${row['cost']:.4f}"
+        notes = [f"{row[kind]} {kind}" for kind in ("cut", "refused") if row[kind]]
+        notes += [f"answered by {name}" for name in sorted({*row["answered_by"]} - {row["model"]})]
+        numbers = [f"{row[name]:,}" for name in COUNTS]
+        shown.append((phase, row["model"], *numbers, cost, ", ".join(notes)))
+    return Table("usage", USAGE, shown)
 
 
-def _inputs(graph, name):
+@shows(Task)
+def task_view(task: Task) -> View:
+    """Sizes, how often each answer is correct, some examples, and the start graph."""
+    train = Counter(example.answer for example in task.train)
+    test = Counter(example.answer for example in task.test)
+    both = (train + test).most_common()
+    answers = [(answer, train[answer], test[answer]) for answer, _ in both if len(both) <= FEW]
+    examples = [(each.id, each.answer, each.question) for each in task.train[:FIRST]]
+    questions = {example.question for example in task.train}
+    shared = sum(example.question in questions for example in task.test)
+    return (
+        f"Task {task.name}: {len(task.train)} training and {len(task.test)} test examples; "
+        f"{shared or 'none'} of the test questions also in training",
+        Table("correct answers", ("answer", "in training", "in test"), answers),
+        Table("the first training examples", ("id", "answer", "question"), examples),
+        *graph_view(task.graph)[1:],
+    )
+
+
+def _inputs(graph: Graph, name: str) -> str:
     return ", ".join(graph[name].inputs) or "the question"
 
 
-# Trace and Gradients
+def _scored(scores: Scores | None) -> str:
+    if scores is None:
+        return "no new instruction"
+    counted = f"{scores.correct} of {len(scores.rows)} correct"
+    shown = f"{counted}: {percent(scores.accuracy)} {interval(*scores.interval)}"
+    if scores.unreadable:
+        shown += f", {scores.unreadable} unreadable"
+    if any(model.startswith(SIMULATED) for _, model in scores.usage.counts):
+        shown += ", simulated"
+    return shown
 
 
-def trace_text(trace: Trace) -> str:
-    """Every node's value under its name."""
-    return "\n".join(
-        [
-            f"Trace of {str(trace.question)!r}",
-            *(
-                f"\n[{name}] given {_inputs(trace.graph, name)}\n{said(trace.values[name])}"
-                for name in trace.graph.order
-            ),
-        ]
-    )
+def _verdict(step: Step) -> str:
+    return "accepted" if step.accepted else "rejected"
 
 
-def trace_html(trace: Trace) -> str:
-    """The question and the graph; each node's inputs and value."""
-    rows = {
-        name: [
-            *_given(trace, name),
-            ("instruction", trace.graph[name].instruction),
-            ("value", trace.values[name]),
-        ]
-        for name in trace.graph.order
-    }
-    return entries([("question", trace.question)]) + readable_graph(
-        trace.graph, trace.values, rows, f"values of {_size(trace.graph)}"
-    )
-
-
-def _given(trace, name):
-    return [(f"given by {source}", value) for source, value in trace.inputs(name).items()] or [
-        ("given", "the question")
-    ]
-
-
-def gradients_text(gradients: Gradients) -> str:
-    """Who told whom what."""
-    lines = [f"{m.source} -> {m.target}: {said(m.gradient)}" for m in gradients.messages]
-    answer = gradients.trace.graph.answer
-    return "\n".join([f"Gradients\n(score) -> {answer}: {said(gradients.get(answer))}", *lines])
-
-
-def gradients_html(gradients: Gradients) -> str:
-    """The graph, each node's value, gradient and messages, and a row a message: who told whom what."""
-    trace, graph = gradients.trace, gradients.trace.graph
-    score = ("the score", graph.answer, gradients.get(graph.answer))
-    messages = [score, *gradients.messages]
-    line = {name: gradients.get(name, "no gradient") for name in graph.order}
-    rows = {
-        name: [
-            ("value", trace.values[name]),
-            ("gradient", line[name]),
-            *((f"told by {source}", heard) for source, target, heard in messages if target == name),
-            *(
-                (f"told {target}", heard)
-                for source, target, heard in gradients.messages
-                if source == name
-            ),
-        ]
-        for name in graph.order
-    }
-    return readable_graph(graph, line, rows, f"gradients of {_size(graph)}") + table(
-        ("from", "to", "gradient"), messages, "who told whom what"
-    )
-
-
-# Scores, Step and Run
-
-
-def scores_text(scores: Scores) -> str:
-    """Right answers, accuracy with its interval, and how many replies could not be read."""
-    low, high = scores.interval
-    unreadable = f", {scores.unreadable} unreadable" if scores.unreadable else ""
-    origin = (
-        ", simulated"
-        if any(model.startswith(SIMULATED) for _, model in scores.usage.counts)
-        else ""
-    )
-    interval = f"95 % interval {low:.1%} to {high:.1%}"
-    return f"{scores.correct} of {len(scores.rows)} right: {scores.accuracy:.1%} ({interval}{unreadable}{origin})"
-
-
-def scores_html(scores: Scores) -> str:
-    """The same, and the first wrong answers, folded."""
-    wrong = [row for row in scores.rows if not row.correct]
-    rows = [
-        (row.id, "(unreadable)" if row.answer is None else row.answer, row.reply)
-        for row in wrong[:5]
-    ]
-    return escape(scores_text(scores)) + table(
-        ("example", "answer", "reply"), rows, f"the first of {len(wrong)} wrong answers", few=0
-    )
-
-
-def step_text(step: Step) -> str:
-    """Which examples the step learned from, what came of it, and who told whom what."""
-    return "\n".join(
-        [
-            _from(step),
-            *(
-                f"{name}: {source} -> {target}: {said(heard)}"
-                for name, source, target, heard in _told(step)
-            ),
-        ]
-    )
-
-
-def step_html(step: Step) -> str:
-    """The same, with the graph that was tried: each node's instruction and the gradients it came from."""
-    graph = step.candidate
-    rows = {
-        name: [
-            ("instruction, as tried", graph[name].instruction),
-            *([("kept", step.kept[name])] if name in step.kept else []),
-            *(
-                (f"gradient, {each}", heard[name])
-                for each, heard in step.gradients.items()
-                if name in heard
-            ),
-        ]
-        for name in graph.order
-    }
-    return (
-        f"<p>{escape(_from(step))}</p>"
-        + readable_graph(
-            graph, _instructions(graph), rows, f"instructions and gradients of {_size(graph)}"
-        )
-        + table(("example", "from", "to", "gradient"), _told(step), "who told whom what")
-    )
-
-
-def _from(step):
-    return f"Step from {', '.join(step.examples) or 'no example'}: {_went(step)}"
-
-
-def _told(step):
-    return [
-        (name, source, target, heard)
-        for name in step.examples
-        for source, target, heard in step.messages.get(name, ())
-    ]
-
-
-def run_text(run: Run) -> str:
-    """The steps, what they cost, which replies could not be read, and why the run ended."""
-    return "\n".join(
-        [
-            _headline(run),
-            *(f"  {n}: {_went(step, n)}" for n, step in enumerate(run.steps)),
-            *(
-                f"  {phase}, {model}: {calls} calls ({repeats} of them repeats), {asked} + {replied} tokens, {cost}"
-                + (f", {notes}" if notes else "")
-                for phase, model, calls, repeats, asked, replied, cost, notes in _costs(run)
-            ),
-            *(
-                f"  {count} not readable: {phase} of {node}: {problem}"
-                for (phase, node, problem), count in _failures(run)
-            ),
-            *([f"  {_SIMULATED}"] if run.simulated else []),
-        ]
-    )
-
-
-def run_html(run: Run) -> str:
-    """The same, as a curve and tables, with the replies that could not be read."""
-    steps = [(n, _went(step, n), ", ".join(step.examples)) for n, step in enumerate(run.steps)]
-    costs = _costs(run)
-    columns = len(COSTS) - (not any(row[-1] for row in costs))
-    unread = sorted(
-        ((f["phase"], f["node"], f["problem"], f["reply"]) for f in run.usage.failures), key=str
-    )
-    return (
-        f"<p>{escape(_headline(run))}</p>"
-        + image(run_drawing(run), "accuracy by step")
-        + table(("step", "training examples", "from"), steps, "steps")
-        + table(COSTS[:columns], [row[:columns] for row in costs], "costs")
-        + table(
-            ("phase", "node", "problem", "reply"), unread, "replies that could not be read", few=0
-        )
-        + (f"<p>{_SIMULATED}</p>" if run.simulated else "")
-    )
-
-
-def _headline(run):
-    accepted, tried = sum(step.accepted for step in run.steps[1:]), len(run.steps) - 1
-    return (
-        f"Run on {run.task} with {run.model}, coached by {run.coach}; {run.stopped}: "
-        f"{accepted} accepted, {tried - accepted} rejected"
-    )
-
-
-def _went(step, number=None):
-    if step.scores is None:
-        went = "no new instruction"
-    else:
-        low, high = step.scores.interval
-        went = f"{step.scores.correct} of {len(step.scores.rows)} right, {step.scores.accuracy:.1%} ({low:.1%} to {high:.1%})"
-    kept = "".join(f"; {name} kept its instruction: {why}" for name, why in step.kept.items())
-    return (
-        f"{went}, {'start' if number == 0 else 'accepted' if step.accepted else 'rejected'}{kept}"
-    )
-
-
-def _costs(run):
-    """A row a phase and model. What was live is in the saved run and not here, so that a rerun shows the same."""
-    return [
-        (
-            row["phase"],
-            row["model"],
-            row["calls"],
-            row["repeated"],
-            row["prompt_tokens"],
-            row["completion_tokens"],
-            "price unknown" if row["cost"] is None else f"{row['cost']:.4f} $",
-            _notes(row),
-        )
-        for row in priced_rows(run.usage)
-    ]
-
-
-def _notes(row):
-    """Replies that were cut at the token limit or refused, and who answered where it is not who was asked."""
-    others = sorted(name for name in row["answered_by"] if name != row["model"])
-    return ", ".join(
-        [f"{row[kind]} {kind}" for kind in ("cut", "refused") if row[kind]]
-        + [f"answered by {name}" for name in others]
-    )
-
-
-def _failures(run):
-    return sorted(
-        Counter(
-            (failure["phase"], failure["node"], failure["problem"])
-            for failure in run.usage.failures
-        ).items()
-    )
-
-
-# Diff and Task
-
-
-def diff_text(diff: Diff) -> str:
-    """The diff as `print` shows it, or that there is nothing to show."""
-    return str(diff) or "no instruction changed"
+def _learned(step: Step) -> str:
+    unchanged = [f"{name} unchanged: {reason}" for name, reason in step.kept.items()]
+    return "; ".join([", ".join(step.examples) or "no example", *unchanged])
 
 
 def diff_html(diff: Diff) -> str:
-    """What went is struck through, what came is underlined."""
-    texts = []
+    """What was taken out is struck through, what was put in is underlined."""
+    changed = ""
     for name, pieces in diff.pieces.items():
-        words = {
-            mark: sum(len(piece.split()) for each, piece in pieces if each == mark) for mark in "+-"
-        }
         inside = "".join(marked(mark, escape(piece), _MARKS) for mark, piece in pieces)
-        texts.append(
-            fold(
-                f"<b>{escape(name)}</b>: {words['+']} words in, {words['-']} out",
-                f'<div style="white-space:pre-wrap;padding:3px 8px">{inside}</div>',
-                " open",
-            )
-        )
-    return "".join(texts) or f"<p>{diff_text(diff)}</p>"
+        text = f'<div style="white-space:pre-wrap">{inside}</div>'
+        changed += html.fold(f"<b>{escape(name)}</b>", text, opened=True)
+    return f'<div class="tex2jax_ignore mathjax_ignore">{changed or repr(diff)}</div>'
 
 
-def task_text(task: Task) -> str:
-    """Sizes, how often each answer is right, three examples, and the start graph."""
-    shown = [
-        f"  {e.id}: {e.question if len(e.question) <= LONG else e.question[:LONG] + '…'}\n    -> {e.answer}"
-        for e in task.train[:3]
-    ]
-    answers = [
-        f"  answer {answer}: {train} in training, {test} in test"
-        for answer, train, test in _answers(task)
-    ]
-    return "\n".join(
-        [f"Task {task.name}: {_sizes(task)}", *answers, *shown, graph_text(task.graph)]
-    )
-
-
-def task_html(task: Task) -> str:
-    """The same, with the graph drawn."""
-    return (
-        f"<p><b>{escape(task.name)}</b>: {_sizes(task)}; the first training examples:</p>"
-        + table(
-            ("id", "question", "answer"),
-            [(e.id, e.question, e.answer) for e in task.train[:3]],
-            "examples",
-        )
-        + table(("right answer", "in training", "in test"), _answers(task), "answers")
-        + graph_html(task.graph)
-    )
-
-
-def _sizes(task):
-    both = len({example.id for example in task.train} & {example.id for example in task.test})
-    asked = {example.question for example in task.train}
-    again = sum(example.question in asked for example in task.test) - both
-    text = f"{len(task.train)} training and {len(task.test)} test examples, {f'{both} of them in both' if both else 'none in both'}"
-    return text + (
-        f"; {again} others of the test ask what one in training asks, word for word"
-        if again
-        else ""
-    )
-
-
-def _answers(task):
-    """(answer, times in training, times in test), the most frequent first, where the answers are few and come again."""
-    train, test = (Counter(example.answer for example in part) for part in (task.train, task.test))
-    both = train + test
-    return (
-        [(answer, train[answer], test[answer]) for answer, _ in both.most_common()]
-        if len(both) <= min(FEW, both.total() / 2)
-        else []
-    )
-
-
-def _plain(html):
-    """The function's HTML, in which no dollar sign starts a formula: Jupyter would typeset two prices in a question."""
-    return lambda thing: f'<div class="tex2jax_ignore mathjax_ignore">{html(thing)}</div>'
-
-
-for _kind, _as_text, _as_html in (
-    (Graph, graph_text, graph_html),
-    (Trace, trace_text, trace_html),
-    (Gradients, gradients_text, gradients_html),
-    (Scores, scores_text, scores_html),
-    (Run, run_text, run_html),
-    (Step, step_text, step_html),
-    (Task, task_text, task_html),
-    (Diff, diff_text, diff_html),
-):
-    _kind.__repr__ = _as_text
-    _kind._repr_html_ = _plain(_as_html)
+give(Diff, lambda diff: str(diff) or "no instruction changed", diff_html)

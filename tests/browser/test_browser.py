@@ -1,6 +1,7 @@
-"""What people see: a notebook run in JupyterLab, and a report opened from disk, in headless Chromium.
+"""What people see in headless Chromium: a notebook run in JupyterLab, a report opened from disk.
 
-Skipped where there is no Chromium or no playwright; `.ci/run` installs both. Screenshots are kept in runs/browser/.
+Skipped where there is no Chromium or no playwright; `.ci/run` installs both. Screenshots are saved
+to runs/browser/.
 """
 
 import json
@@ -19,7 +20,6 @@ import nbformat
 import pytest
 from test_results import record_of
 
-from semback import Run
 from semback.report import page as report
 
 playwright = pytest.importorskip(
@@ -28,40 +28,42 @@ playwright = pytest.importorskip(
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium (Debian's package chromium)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.process,
+    pytest.mark.network,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (Debian's package chromium)"),
+]
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "runs" / "browser"
 
 
+HERE = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:")
+
+
 @contextmanager
 def chromium():
-    """A page of 1300 pixels. `outside` lists what it asked of other computers, `complaints` the errors of its scripts."""
+    """A page of 1300 pixels.
+
+    `outside` lists its requests to other computers that its policy let out, `complaints` the errors
+    of its scripts.
+    """
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=arguments)
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
-        page.outside, page.complaints, here = (
-            [],
-            [],
-            ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:"),
-        )
-        page.on(
-            "request",
-            lambda request: (
-                None if request.url.startswith(here) else page.outside.append(request.url)
-            ),
-        )
-        page.on(
-            "requestfailed",
-            lambda request: (
-                page.outside.remove(request.url)  # asked for, and not let out by the page's policy
-                if "csp" in str(request.failure).lower() and request.url in page.outside
-                else None
-            ),
-        )
+        page.outside, page.complaints = [], []
+
+        def note_request(request):
+            if not request.url.startswith(HERE):
+                page.outside.append(request.url)
+
+        def note_failure(request):
+            if "csp" in str(request.failure).lower() and request.url in page.outside:
+                page.outside.remove(request.url)
+
+        page.on("request", note_request)
+        page.on("requestfailed", note_failure)
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         yield page
         browser.close()
@@ -134,13 +136,13 @@ class Lab:
         )
 
     def __enter__(self):
-        def told():
+        def started():
             assert self.server.poll() is None, (self.home / "lab/log").read_text()
             return list((self.home / "lab/runtime").glob("jpserver-*.json"))
 
-        (path,) = until(told)
-        said = until(lambda: path.read_text())
-        self.url, self.token = (json.loads(said)[name] for name in ("url", "token"))
+        (path,) = until(started)
+        server = json.loads(until(lambda: path.read_text()))
+        self.url, self.token = server["url"], server["token"]
         return self
 
     def __exit__(self, *error):
@@ -194,7 +196,7 @@ def test_a_notebook_runs_in_jupyterlab_and_shows_its_numbers_table_and_figure(ow
         lab.run_all(page)
         page.wait_for_selector(".jp-OutputArea img")
         outputs = page.locator(".jp-Cell-outputArea")
-        said = "\n".join(outputs.all_inner_texts())
+        shown = "\n".join(outputs.all_inner_texts())
         saved = nbformat.read(ROOT / "notebooks/02_bbh.ipynb", as_version=4).cells
         texts = [
             output.data["text/plain"]
@@ -202,8 +204,8 @@ def test_a_notebook_runs_in_jupyterlab_and_shows_its_numbers_table_and_figure(ow
             for output in cell.get("outputs", ())
             if "data" in output
         ]
-        scores = [text for text in texts if re.match(r"\d+ of \d+ right", text)]
-        assert len(scores) == 2 and all(score in said for score in scores)
+        scores = [text for text in texts if re.match(r"\d+ of \d+ correct", text)]
+        assert len(scores) == 2 and all(score in shown for score in scores)
         images = outputs.locator("img")
         assert (
             outputs.locator("table").count() >= 3
@@ -214,50 +216,45 @@ def test_a_notebook_runs_in_jupyterlab_and_shows_its_numbers_table_and_figure(ow
             "images => images.every(image => image.complete && image.naturalWidth > 50)"
         )
         assert page.locator("[data-mime-type$=stderr], [data-mime-type$=error]").count() == 0
-        high = page.evaluate(
-            "[...document.querySelectorAll('.jp-Cell')].reduce((sum, cell) => sum + cell.offsetHeight + 4, 250)"
-        )
+        cells = "[...document.querySelectorAll('.jp-Cell')]"
+        high = page.evaluate(f"{cells}.reduce((sum, cell) => sum + cell.offsetHeight + 4, 250)")
         page.set_viewport_size({"width": 1300, "height": high})
         page.wait_for_timeout(1000)
-        page.evaluate(
-            "document.querySelectorAll('.jp-WindowedPanel-outer').forEach(each => each.scrollTop = 0)"
-        )
+        panels = "document.querySelectorAll('.jp-WindowedPanel-outer')"
+        page.evaluate(f"{panels}.forEach(panel => panel.scrollTop = 0)")
         shot(page, "notebook")
         assert page.outside == [] and (own_home / "runs/notebook/results").is_dir()
 
 
 def test_a_report_opens_from_disk_fits_a_telephone_and_shows_what_is_clicked(task, cache, own_home):
     record_of("trial", task, "liar", cache=cache)
-    run = Run.load(own_home / "runs/trial/history/liar-sums-full-seed0-simulated.json")
-    gradients = run.steps[1].messages[run.steps[1].examples[0]]
-    hint, other = (
-        next(text for _, to, text in gradients if to == name) for name in ("hint_1", "hint_2")
-    )
+    title = "liar-sums-full-seed0-simulated"
     book = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_markdown_cell("# The notebook\n\n<img src=https://x.example/a>")]
     )
     (own_home / "runs/trial/notebooks").mkdir()
-    nbformat.write(book, own_home / "runs/trial/notebooks/liar-sums-full-seed0-simulated.ipynb")
+    nbformat.write(book, own_home / f"runs/trial/notebooks/{title}.ipynb")
     path = report.write("trial")
     with chromium() as page:
         page.goto(path.as_uri())
-        assert "These numbers are simulated" in page.inner_text("header")
-        page.get_by_role("link", name="Gradients", exact=True).click()
-        graph = page.locator("#gradients ~ .drawn").first
-        shown = [
-            graph.locator("details[data-node] td").get_by_text(text).first for text in (hint, other)
-        ]
-        assert hint != other and not shown[0].is_visible()
-        graph.get_by_role("button", name=re.compile("^hint_1")).click()
-        shown[0].wait_for(state="visible")
-        assert not shown[1].is_visible()
-        shot(page, "report-click")
-        run = page.locator("details.run")
+        assert page.get_by_text("These numbers are simulated.").is_visible()
+        run = page.locator(f"[id='run-{title}']")
         run.locator("> summary").click()
-        run.get_by_text("The notebook as it was executed").click()
-        assert page.frame_locator("details.run iframe").locator("h1").inner_text() == "The notebook"
-        for wide in (1300, 400):
+        step = run.locator("> details").first
+        step.locator("> summary").click()
+        rows = step.locator("table").first.locator("tr")
+        step.locator("button[title^='hint_1:']").click()
+        shown = [row.inner_text().split()[0] for row in rows.all() if row.is_visible()]
+        assert shown == ["node", "hint_1"]
+        shot(page, "report-click", full_page=True)
+        step.locator("img").first.click(position={"x": 2, "y": 2})  # beside the nodes
+        assert all(row.is_visible() for row in rows.all()) and rows.count() == 4
+        page.locator(f"[id='notebook-{title}'] > summary").click()
+        frame = page.frame_locator(f"[id='notebook-{title}'] iframe")
+        assert frame.locator("h1").inner_text().startswith("The notebook")
+        for scheme, wide in (("light", 1300), ("dark", 400)):
+            page.emulate_media(color_scheme=scheme)
             page.set_viewport_size({"width": wide, "height": 1000})
             assert page.evaluate("document.documentElement.scrollWidth") <= wide
-            shot(page, f"report-{wide}", full_page=True)
+            shot(page, f"report-{wide}-{scheme}", full_page=True)
         assert page.complaints == [] and page.outside == []

@@ -1,5 +1,6 @@
-"""The report of a batch: complete, the same every time, open to nobody else's text, and with hashes that anyone can check."""
+"""The report of a batch: complete, the same every time, safe, and with hashes one can check."""
 
+import base64
 import hashlib
 import json
 import re
@@ -8,18 +9,21 @@ from html.parser import HTMLParser
 
 import nbformat
 import pytest
-from semback.report.results import folder
 from test_results import changed, record_of
 
 from semback import DataError, Node, Run, comparisons, results
 from semback.report import page as report
+from semback.report.html import CLICK
+from semback.report.results import folder
 
-EVIL = """<script>alert(1)</script>"><img src=https://x.example/a onerror='alert(1)'>{{ 7*7 }}"""
+EVIL = "<script>alert(1)</script>\"><img src=https://x.example/a onerror='alert(1)'>{{ 7*7 }}"
 NAME = """"'><script>1</script>"""
+RUN = "liar-sums-full-seed0-simulated"
+SIMULATED = "These numbers are simulated."
 
 
 class Elements(HTMLParser):
-    """(tag, attributes) of every element of a page, those of its frames too, and all text."""
+    """The elements of a page as (tag, attributes), and its text; those of its frames as well."""
 
     def __init__(self, html):
         super().__init__()
@@ -27,130 +31,143 @@ class Elements(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, attrs := dict(attrs)))
-        if "srcdoc" in attrs:
-            inside = Elements(attrs["srcdoc"])
+        attributes = dict(attrs)
+        self.found.append((tag, attributes))
+        if "srcdoc" in attributes:
+            inside = Elements(attributes["srcdoc"])
             self.found, self.text = self.found + inside.found, self.text + inside.text
 
     def handle_data(self, data):
         self.text += data
 
 
+def text_of(name):
+    return Elements(report.html(name)).text
+
+
 def notebook(name, stem, code="1 + 1", output="2", **metadata):
     """Put an executed notebook beside the results of a batch."""
-    book = nbformat.v4.new_notebook(metadata={"papermill": metadata})
-    book.cells = [
-        nbformat.v4.new_code_cell(
-            code, outputs=[nbformat.v4.new_output("execute_result", {"text/plain": output})]
-        )
-    ]
+    result = nbformat.v4.new_output("execute_result", {"text/plain": output})
+    cell = nbformat.v4.new_code_cell(code, outputs=[result])
     path = folder(name) / "notebooks" / f"{stem}.ipynb"
     path.parent.mkdir(exist_ok=True)
+    book = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": metadata})
     nbformat.write(book, path)
+
+
+def only_record(name="trial"):
+    (path,) = (folder(name) / "results").glob("*.json")
+    return path
 
 
 @pytest.fixture
 def record(task, cache):
-    """The record of a small run in the batch "trial"; its responses are in the cache."""
+    """The record of a small run in the batch "trial"; its replies are in the cache."""
     return record_of("trial", task, "liar", cache=cache)
 
 
-def test_a_report_holds_numbers_figures_parameters_gradients_and_versions(record):
-    notebook(
-        "trial",
-        "liar-sums-full-seed0-simulated",
-        "the_code = 2",
-        parameters={"steps": 2, "name": "trial", "train": 12},
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Figures take most of the time."""
+    monkeypatch.setattr("semback.report.figures.drawn", lambda name: iter(()))
+
+
+@pytest.mark.slow
+def test_a_report_holds_results_figures_settings_gradients_and_versions(record):
+    notebook("trial", RUN, "the_code = 2")
+    page = Elements(report.html("trial"))
+    row = results.table([record]).iloc[0]
+    before, after, low, high = (
+        f"{100 * row[name]:.1f}" for name in ("before", "after", "low", "high")
     )
-    text = (page := Elements(report.html("trial"))).text
-    table = results.table([record]).iloc[0]
-    assert comparisons.table([record])["words"].iloc[0] in text
-    assert (
-        f"{table['after']:.1%}" in text
-        and f"{table['low']:.1%} – {table['high']:.1%}" in text
-        and "LIAR" in text
-    )
-    figures = [
-        attrs
-        for tag, attrs in page.found
-        if tag == "img" and attrs["src"].startswith("data:image/png;base64,iVBOR")
-    ]
+    assert f"{before} %{after} %{low} %{high} %" in page.text
+    assert f"{before} % → {after} % [{low}, {high}]" in page.text
+    assert comparisons.table([record])["words"].iloc[0] in page.text
+    sources = [attrs for tag, attrs in page.found if tag == "img"]
+    figures = [each for each in sources if each["src"].startswith("data:image/png;base64,iVBOR")]
     assert len(figures) >= 2 and all(each["alt"] for each in figures)
-    assert (
-        "Bars are 95 % intervals: Wilson over questions" in text
-        and "model,coach,data,conditions,variant" in text
-    )
-    assert "draw_between" in text and "train" in text and "the_code" in text
-    run = Run.load(folder("trial") / "history" / "liar-sums-full-seed0-simulated.json")
-    assert all(
-        said in text
-        for step in run.steps[1:]
-        for messages in step.messages.values()
-        for _, _, said in messages
-    )
-    assert (
-        re.search(r"Python\s*3\.\d+\.\d+", text)
-        and re.search(r"pandas\s*\d+\.", text)
-        and re.search(r"semback\s*0\.", text)
-    )
+    assert "Bars are 95 % intervals: Wilson over questions" in page.text
+    assert "draw_between" in page.text and "training questions" in page.text
+    assert "the_code" in page.text
+    for library in ("Python", "semback", "pandas"):
+        assert re.search(rf"{library}\s*\d+\.\d+", page.text)
 
 
+def test_a_report_shows_objects_as_a_notebook_does(no_figures, record):
+    html, run = report.html("trial"), Run.load(folder("trial") / "history" / f"{RUN}.json")
+    shown = [run, run.diff(), *run.steps[1:], report.Summary([record])]
+    assert len(shown) > 4 and all(thing._repr_html_() in html for thing in shown)
+    assert repr(report.Summary([record])).startswith("1 runs\nresults, model simulated")
+
+
+@pytest.mark.slow
 def test_the_same_files_give_the_same_bytes(record):
     notebook("trial", "first")
     one = report.write("trial").read_bytes()
     notebook(
         "trial", "first", start_time="2026-11-23T02:56:32", duration=1.5
-    )  # its cell has another id, its metadata a time
+    )  # and another cell id
     assert report.write("trial").read_bytes() == one
 
 
-def test_a_report_loads_nothing_and_runs_no_script(record):
+@pytest.mark.slow
+def test_a_report_loads_nothing(record):
     notebook("trial", "01_first")
-    page = Elements(html := report.html("trial"))
-    assert not {"script", "link", "object", "embed", "audio", "video", "form"} & {
-        tag for tag, _ in page.found
-    }
+    html = report.html("trial")
+    page = Elements(html)
+    forbidden = {"script", "link", "object", "embed", "audio", "video", "form"}
+    assert not forbidden & {tag for tag, _ in page.found}
     for tag, attrs in page.found:
         assert "srcset" not in attrs and attrs.get("src", "data:").startswith("data:"), (tag, attrs)
     assert "url(http" not in html and "@import" not in html
-    policy = next(
-        attrs["content"]
-        for tag, attrs in page.found
-        if attrs.get("http-equiv") == "Content-Security-Policy"
+
+
+def test_no_script_runs_in_a_report_but_the_click_on_a_graph(no_figures, record):
+    notebook("trial", "01_first")
+    page = Elements(report.html("trial"))
+    (policy,) = [attrs["content"] for _, attrs in page.found if "http-equiv" in attrs]
+    click = base64.b64encode(hashlib.sha256(CLICK.encode()).digest()).decode()
+    assert policy == (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src-attr 'unsafe-hashes' 'sha256-{click}'"
     )
-    assert policy.startswith("default-src 'none'; img-src data:;")
+    handlers = {
+        value for _, attrs in page.found for key, value in attrs.items() if key.startswith("on")
+    }
+    assert handlers == {CLICK}
+    (frame,) = [attrs for tag, attrs in page.found if tag == "iframe"]
+    assert "allow-same-origin" not in frame["sandbox"].split()
 
 
-def test_a_hash_is_that_of_the_recording_which_export_writes(record, task, cache, own_home):
+def test_a_hash_is_that_of_the_recording_which_export_writes(
+    no_figures, record, task, cache, own_home
+):
     record_of("trial", replace(task, name="others"), "bbh", cache=cache, seed=1)
     runs, html = results.responses("trial"), report.html("trial")
-    recorded = report.recordings({"both": {key for keys in runs.values() for key in keys}, **runs})
-    for group, keys in (("both", None), *runs.items()):
-        cache.export(path := own_home / "some.jsonl", keys and set(keys))
-        assert (
-            recorded[group].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-            and recorded[group].sha256 in html
-        )
-        assert (
-            recorded[group].count
-            == recorded[group].found
-            == len(path.read_bytes().split(b"\n")) - 1
-        )
+    groups = {"both": {key for keys in runs.values() for key in keys}}
+    groups |= {run: set(keys) for run, keys in runs.items()}
+    recorded = report.recordings(groups)
+    for group, keys in groups.items():
+        cache.export(own_home / "some.jsonl", keys)
+        exported = (own_home / "some.jsonl").read_bytes()
+        assert recorded[group].sha256 == hashlib.sha256(exported).hexdigest()
+        assert recorded[group].sha256 in html
+        assert recorded[group].count == recorded[group].found == exported.count(b"\n")
     assert len(runs) == 2 and len({each.sha256 for each in recorded.values()}) == 3
 
 
-def test_without_all_responses_there_is_no_hash(record, cache):
+def test_without_all_replies_there_is_no_hash(no_figures, record, cache):
     (keys,) = results.responses("trial").values()
     cache.drop(keys[0])
-    text = Elements(report.html("trial")).text
-    assert (
-        f"{len(keys)} responses, of which the cache holds {len(keys) - 1}: there is no hash" in text
-        and "SHA-256 of their" not in text
-    )
-    (folder("trial") / "responses" / "liar-sums-full-seed0-simulated.txt").unlink()
-    assert "Which responses this rests on was not kept." in Elements(report.html("trial")).text
+    text = text_of("trial")
+    left = f"{len(keys)} recorded replies, of which the cache holds {len(keys) - 1}: "
+    assert left + "without all of them there is no hash" in text
+    assert "SHA-256 of their" not in text
+    (folder("trial") / "responses" / f"{RUN}.txt").unlink()
+    assert "Which recorded replies this rests on is not known." in text_of("trial")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["<b>&'\"{{ 7*7 }}", "ein Lauf"])
 def test_a_text_from_elsewhere_is_shown_and_never_obeyed(task, cache, name):
     nodes = [replace(node, instruction=node.instruction + EVIL) for node in task.graph.nodes]
@@ -164,48 +181,41 @@ def test_a_text_from_elsewhere_is_shown_and_never_obeyed(task, cache, name):
     notebook(name, "<i>x", f"print({EVIL!r})", EVIL, parameters={EVIL: EVIL})
     notebook(name, EVIL.split("/")[0] + ".failed", EVIL, EVIL)
     page = Elements(report.html(name))
-    assert not [
-        tag
-        for tag, attrs in page.found
-        if tag == "script" or "onerror" in attrs or tag == "img" and "x.example" in attrs["src"]
-    ]
+    for tag, attrs in page.found:
+        assert tag != "script" and "onerror" not in attrs
+        assert tag != "img" or "x.example" not in attrs["src"]
     assert EVIL in page.text and NAME in page.text and name in page.text
 
 
-def test_simulated_numbers_are_labelled_and_real_ones_are_not(record):
-    assert "These numbers are simulated." in report.html("trial")
-    path = next((folder("trial") / "results").glob("*.json"))
+def test_simulated_numbers_are_labelled_and_real_ones_are_not(no_figures, record):
+    assert SIMULATED in text_of("trial")
+    path = only_record()
     real = changed(record, model="gpt-x", coach="gpt-x", simulated=False)
     path.with_name("real.json").write_text(json.dumps(real))
-    assert "Some of these numbers are simulated." in report.html("trial")
+    assert "Some of these numbers are simulated." in text_of("trial")
     path.unlink()
-    html = report.html("trial")
-    assert "simulated.</strong>" not in html and 'class="badge"' not in html and "gpt-x" in html
+    text = text_of("trial")
+    assert "numbers are simulated." not in text and "gpt-x" in text
 
 
-def test_a_contaminated_test_is_said_at_the_top_in_the_tables_and_in_the_figures_data(record):
-    assert "A test is contaminated." not in Elements(report.html("trial")).text
-    path = next((folder("trial") / "results").glob("*.json"))
-    path.write_text(json.dumps(changed(record, overlap=True)))
-    text = Elements(report.html("trial")).text
-    assert text.index("A test is contaminated.") < text.index("Contents")
-    assert (
-        "Model simulated; sample data; contaminated test" in text
-        and "simulated,simulated,sample,contaminated test,full" in text
-    )
-    assert "1 run, " in text and "1 runs" not in text
+@pytest.mark.slow
+def test_a_contaminated_test_is_named_at_the_top_and_in_the_tables(record):
+    assert "A test is contaminated." not in text_of("trial")
+    only_record().write_text(json.dumps(changed(record, overlap=True)))
+    text = text_of("trial")
+    assert text.index("A test is contaminated.") < text.index("Results")
+    assert "model simulated, coach simulated, sample data, contaminated test" in text
+    assert "simulated,simulated,sample,contaminated test" in text, "in the figures' data"
 
 
-def test_a_notebook_that_failed_stands_at_the_top(record):
+def test_a_notebook_that_failed_is_named_at_the_top(no_figures, record):
     notebook("trial", "bbh_snarks-full-seed0-simulated.failed", "1 / 0", "ZeroDivisionError")
     notebook("trial", "under_way.running")
     notebook("trial", "06_figures")
-    text = Elements(report.html("trial")).text
-    assert (
-        text.index("The notebook bbh_snarks-full-seed0-simulated failed.") < text.index("Contents")
-        and "under_way" not in text
-    )
-    assert "06_figures" not in text  # its figures are this page's
+    text = text_of("trial")
+    failed = text.index("The notebook bbh_snarks-full-seed0-simulated failed.")
+    assert failed < text.index("Results") and "under_way" not in text
+    assert "06_figures" not in text, "its figures are those of the page"
 
 
 def test_a_batch_without_results_is_one_clear_error():
