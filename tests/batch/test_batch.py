@@ -47,6 +47,7 @@ def executed(monkeypatch):
     def execute_notebook(notebook, output, parameters, **settings):
         names.append(Path(notebook).stem)
         book, variables = nbformat.read(notebook, as_version=4), {}
+        book.metadata["papermill"] = {}
         nbformat.write(book, output)
         for cell in book.cells:
             exec(cell.source, variables)
@@ -182,7 +183,7 @@ def test_a_stopped_batch_records_what_is_on_its_way_unless_it_is_interrupted_aga
     )
     with Endpoint(delay(seconds, good)) as server:
         said, _, code = interrupted(BATCH, server, interrupts)
-    assert said.startswith("stopping: answers that are on their way are still recorded")
+    assert said.startswith("stopping: replies in flight are still recorded")
     assert code == -signal.SIGINT and len(server.asked) == 3 and len(ResponseCache()) == kept
     assert files(own_home) == []
 
@@ -385,11 +386,11 @@ def test_meanwhile_is_when_all_the_others_are_done_and_the_last_notebook_runs(
         reported.set()
 
     monkeypatch.setattr(papermill, "execute_notebook", execute_last)
-    assert set(states(batch.run([figures, liar], "test", meanwhile=meanwhile)).values()) == {"ok"}
+    assert set(states(batch.run([figures, liar], "test")).values()) == {"ok"}
     for done in ([figures, liar], [liar]):
         reported.clear()
         assert (
-            set(states(batch.run(done, "test", meanwhile=meanwhile)).values()) == {"skipped"}
+            set(states(batch.run(done, "test")).values()) == {"skipped"}
             and reported.is_set()
         )
 

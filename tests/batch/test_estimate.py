@@ -10,7 +10,7 @@ import pytest
 from semback.batch.jobs import Job
 
 from semback import Language, ParameterError, descend, evaluate, variant_settings
-from semback.batch import plan as _p; import sys; plan = sys.modules["semback.batch.plan"]
+from semback.batch import estimate as plan
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
