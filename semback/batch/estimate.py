@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..descend import descend
 from ..graph import Node
@@ -30,14 +30,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 BYTES = 4  # of English text in an expected token; byte-level tokenisers have at least 1 in each
-FRAMING = 11, 64  # tokens the chat format adds: OpenAI's 4 a message and 3; open models at most
+FRAMING, MOST_FRAMING = 11, 64  # tokens of the chat format: OpenAI's 4 a message and 3; others
 REPLY, GRADIENT, INSTRUCTION, CRITIQUE = 200, 60, 100, 150  # expected tokens
 THINKING = 500  # expected tokens that a reasoning model adds to a reply; its limit includes them
 LONGER = 16  # bytes by which a reply may lengthen the fence around it, or the list that it is in
 ASSUMPTIONS = f"""\
-Expected: a token is {BYTES} bytes; a reply has {REPLY} tokens, a gradient {GRADIENT}, \
-an instruction {INSTRUCTION};
-  {THINKING} more from a reasoning model. These are guesses: the usage of a short run tells more.
+Expected (guesses; the usage of a short run tells more): a token is {BYTES} bytes; a reply has
+{REPLY} tokens, a gradient {GRADIENT}, an instruction {INSTRUCTION}; with reasoning {THINKING} more.
 At most: a token is a byte of text; replies are as long as their token limit allows.
 Retries after unreadable replies are not counted."""
 
@@ -46,22 +45,18 @@ Retries after unreadable replies are not counted."""
 class _Run:
     """A run to be estimated; most: whether replies are as long as they can be."""
 
+    most: bool
     task: Task
+    model: LLM
+    coach: LLM
     language: Language
     trained: Sequence[str]
     steps: int
     errors: int
-    most: bool
 
 
-class _Phase(NamedTuple):
-    """What a run requests in one phase: calls, and tokens of all prompts and of all replies."""
-
-    name: str
-    model: str
-    calls: int
-    input: float
-    output: float
+# Phase, model, number of calls, their prompt, expected tokens of a reply.
+Call = tuple[str, LLM, int, str, int]
 
 
 def plan(jobs: Iterable[Job]) -> "DataFrame":
@@ -86,18 +81,19 @@ def plan(jobs: Iterable[Job]) -> "DataFrame":
     """
     import pandas
 
-    rows = [row for job in jobs if job.experiment for row in _rows(job)]
-    columns = ["experiment", "phase", "model", "calls"]
-    columns += [f"{side}_{kind}" for side in ("input", "output") for kind in ("expected", "most")]
-    frame = pandas.DataFrame(rows, columns=columns)
-    table = frame.groupby(columns[:3], sort=False, as_index=False).sum()
-    for kind in ("expected", "most"):
-        usage = table[["model", "calls", f"input_{kind}", f"output_{kind}"]]
-        table[f"dollars_{kind}"] = [_dollars(*row) for row in usage.itertuples(index=False)]
-    return table
+    jobs, tables = [job for job in jobs if job.experiment], []
+    keys = ["experiment", "phase", "model"]
+    for most in (False, True):
+        rows = [(job.experiment, *row) for job in jobs for row in _rows(_run(job, most))]
+        frame = pandas.DataFrame(rows, columns=[*keys, "calls", "input", "output"])
+        table: Any = frame.groupby(keys, sort=False, as_index=False).sum()
+        usage = table[["model", "calls", "input", "output"]].itertuples(index=False)
+        table["dollars"] = [_dollars(*row) for row in usage]
+        tables.append(table)
+    return tables[0].merge(tables[1], on=[*keys, "calls"], suffixes=("_expected", "_most"))
 
 
-def total(table: "DataFrame") -> str:
+def total(table: Any) -> str:
     """A plan, or a part of it, in one line."""
     expected, most = (table[f"dollars_{kind}"].sum(skipna=False) for kind in ("expected", "most"))
     return f"{table['calls'].sum():,} calls, {_money(most)} (expected: {_money(expected)})"
@@ -110,133 +106,113 @@ def as_text(table: "DataFrame") -> str:
     for model, rows in table.groupby("model", sort=False):
         lines = rows.drop(columns="model").to_string(index=False, formatters=shown)
         blocks.append(f"{model}\n{lines}\nat most {total(rows)}")
-    return "\n\n".join(
-        [*blocks, f"Upper bound if nothing is recorded: {total(table)}", ASSUMPTIONS]
-    )
+    bound = f"Upper bound if nothing is recorded: {total(table)}"
+    return "\n\n".join([*blocks, bound, ASSUMPTIONS])
 
 
-def _rows(job: Job) -> Iterator[tuple]:
-    settings, task = job.settings, job.task()
-    for_language, for_descend = variant_settings(settings["variant"], task.graph)
+def _run(job: Job, most: bool) -> _Run:
+    task, model, coach = job.task(), job.model("model"), job.model("coach")
+    for_language, for_descend = variant_settings(job.settings["variant"], task.graph)
+    language = Language(model, coach, **for_language)
+    trainable = [node.name for node in task.graph.nodes if node.trainable]
+    trained = for_descend.get("trainable", trainable)
     defaults = inspect.signature(descend).parameters
-    run = _Run(
-        task,
-        Language(job.model("model"), job.model("coach"), **for_language),
-        for_descend.get("trainable", [node.name for node in task.graph.nodes if node.trainable]),
-        settings.get("steps", defaults["steps"].default),
-        min(settings.get("errors", defaults["errors"].default), len(task.train)),
-        most=False,
+    steps, errors = (job.settings.get(key, defaults[key].default) for key in ("steps", "errors"))
+    errors = min(errors, len(task.train))
+    return _Run(most, task, model, coach, language, trained, steps, errors)
+
+
+def _rows(run: _Run) -> Iterator[tuple[str, str, int, float, float]]:
+    """(phase, model, calls, tokens of input, tokens of output) of calls that are alike."""
+    unlimited = math.inf in (_limit(run.model), _limit(run.coach))
+    for phase, llm, calls, prompt, reply in (*_forward(run), *_backward(run), *_update(run)):
+        size, limit = len(prompt.encode()), _limit(llm)
+        if run.most:
+            tokens = math.inf if unlimited else size + MOST_FRAMING
+        else:
+            tokens = size / BYTES + FRAMING
+            thinking = THINKING if "max_completion_tokens" in llm.params else 0
+            limit = min(reply + thinking, limit)
+        if calls:
+            yield phase, llm.model, calls, calls * tokens, calls * limit
+
+
+def _forward(run: _Run) -> Iterator[Call]:
+    evaluations = (  # phase, examples, how often with the first graph, how often with later ones
+        ("training", run.task.train, 1, run.steps),
+        ("test before", run.task.test, 1, 0),
+        ("test after", run.task.test, 0, 1),
     )
-    for expected, most in zip(_phases(run), _phases(replace(run, most=True))):
-        tokens = (expected.input, most.input, expected.output, most.output)
-        yield job.experiment, expected.name, expected.model, expected.calls, *tokens
+    for phase, examples, first, later in evaluations:
+        question = _filler(mean(_sizes(examples)))
+        for node in run.task.graph.nodes:
+            inputs = dict.fromkeys(node.inputs, _reply(run, run.model))
+            for times, version in ((first, node), (later, _updated(run, node))):
+                prompt = _prompt(run, "forward", version, question=question, inputs=inputs)
+                yield phase, run.model, times * len(examples), prompt, REPLY
 
 
-def _phases(run: _Run) -> list[_Phase]:
-    train, test = run.task.train, run.task.test
-    return [
-        _forward(run, "training", train, first=1, later=run.steps),
-        _backward(run),
-        _update(run),
-        _forward(run, "test before", test, first=1, later=0),
-        _forward(run, "test after", test, first=0, later=1),
-    ]
-
-
-def _forward(run: _Run, name: str, examples: Sequence[Example], first: int, later: int) -> _Phase:
-    """Answer the examples: so many times with the first graph, so many times with later ones."""
-    question = _filler(mean(_sizes(example.question for example in examples)))
-    prompts = []
-    for node in run.task.graph.nodes:
-        inputs = dict.fromkeys(node.inputs, _reply(run, run.language.model, REPLY))
-        for times, version in ((first, node), (later, _updated(run, node))):
-            text = _text(run, "forward", version, question=question, inputs=inputs)
-            prompts.append((times * len(examples), text))
-    return _phase(run, name, run.language.model, prompts, REPLY)
-
-
-def _backward(run: _Run) -> _Phase:
-    prompts, largest = [], 0
+def _backward(run: _Run) -> Iterator[Call]:
     for node in run.task.graph.nodes if run.language.gradient else ():
-        together = [node.inputs] if node.inputs else []
-        for inputs in together if run.language.neighbourhood else [(each,) for each in node.inputs]:
-            case = _case(run, node, inputs)._asdict()
-            case.pop("right")
-            prompts.append(
-                (run.steps * run.errors, _text(run, "backward", _updated(run, node), **case))
-            )
-            largest = max(largest, len(inputs))
-    return _phase(run, "backward", run.language.coach, prompts, GRADIENT * largest)
+        groups = [node.inputs] if run.language.neighbourhood else [(name,) for name in node.inputs]
+        for inputs in filter(None, groups):
+            case = _case(run, node, inputs)
+            values = {"inputs": case.inputs, "output": case.output, "gradient": case.gradient}
+            node = _updated(run, node)
+            prompt = _prompt(run, "backward", node, question=case.question, **values)
+            yield "backward", run.coach, run.steps * run.errors, prompt, GRADIENT * len(inputs)
 
 
-def _update(run: _Run) -> _Phase:
-    prompts, critique = [], None
-    calls = run.steps
-    if run.language.critique:
-        critique, calls = _reply(run, run.language.coach, CRITIQUE), 2 * run.steps
-    for name in run.trained:
-        node = run.task.graph[name]
-        cases = [_case(run, node, node.inputs)] * run.errors
-        settings = {"critique": critique, "short": run.language.short}
-        prompts.append((calls, _text(run, "update", _updated(run, node), cases=cases, **settings)))
-    return _phase(run, "update", run.language.coach, prompts, INSTRUCTION)
-
-
-def _phase(
-    run: _Run, name: str, llm: LLM, prompts: Sequence[tuple[int, str]], reply: int
-) -> _Phase:
-    """A phase with these prompts, each so many times, and replies of so many expected tokens."""
-    calls = sum(times for times, _ in prompts)
-    bytes_per_token = 1 if run.most else BYTES
-    tokens = FRAMING[run.most] * calls
-    tokens += sum(times * len(text.encode()) / bytes_per_token for times, text in prompts)
-    if calls and run.most and math.inf in (_limit(run.language.model), _limit(run.language.coach)):
-        tokens = math.inf
-    thinking = THINKING if "max_completion_tokens" in llm.params else 0
-    length = _limit(llm) if run.most else min(reply + thinking, _limit(llm))
-    return _Phase(name, llm.model, calls, tokens, length * calls if calls else 0)
+def _update(run: _Run) -> Iterator[Call]:
+    critique = _reply(run, run.coach, CRITIQUE) if run.language.critique else None
+    calls = run.steps * (2 if run.language.critique else 1)
+    for node in run.task.graph.nodes:
+        if node.name in run.trained:
+            cases = [_case(run, node, node.inputs)] * run.errors
+            settings = {"cases": cases, "critique": critique, "short": run.language.short}
+            prompt = _prompt(run, "update", _updated(run, node), **settings)
+            yield "update", run.coach, calls, prompt, INSTRUCTION
 
 
 def _case(run: _Run, node: Node, inputs: Sequence[str]) -> Case:
     """A training example as one node sees it."""
-    task, size = run.task, max if run.most else mean
-    output, gradient = _reply(run, run.language.model, REPLY), None
+    task, one_of = run.task, max if run.most else mean
+    question, output = _filler(one_of(_sizes(task.train))), _reply(run, run.model)
+    gradient = None
     if run.language.gradient and node.name == task.graph.answer:
-        gradient = _filler(size(_sizes(map(task.feedback, task.train))))
+        gradient = _filler(one_of([len(task.feedback(each).encode()) for each in task.train]))
     elif run.language.gradient:
-        successors = len(task.graph.successors(node.name))
-        gradient = _reply(run, run.language.coach, GRADIENT) * successors
-    question = _filler(size(_sizes(example.question for example in task.train)))
+        gradient = _reply(run, run.coach, GRADIENT) * len(task.graph.successors(node.name))
     return Case(question, dict.fromkeys(inputs, output), output, gradient)
 
 
 def _updated(run: _Run, node: Node) -> Node:
     """The node with the instruction that an update may give it, if that is longer."""
-    later = _reply(run, run.language.coach, INSTRUCTION)
+    later = _reply(run, run.coach, INSTRUCTION)
     if node.name not in run.trained or len(later) < len(node.instruction):
         return node
     return replace(node, instruction=later)
 
 
-def _text(run: _Run, template: str, node: Node, **data: Any) -> str:
+def _prompt(run: _Run, template: str, node: Node, **data: Any) -> str:
     messages = run.language.messages(template, node=node, **data)
     return "".join(message["content"] for message in messages)
 
 
-def _reply(run: _Run, llm: LLM, expected: int) -> str:
-    """Filler for a reply in a later prompt; without a limit, `_phase` knows how long it can be."""
+def _reply(run: _Run, llm: LLM, expected: int = REPLY) -> str:
+    """Filler for a reply in a later prompt. (`_rows` handles replies without a limit.)"""
     limit = _limit(llm)
-    if not run.most:
-        return _filler(min(expected, limit) * BYTES)
-    return _filler(limit + LONGER if limit < math.inf else LONGER)
+    if run.most:
+        return _filler(LONGER if math.isinf(limit) else limit + LONGER)
+    return _filler(min(expected, limit) * BYTES)
 
 
 def _filler(size: float) -> str:
     return "x" * math.ceil(size)
 
 
-def _sizes(texts: Iterable[str]) -> list[int]:
-    return [len(fence(text, "").encode()) for text in texts]
+def _sizes(examples: Iterable[Example]) -> list[int]:
+    return [len(fence(example.question, "").encode()) for example in examples]
 
 
 def _limit(llm: LLM) -> float:
@@ -258,5 +234,5 @@ def _count(number: float) -> str:
 
 def _money(dollars: float) -> str:
     if math.isnan(dollars):
-        return "unknown dollars"
+        return "$?"
     return "no limit" if math.isinf(dollars) else f"${dollars:,.2f}"

@@ -4,9 +4,10 @@
 """
 
 import ast
+import inspect
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,27 +21,15 @@ from ..report import results
 from ..usage import SIMULATED
 from ..variants import variant_names, variant_settings
 
-
-@dataclass(frozen=True)
-class Experiment:
-    """A notebook that writes a record, and those of its parameters that define the task."""
-
-    notebook: str
-    task_parameters: tuple[str, ...]
-
-
-EXPERIMENTS = {  # GSM8K takes longest, so it starts first
-    "gsm8k": Experiment("03_gsm8k", ("seed", "train", "data")),
-    "bbh": Experiment("02_bbh", ("category", "seed", "train", "split", "data")),
-    "liar": Experiment("04_liar_ablation", ("seed", "train", "data")),
+EXPERIMENTS = {  # name: notebook. GSM8K takes longest, so it starts first
+    "gsm8k": "03_gsm8k",
+    "bbh": "02_bbh",
+    "liar": "04_liar_ablation",
 }
-REQUIRED = ("name", "variant", "data", "model", "coach", "seed")  # of an experiment's notebook
 STUDIES = ("01_semantic_gradients", "05_cost")  # these use the simulated model only
 LAST = "06_figures"  # reads the records of all the others
-DEFAULT_VARIANTS = {  # by data; LIAR has all variants
-    "sample": ("full", "no_neighbourhood", "no_gradient"),
-    "full": ("full",),
-}
+# By data; LIAR has all variants.
+DEFAULT_VARIANTS = {"sample": ("full", "no_neighbourhood", "no_gradient"), "full": ("full",)}
 DEFAULT_CATEGORIES = {
     "sample": ("boolean_expressions", "date_understanding", "object_counting"),
     "full": tasks.NLP + tasks.ALGORITHMIC,
@@ -73,16 +62,11 @@ class Job:
         from papermill import inspect_notebook
 
         if not self.notebook.is_file():
-            raise ParameterError(
-                f"there is no notebook {self.notebook}; change to the checkout that has it, "
-                "or set SEMBACK_HOME to it"
-            )
+            raise ParameterError(f"there is no notebook {self.notebook}; see SEMBACK_HOME")
         try:
             found = inspect_notebook(papermill_path(self.notebook))
         except Exception as error:  # papermill lets through whatever a malformed file causes
-            raise ParameterError(
-                f"{self.notebook} cannot be read as a notebook: {type(error).__name__}: {error}"
-            ) from None
+            raise ParameterError(f"{self.notebook} cannot be read as a notebook: {error}") from None
         return {name: _literal(parameter["default"]) for name, parameter in found.items()}
 
     @property
@@ -93,10 +77,8 @@ class Job:
     @property
     def experiment(self) -> str | None:
         """Which of `EXPERIMENTS` this is; None for a notebook that writes no record."""
-        for name, experiment in EXPERIMENTS.items():
-            if experiment.notebook == self.notebook.stem:
-                return name
-        return None
+        names = [name for name, stem in EXPERIMENTS.items() if stem == self.notebook.stem]
+        return names[0] if names else None
 
     @cached_property
     def id(self) -> str:
@@ -116,12 +98,9 @@ class Job:
         ParameterError, DataError
             As the function in `semback.tasks` raises them.
         """
-        assert self.experiment is not None
-        settings = self.settings
-        names = EXPERIMENTS[self.experiment].task_parameters
-        return _task(
-            self.experiment, **{name: settings[name] for name in names if name in settings}
-        )
+        function = getattr(tasks, self.experiment or "")
+        names = inspect.signature(function).parameters
+        return _task(function, **{key: self.settings[key] for key in names if key in self.settings})
 
     def model(self, role: str) -> LLM:
         """The experiment's "model" or "coach", with its budget; nothing is sent.
@@ -184,7 +163,7 @@ def grid(
     folder = home() / "notebooks"
     jobs = []
     for experiment in experiments or EXPERIMENTS:
-        notebook = folder / f"{EXPERIMENTS[experiment].notebook}.ipynb"
+        notebook = folder / f"{EXPERIMENTS[experiment]}.ipynb"
         defaults = Job(notebook, {}).defaults
         more = {key: _parsed(value, defaults.get(key)) for key, value in (extra or {}).items()}
         parts: list[dict[str, str]] = [{}]
@@ -219,14 +198,14 @@ def check(jobs: Iterable[Job], name: str) -> None:
     results.folder(name)  # raises for a name that a folder cannot have
     seen: dict[str, Job] = {}
     for job in jobs:
-        _check_parameters(job, name)
-        if job.experiment:
-            _check_experiment(job)
+        defaults = job.defaults
+        try:
+            _check(job, defaults, name)
+        except ParameterError as error:
+            raise ParameterError(f"{job.notebook.name}: {error}") from None
         if job.id in seen:
-            raise ParameterError(
-                f"{job.notebook.name}: two jobs would both be called {job.id}: "
-                f"{dict(seen[job.id].parameters)} and {dict(job.parameters)}"
-            )
+            both = f"{dict(seen[job.id].parameters)} and {dict(job.parameters)}"
+            raise ParameterError(f"two jobs would both be called {job.id}: {both}")
         seen[job.id] = job
 
 
@@ -235,45 +214,28 @@ def papermill_path(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _check_parameters(job: Job, name: str) -> None:
-    notebook, defaults = job.notebook.name, job.defaults
+def _check(job: Job, defaults: Mapping[str, Any], name: str) -> None:
+    if job.parameters and not defaults:
+        raise ParameterError("it takes no parameters, since no cell has the tag parameters")
     for key, value in job.parameters.items():
-        if key not in defaults:
-            listed = ", ".join(defaults) or "none, since no cell has the tag parameters"
-            raise ParameterError(f"{notebook} has no parameter {key!r}; it has {listed}")
-        if not _fits(value, defaults[key]):
-            raise ParameterError(
-                f"{notebook}: {key} is {value!r}; it takes a value of type "
-                f"{type(defaults[key]).__name__}, such as {defaults[key]!r}"
-            )
+        known("parameter", key, defaults)
+        default = defaults[key]
+        if not _fits(value, default):
+            kind = type(default).__name__
+            raise ParameterError(f"{key} is {value!r}; it takes {kind}, such as {default!r}")
     if job.parameters.get("name", name) != name:
-        raise ParameterError(
-            f"{notebook}: name is {job.parameters['name']!r}, so its results would not be among "
-            f"those of the batch {name!r}"
-        )
-    steps = job.parameters.get("steps")
-    if steps is not None and steps < 0:
-        raise ParameterError(f"{notebook}: steps is {steps}; it is 0 or more")
-
-
-def _check_experiment(job: Job) -> None:
-    missing = [key for key in REQUIRED if key not in job.defaults]
-    if missing:
-        raise ParameterError(
-            f"{job.notebook.name} has no parameter {', '.join(missing)}; the notebook of an "
-            f"experiment needs {', '.join(REQUIRED)}"
-        )
-    try:
+        raise ParameterError(f"name is {job.parameters['name']!r}, but the batch is {name!r}")
+    if job.parameters.get("steps", 0) < 0:
+        raise ParameterError(f"steps is {job.parameters['steps']}; it is 0 or more")
+    if job.experiment:
         variant_settings(job.settings["variant"], job.task().graph)
         job.model("model")
         job.model("coach")
-    except ParameterError as error:
-        raise ParameterError(f"{job.notebook.name}: {error}") from None
 
 
 @cache
-def _task(experiment: str, **settings: Any) -> tasks.Task:
-    return getattr(tasks, experiment)(**settings)
+def _task(function: Callable[..., tasks.Task], **settings: Any) -> tasks.Task:
+    return function(**settings)
 
 
 def _literal(text: str) -> Any:

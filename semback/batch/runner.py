@@ -8,11 +8,10 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -23,9 +22,6 @@ from ..report import results
 from . import worker
 from .jobs import LAST, Job, check
 from .worker import Outcome
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 
 def run(
@@ -76,7 +72,7 @@ def run(
         _locked(jobs, name),
         tempfile.TemporaryDirectory(prefix=".spent-", dir=folder) as shared,
         tqdm(total=len(jobs), unit="notebook", disable=not sys.stderr.isatty()) as bar,
-        _executor(workers, scheduler, batch=shared) as executor,
+        _executor(workers, scheduler) as (executor, everywhere),
     ):
         environment = _environment(shared)
         first = [job for job in jobs if job.notebook.stem != LAST]
@@ -86,17 +82,21 @@ def run(
                 executor.submit(worker.execute, job, folder, again, environment): job
                 for job in group
             }
-            for future in as_completed(futures):
-                job = futures[future]
-                try:
-                    outcome = future.result()
-                except Exception as error:
-                    outcome = Outcome(job, "failed", folder, 0.0, f"the worker ended: {error!r}")
-                outcomes[job.id] = outcome
-                again = again or outcome.state != "skipped"  # LAST has something new to read
-                bar.update()
-                number = f"{len(outcomes):{len(str(len(jobs)))}}"
-                tqdm.write(f"[{number}/{len(jobs)}] {outcome}", file=sys.stderr)
+            try:
+                for future in as_completed(futures):
+                    job = futures[future]
+                    try:
+                        outcome = future.result()
+                    except Exception as error:  # such as the end of a worker of Dask
+                        outcome = Outcome(job, "failed", folder, error=f"not executed: {error!r}")
+                    outcomes[job.id] = outcome
+                    bar.update()
+                    number = f"{len(outcomes):{len(str(len(jobs)))}}"
+                    tqdm.write(f"[{number}/{len(jobs)}] {outcome}", file=sys.stderr)
+            except BaseException:
+                _stop(futures, partial(everywhere, worker.send_signal, shared))
+                raise
+            again = again or any(each.state != "skipped" for each in outcomes.values())
     return [outcomes[job.id] for job in jobs]
 
 
@@ -135,42 +135,34 @@ def _locked(jobs: Sequence[Job], name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _executor(workers: int | None, scheduler: str | None, batch: str) -> Iterator[Executor]:
-    """Threads of this process, or the workers of Dask. Left by an exception, it stops the batch."""
-    with ExitStack() as stack:
-        executor: Executor = ThreadPoolExecutor(workers or os.cpu_count())
-        send_signal: Callable[[int], object] = partial(worker.send_signal, batch)
-        if scheduler:
-            client = stack.enter_context(_dask_client(scheduler))
-            executor = client.get_executor()
-            send_signal = partial(client.run, worker.send_signal, batch)
-        try:
-            yield executor
-        except BaseException:
-            _stop(executor, send_signal)
-            raise
-        finally:
-            executor.shutdown()
-
-
-def _stop(executor: Executor, send_signal: Callable[[int], object]) -> None:
-    tqdm.write(
-        "stopping: replies in flight are still recorded; another Ctrl-C gives them up",
-        file=sys.stderr,
-    )
-    try:
-        send_signal(signal.SIGINT)
-        executor.shutdown()  # waits until the kernels have ended
-    except KeyboardInterrupt:
-        send_signal(signal.SIGKILL)
-
-
-def _dask_client(address: str) -> "Client":
+def _executor(
+    workers: int | None, scheduler: str | None
+) -> Iterator[tuple[Executor, Callable[..., object]]]:
+    """Threads, or the workers of Dask; and what calls a function in each of their processes."""
+    if not scheduler:
+        with ThreadPoolExecutor(workers or os.cpu_count()) as executor:
+            yield executor, lambda function, *arguments: function(*arguments)
+        return
     try:
         from distributed import Client
 
-        return Client(address, timeout=10)
+        client = Client(scheduler, timeout=10)
     except (ImportError, OSError, ValueError) as error:
         raise ParameterError(
-            f"no Dask scheduler at {address!r}: {error} (semback[dask] installs Dask)"
+            f"no Dask scheduler at {scheduler!r}: {error} (semback[dask] installs Dask)"
         ) from None
+    with client:
+        yield client.get_executor(), client.run
+
+
+def _stop(futures: Iterable[Future], send_signal: Callable[[int], object]) -> None:
+    try:
+        tqdm.write(
+            "stopping: replies in flight are still recorded; another Ctrl-C gives them up",
+            file=sys.stderr,
+        )
+        send_signal(signal.SIGINT)
+        wait(futures)  # not for the threads: a join that is interrupted (Python 3.11) is no join
+    except KeyboardInterrupt:
+        send_signal(signal.SIGKILL)
+        wait(futures)

@@ -9,24 +9,27 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import Any, cast
 
 import nbformat
 import papermill
-from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_core.utils import ensure_event_loop, run_sync
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from jupyter_core.utils import ensure_event_loop
 
 from ..prompts import fence
 from . import fingerprint
 from .jobs import Job, papermill_path
 
-_kernels: dict[Popen, str] = {}  # the processes that run now, and their batch
+# A folder with a short path: that of a socket has at most 108 bytes (unix(7)), some TMPDIR more.
+_SHORT = None if os.name == "nt" else "/tmp"
+_kernels: dict[Popen, str] = {}  # processes, and their batch
 _stopped: set[str] = set()  # batches
 
 
@@ -95,9 +98,9 @@ def execute(job: Job, folder: Path, again: bool, environment: Mapping[str, str])
     if path.is_file():
         path.replace(aside)
     error = ""
-    with _socket_folder() as scratch:
+    with tempfile.TemporaryDirectory(dir=_SHORT, ignore_cleanup_errors=True) as scratch:
         try:
-            book = _executed(job, running, scratch, environment)
+            book = _executed(job, running, Path(scratch), environment)
             written = fingerprint.file_hash(record)
             book.metadata["semback"] = {"fingerprint": mark, "record": written}
             _write(book, job, running, path)
@@ -105,7 +108,7 @@ def execute(job: Job, folder: Path, again: bool, environment: Mapping[str, str])
         except Exception as problem:  # papermill calls the notebook "completed" in any case
             error = _message(problem)
             if environment["SEMBACK_BATCH"] not in _stopped:
-                _keep_failed(job, running, failed, problem, scratch)
+                _keep_failed(job, running, failed, problem, Path(scratch))
                 record.unlink(missing_ok=True)  # or tables would show an earlier result
             elif fingerprint.of_notebook(aside, record):
                 aside.replace(path)
@@ -149,58 +152,46 @@ def _executed(
             raise Stopped("no further cell is executed")
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the outcome has what it would log
-    with _kernel(job, scratch, environment) as kernel:
+    try:
         return papermill.execute_notebook(
             papermill_path(job.notebook),
             papermill_path(output),
             dict(job.parameters),
             kernel_name="python3",
             progress_bar=False,
-            km=kernel,
+            kernel_manager_class=_kernel_class(scratch, environment),
+            extra_arguments=["--log-level=CRITICAL"],
+            resources={"metadata": {"path": str(job.notebook.parent)}},  # cwd= moves this process
             on_cell_execute=refuse_when_stopped,
         )
-
-
-@contextmanager
-def _kernel(
-    job: Job, scratch: Path, environment: Mapping[str, str]
-) -> Iterator[AsyncKernelManager]:
-    """A kernel of this very Python, in the notebook's folder.
-
-    It is reached through sockets in a folder of its own: of TCP ports, kernels that start at the
-    same time may choose the same ones (papermill#511). What it writes outside of the notebook's
-    cells, such as an error at its start, goes to a file there.
-    """
-    kernel = AsyncKernelManager(
-        transport="tcp" if os.name == "nt" else "ipc",
-        connection_file=str(scratch / "kernel.json"),
-        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),  # a user's python3 may be any Python
-    )
-    with open(scratch / "kernel.log", "wb") as log:
-        run_sync(kernel.start_kernel)(
-            extra_arguments=["--log-level=CRITICAL", "--HistoryManager.hist_file=:memory:"],
-            cwd=str(job.notebook.parent),
-            env={**os.environ, **environment},
-            stdout=log,
-            stderr=log,
-        )
-    process = kernel.provisioner.process  # pyright: ignore - that of a LocalProvisioner
-    _kernels[process] = environment["SEMBACK_BATCH"]
-    try:
-        yield kernel
     finally:
-        run_sync(kernel.shutdown_kernel)()
-        ensure_event_loop().close()
-        del _kernels[process]
+        ensure_event_loop().close()  # nbclient leaves that of this thread open
 
 
-@contextmanager
-def _socket_folder() -> Iterator[Path]:
-    """A temporary folder with a short path: that of a socket has at most 108 bytes (unix(7))."""
-    with tempfile.TemporaryDirectory(
-        prefix="semback-", dir=None if os.name == "nt" else "/tmp", ignore_cleanup_errors=True
-    ) as folder:
-        yield Path(folder)
+def _kernel_class(scratch: Path, environment: Mapping[str, str]) -> type[AsyncKernelManager]:
+    """Kernels of this very Python.
+
+    They are reached through sockets in a folder of their own: of TCP ports, kernels that start at
+    the same time may choose the same ones (papermill#511). What they write outside of the
+    notebook's cells, such as an error at their start, goes to a file there.
+    """
+
+    class Kernel(AsyncKernelManager):
+        def __init__(self, **settings: Any):
+            specs = KernelSpecManager(kernel_dirs=[])  # a user's python3 may be any Python
+            transport, file = "tcp" if os.name == "nt" else "ipc", str(scratch / "kernel.json")
+            super().__init__(
+                kernel_spec_manager=specs, transport=transport, connection_file=file, **settings
+            )
+
+        async def start_kernel(self, **launch: Any) -> None:
+            variables = {**os.environ, **environment}
+            with open(scratch / "kernel.log", "wb") as log:
+                await super().start_kernel(**launch, env=variables, stdout=log, stderr=log)
+            process = cast(LocalProvisioner, self.provisioner).process
+            _kernels[cast(Popen, process)] = environment["SEMBACK_BATCH"]
+
+    return Kernel
 
 
 def _files(job: Job, folder: Path) -> tuple[Path, Path]:
@@ -227,7 +218,8 @@ def _keep_failed(job: Job, running: Path, failed: Path, problem: Exception, scra
     book = nbformat.read(running, as_version=4)
     if not isinstance(problem, papermill.PapermillExecutionError):
         text = f"**The notebook ended here.** {_message(problem)}"
-        output = (scratch / "kernel.log").read_text(encoding="utf-8", errors="replace").strip()
+        log = scratch / "kernel.log"
+        output = log.read_text("utf-8", errors="replace").strip() if log.is_file() else ""
         if output:
             text += f"\n\nThe last output of its kernel:\n\n{fence(output[-5000:], 'text')}"
         book.cells.append(nbformat.v4.new_markdown_cell(text))

@@ -21,6 +21,10 @@ from .terminal import echo
 if TYPE_CHECKING:
     from ..batch import Job, Outcome
 
+STOPPED = """\
+semback: stopped. What is complete stays, and replies are in the cache: the same command continues \
+from there."""
+
 
 class Commands(click.Group):
     """Commands whose errors are one message, with an exit code.
@@ -35,15 +39,11 @@ class Commands(click.Group):
             echo(f"semback: {error}", error=True)
             ctx.exit(2 if isinstance(error, ParameterError) else 1)
         except KeyboardInterrupt:
-            echo(
-                "semback: stopped. What is complete stays, and replies are in the cache: the same "
-                "command continues from there.",
-                error=True,
-            )
+            echo(STOPPED, error=True)
             ctx.exit(130)
 
 
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120, "show_default": True}
 
 
 @click.group(cls=Commands, context_settings=SETTINGS)
@@ -58,62 +58,22 @@ def main() -> None:
 
 main.add_command(cache)
 
+DATA = click.Choice(["sample", "full"])
 OPTIONS = (  # of `run` and `plan`
     click.argument("experiments", nargs=-1, metavar="[bbh|gsm8k|liar]..."),
+    click.option("--data", type=DATA, default="sample", help="Our samples, or the real files."),
+    click.option("--name", help="The batch, in runs/NAME.  [default: demo; full for real data]"),
+    click.option("--category", multiple=True, help="A file of BBH.  [default: all]"),
     click.option(
-        "--data",
-        type=click.Choice(["sample", "full"]),
-        default="sample",
-        show_default=True,
-        help="Our own small samples, or the real files (see `semback data`).",
+        "--variant", multiple=True, help="full, no_gradient, no_neighbourhood, no_gate, only_NODE."
     ),
-    click.option(
-        "--name",
-        help="The batch; its files are in runs/NAME.  [default: demo for the sample data, full "
-        "for the full]",
-    ),
-    click.option(
-        "--category",
-        "categories",
-        multiple=True,
-        help="A file of BBH; may be repeated.  [default: all]",
-    ),
-    click.option(
-        "--variant",
-        "variants",
-        multiple=True,
-        help="full, no_gradient, no_neighbourhood, no_gate or only_NODE; may be repeated.  "
-        "[default: all for LIAR; full for the others, with the sample data also no_gradient and "
-        "no_neighbourhood]",
-    ),
-    click.option(
-        "--seed",
-        "seeds",
-        type=int,
-        multiple=True,
-        default=(0,),
-        show_default=True,
-        help="May be repeated.",
-    ),
-    click.option(
-        "--model",
-        "models",
-        multiple=True,
-        default=(SIMULATED,),
-        show_default=True,
-        help="Answers the questions, as OPENAI_BASE_URL knows it; may be repeated.",
-    ),
+    click.option("--seed", type=int, multiple=True, default=(0,), help="Of splits and choices."),
+    click.option("--model", multiple=True, default=(SIMULATED,), help="Answers the questions."),
     click.option("--coach", help="Writes gradients and instructions.  [default: the model]"),
     click.option("--train", type=int, help="Training questions.  [default: the notebook's]"),
     click.option("--steps", type=int, help="Updates to try.  [default: the notebook's]"),
     click.option(
-        "-p",
-        "--parameter",
-        "parameters",
-        type=(str, str),
-        multiple=True,
-        metavar="NAME VALUE",
-        help="Any other parameter of the experiments' notebooks; may be repeated.",
+        "-p", "--parameter", type=(str, str), multiple=True, help="Another one of the notebook."
     ),
 )
 
@@ -127,40 +87,39 @@ def batch_options(command: Any) -> Any:
 
 @main.command()
 @batch_options
-@click.option(
-    "--jobs",
-    "workers",
-    type=click.IntRange(min=1),
-    help="Notebooks at one time.  [default: one for each processor]",
-)
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="A Dask scheduler, whose workers execute the notebooks; needs semback[dask].",
-)
+@click.option("--jobs", type=click.IntRange(min=1), help="Notebooks at a time.  [default: CPUs]")
+@click.option("--scheduler", metavar="ADDRESS", help="Of Dask, which executes the notebooks.")
 @click.option("--again", is_flag=True, help="Run also what is complete.")
-def run(workers: int | None, scheduler: str | None, again: bool, **options: Any) -> None:
+def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) -> None:
     """Execute the notebooks of experiments, show the results, and write a report of them.
 
-    Without a choice: all experiments, and the figures after them. What is complete with the same
-    parameters, notebook and semback is skipped. Exit code 1 if a notebook failed; the others run
-    on.
+    Without a choice: all experiments, and the figures after them. The variants are by default all
+    for LIAR and full for the others, with the sample data also no_gradient and no_neighbourhood.
+    --category, --variant, --seed, --model and -p may be repeated.
+
+    What is complete with the same parameters, notebook and semback is skipped. Exit code 1 if a
+    notebook failed; the others run on.
     """
     from .. import batch
+    from ..batch import estimate
 
     _stop_on_signals()
-    jobs, name = _jobs(**options)
-    new = [job for job in jobs if job.experiment and (again or not batch.complete(job, name))]
+    chosen, name = _jobs(**options)
+    new = [job for job in chosen if job.experiment and (again or not batch.complete(job, name))]
     roles = [job.settings[role] for job in new for role in ("model", "coach")]
     if not all(model.startswith(SIMULATED) for model in roles):
-        from ..batch import estimate
-
         bound = estimate.total(batch.plan(new))
         echo(f"Upper bound if nothing is recorded: {bound}; see `semback plan`", error=True)
-    outcomes = batch.run(jobs, name, workers, scheduler, again)
+    outcomes = batch.run(chosen, name, jobs, scheduler, again)
     _show_results(name, outcomes)
-    if _show_failures(outcomes):
-        sys.exit(1)
+    failures = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.state == "failed":
+            failures[outcome.error].append(outcome.path)
+    for error, paths in failures.items():  # a missing key, for one, is the same in all notebooks
+        listed = "".join(f"\nfailed: {path}" for path in paths)
+        echo(f"{listed}\n{indent(error, '  ')}", error=True)
+    sys.exit(1 if failures else 0)
 
 
 @main.command()
@@ -169,8 +128,7 @@ def plan(**options: Any) -> None:
     """Show what `run` would request with these options: calls, tokens, dollars. Nothing is sent."""
     from ..batch import estimate
 
-    jobs, _ = _jobs(**options)
-    echo(estimate.as_text(estimate.plan(jobs)))
+    echo(estimate.as_text(estimate.plan(_jobs(**options)[0])))
 
 
 @main.command()
@@ -221,29 +179,24 @@ def verify() -> None:
     sys.exit(any(row["state"] != "ok" for row in rows))
 
 
-def _jobs(
-    experiments: tuple[str, ...],
-    data: str,
-    name: str | None,
-    models: tuple[str, ...],
-    coach: str | None,
-    train: int | None,
-    steps: int | None,
-    parameters: tuple[tuple[str, str], ...],
-    **choices: Any,
-) -> tuple[list["Job"], str]:
+def _jobs(experiments: tuple[str, ...], data: str, **options: Any) -> tuple[list["Job"], str]:
     """The jobs that the options describe, checked, and the name of their batch."""
     from ..batch import check, grid
 
+    name = options["name"]
     if name is None:
         name = {"sample": "demo", "full": "full"}[data]
-    extra: dict[str, Any] = dict(parameters)
-    if train is not None:
-        extra["train"] = train
-    if steps is not None:
-        extra["steps"] = steps
-    pairs = [(model, coach or model) for model in models]
-    jobs = grid(experiments, data, models=pairs, name=name, extra=extra, **choices)
+    extra = {"train": options["train"], "steps": options["steps"], **dict(options["parameter"])}
+    jobs = grid(
+        experiments,
+        data,
+        options["category"],
+        options["variant"],
+        options["seed"],
+        [(model, options["coach"] or model) for model in options["model"]],
+        name,
+        {key: value for key, value in extra.items() if value is not None},
+    )
     check(jobs, name)
     return jobs, name
 
@@ -259,24 +212,10 @@ def _show_results(name: str, outcomes: list["Outcome"]) -> None:
     calls = ", ".join(f"{count:,} {kind}" for kind, count in results.calls(name, executed).items())
     echo(f"\ncalls               {calls}\nexecuted notebooks  {folder / 'notebooks'}")
     if recorded:
-        echo(f"results             {folder / 'results'}")
-        if (folder / "figures").is_dir():
-            echo(f"figures             {folder / 'figures'}")
-        else:
-            echo(f"figures             `semback figures {name}` makes them")
+        figures = folder / "figures"
+        made = figures if figures.is_dir() else f"`semback figures {name}` makes them"
+        echo(f"results             {folder / 'results'}\nfigures             {made}")
         echo(f"report              {page.write(name)}")
-
-
-def _show_failures(outcomes: list["Outcome"]) -> bool:
-    """Show each error once, with all notebooks that it ended, as a missing key ends them all."""
-    failures = defaultdict(list)
-    for outcome in outcomes:
-        if outcome.state == "failed":
-            failures[outcome.error].append(outcome.path)
-    for error, paths in failures.items():
-        listed = "".join(f"\nfailed: {path}" for path in paths)
-        echo(f"{listed}\n{indent(error, '  ')}", error=True)
-    return bool(failures)
 
 
 def _stop_on_signals() -> None:
