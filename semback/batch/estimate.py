@@ -104,7 +104,9 @@ def as_text(table: "DataFrame") -> str:
     shown = {name: _money if "dollars" in name else _count for name in table.columns[3:]}
     blocks = []
     for model, rows in table.groupby("model", sort=False):
-        lines = rows.drop(columns="model").to_string(index=False, formatters=shown)
+        lines = rows.drop(columns="model").to_string(
+            index=False, formatters=shown, na_rep="unknown"
+        )
         blocks.append(f"{model}\n{lines}\nat most {total(rows)}")
     bound = f"Upper bound if nothing is recorded: {total(table)}"
     return "\n\n".join([*blocks, bound, ASSUMPTIONS])
@@ -234,5 +236,5 @@ def _count(number: float) -> str:
 
 def _money(dollars: float) -> str:
     if math.isnan(dollars):
-        return "$?"
+        return "price unknown"
     return "no limit" if math.isinf(dollars) else f"${dollars:,.2f}"

@@ -136,7 +136,7 @@ def test_the_simulation_is_free_a_known_model_has_a_price_and_an_unknown_one_is_
         (asked["input_most"] * 0.15 + asked["output_most"] * 0.6) / 1e6, rel=1e-3
     )
     assert "unknown" in estimate.as_text(table)
-    assert estimate.total(table).endswith(" calls, $? (expected: $?)")
+    assert estimate.total(table).endswith(" calls, price unknown (expected: price unknown)")
 
 
 def test_a_model_without_a_token_limit_has_no_upper_bound():
