@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -77,32 +78,36 @@ def run(
         environment = _environment(shared)
         first = [job for job in jobs if job.notebook.stem != LAST]
         last = [job for job in jobs if job.notebook.stem == LAST]
-        for group in (first, last):
-            futures = {
-                executor.submit(worker.execute, job, folder, again, environment): job
-                for job in group
-            }
-            try:
-                for future in as_completed(futures):
-                    job = futures[future]
-                    try:
-                        outcome = future.result()
-                    except Exception as error:  # such as the end of a worker of Dask
-                        outcome = Outcome(job, "failed", folder, error=f"not executed: {error!r}")
-                    outcomes[job.id] = outcome
+        futures: dict[Future[Outcome], Job] = {}
+        try:
+            for group in (first, last):
+                futures = {
+                    executor.submit(worker.execute, job, folder, again, environment): job
+                    for job in group
+                }
+                for outcome in _outcomes(futures):
+                    outcomes[outcome.job.id] = outcome
+                    again = again or outcome.state != "skipped"  # LAST has something new to read
                     bar.update()
                     number = f"{len(outcomes):{len(str(len(jobs)))}}"
                     tqdm.write(f"[{number}/{len(jobs)}] {outcome}", file=sys.stderr)
-            except BaseException:
-                _stop(futures, partial(everywhere, worker.send_signal, shared))
-                raise
-            again = again or any(each.state != "skipped" for each in outcomes.values())
+        except BaseException:
+            _stop(futures, partial(everywhere, worker.send_signal, shared))
+            raise
     return [outcomes[job.id] for job in jobs]
 
 
 def complete(job: Job, name: str) -> bool:
     """Whether a job succeeded in the batch `name` with these parameters, cells and this semback."""
     return worker.complete(job, results.folder(name))
+
+
+def _outcomes(futures: Mapping[Future[Outcome], Job]) -> Iterator[Outcome]:
+    for future in as_completed(futures):
+        try:
+            yield future.result()
+        except Exception as error:  # such as the end of a worker of Dask
+            yield Outcome(futures[future], "failed", Path(), error=f"not executed: {error!r}")
 
 
 def _environment(shared: str) -> dict[str, str]:

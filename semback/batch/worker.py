@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
 from typing import Any, cast
@@ -34,7 +35,7 @@ _stopped: set[str] = set()  # batches
 
 
 class Stopped(Exception):
-    """The batch was stopped, so no further cell is executed."""
+    """The batch was stopped: nothing more is executed."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def execute(job: Job, folder: Path, again: bool, environment: Mapping[str, str])
     The finished notebook of an earlier execution is put aside meanwhile, since the record will soon
     be another one than it wrote. Where the batch is stopped before that, the notebook comes back.
     """
+    _refuse_if_stopped(environment)
     path, record = _files(job, folder)
     if not again and complete(job, folder):
         return Outcome(job, "skipped", path, record=_read(job, record))
@@ -144,13 +146,14 @@ def send_signal(batch: str, number: int) -> None:
                 os.kill(process.pid, number)
 
 
+def _refuse_if_stopped(environment: Mapping[str, str], **_: object) -> None:
+    if environment["SEMBACK_BATCH"] in _stopped:
+        raise Stopped("the batch was stopped")
+
+
 def _executed(
     job: Job, output: Path, scratch: Path, environment: Mapping[str, str]
 ) -> nbformat.NotebookNode:
-    def refuse_when_stopped(**_: object) -> None:
-        if environment["SEMBACK_BATCH"] in _stopped:
-            raise Stopped("no further cell is executed")
-
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the outcome has what it would log
     try:
         return papermill.execute_notebook(
@@ -162,7 +165,7 @@ def _executed(
             kernel_manager_class=_kernel_class(scratch, environment),
             extra_arguments=["--log-level=CRITICAL"],
             resources={"metadata": {"path": str(job.notebook.parent)}},  # cwd= moves this process
-            on_cell_execute=refuse_when_stopped,
+            on_cell_execute=partial(_refuse_if_stopped, environment),
         )
     finally:
         ensure_event_loop().close()  # nbclient leaves that of this thread open

@@ -55,14 +55,13 @@ def import_(path: str, skip: bool) -> None:
 @click.argument("path")
 def verify(path: str) -> None:
     """Check every line of a recording. Exit code 1 if one cannot be trusted."""
-    good = bad = 0
-    for number, _, entry, problem in lines(path):
+    count = bad = 0
+    for number, _, _, problem in lines(path):
+        count += 1
         if problem:
-            echo(f"refused line {number}: {problem}")
             bad += 1
-        elif entry:
-            good += 1
-    echo(f"{good:,} replies are intact and have the keys of their requests; {bad:,} lines do not")
+            echo(f"refused line {number}: {problem}")
+    echo(f"{count - bad:,} replies are intact and have the keys of their requests; {bad:,} are not")
     sys.exit(1 if bad else 0)
 
 
