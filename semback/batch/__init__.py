@@ -1,7 +1,7 @@
-"""Many notebooks: which jobs there are, what they would cost, and running them with papermill."""
+"""Batches of notebooks: which jobs there are, what they may cost, and their execution."""
 
+from .estimate import plan
 from .jobs import Job, check, grid
-from .plan import plan
 from .runner import Outcome, complete, run
 
 __all__ = ["Job", "Outcome", "check", "complete", "grid", "plan", "run"]

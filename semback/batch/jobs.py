@@ -1,44 +1,36 @@
-"""What a batch executes: a `Job` is a notebook and its parameters, `grid` makes the jobs of a batch, `check` refuses what cannot run."""
+"""What a batch executes. A `Job` is a notebook with values for its parameters.
+
+`grid` makes the jobs of a batch, `check` refuses those that cannot run.
+"""
 
 import ast
+import inspect
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from .. import tasks
-from ..errors import DataError, ParameterError, known
-from ..llm.budget import Budget
+from ..errors import ParameterError, known
+from ..llm import LLM, Budget
 from ..paths import home
 from ..report import results
 from ..usage import SIMULATED
 from ..variants import variant_names, variant_settings
 
-# experiment: its notebook, and which of its parameters make the task. GSM8K first: it takes longest, and should not start last.
-EXPERIMENTS = {
-    "gsm8k": ("03_gsm8k", ("seed", "train", "data")),
-    "bbh": ("02_bbh", ("category", "seed", "train", "split", "data")),
-    "liar": ("04_liar_ablation", ("seed", "train", "data")),
+EXPERIMENTS = {  # name: notebook. GSM8K takes longest, so it starts first
+    "gsm8k": "03_gsm8k",
+    "bbh": "02_bbh",
+    "liar": "04_liar_ablation",
 }
-NEEDED = (
-    "name",
-    "variant",
-    "data",
-    "model",
-    "coach",
-    "seed",
-)  # parameters of every experiment's notebook
-STUDIES, LAST = (
-    ("01_semantic_gradients", "05_cost"),
-    "06_figures",
-)  # those ask only simulated models; the last reads what all others wrote
-VARIANTS = {
-    "sample": ("full", "no_neighbourhood", "no_gradient"),
-    "full": ("full",),
-}  # unless told otherwise; of LIAR, all
-CATEGORIES = {
+STUDIES = ("01_semantic_gradients", "05_cost")  # these use the simulated model only
+LAST = "06_figures"  # reads the records of all the others
+# By data; LIAR has all variants.
+DEFAULT_VARIANTS = {"sample": ("full", "no_neighbourhood", "no_gradient"), "full": ("full",)}
+DEFAULT_CATEGORIES = {
     "sample": ("boolean_expressions", "date_understanding", "object_counting"),
     "full": tasks.NLP + tasks.ALGORITHMIC,
 }
@@ -46,62 +38,81 @@ CATEGORIES = {
 
 @dataclass(frozen=True)
 class Job:
-    """A notebook to execute, and the parameters that it is given."""
+    """A notebook to execute.
+
+    Parameters
+    ----------
+    notebook : Path
+    parameters : Mapping
+        Values for parameters of the notebook; the others keep their defaults.
+    """
 
     notebook: Path
-    parameters: Mapping
+    parameters: Mapping[str, Any]
 
     @cached_property
-    def defaults(self) -> dict:
-        """The notebook's parameters with their defaults (None for one that is no literal). ParameterError where there is no notebook."""
+    def defaults(self) -> dict[str, Any]:
+        """The notebook's parameters and their defaults; None for a default that is no literal.
+
+        Raises
+        ------
+        ParameterError
+            There is no such notebook, or it cannot be read.
+        """
         from papermill import inspect_notebook
 
         if not self.notebook.is_file():
-            raise ParameterError(
-                f"there is no notebook {self.notebook}; go to the checkout that has it, or set SEMBACK_HOME to it"
-            )
+            raise ParameterError(f"there is no notebook {self.notebook}; see SEMBACK_HOME")
         try:
-            found = inspect_notebook(unbraced(self.notebook))
-        except Exception as error:  # whatever papermill makes of a file that is something else
-            raise ParameterError(
-                f"{self.notebook} cannot be read as a notebook: {type(error).__name__}: {error}"
-            ) from None
+            found = inspect_notebook(papermill_path(self.notebook))
+        except Exception as error:  # papermill lets through whatever a malformed file causes
+            raise ParameterError(f"{self.notebook} cannot be read as a notebook: {error}") from None
         return {name: _literal(parameter["default"]) for name, parameter in found.items()}
 
     @property
-    def settings(self) -> dict:
-        """All parameters, with the values they will have."""
+    def settings(self) -> dict[str, Any]:
+        """All parameters of the notebook, with the values that it will run with."""
         return {**self.defaults, **self.parameters}
 
     @property
     def experiment(self) -> str | None:
         """Which of `EXPERIMENTS` this is; None for a notebook that writes no record."""
-        return next(
-            (name for name, (stem, _) in EXPERIMENTS.items() if stem == self.notebook.stem), None
-        )
+        names = [name for name, stem in EXPERIMENTS.items() if stem == self.notebook.stem]
+        return names[0] if names else None
 
     @cached_property
     def id(self) -> str:
-        """What its files are called: like its record in `results`, or like the notebook where there is no record."""
+        """The name of its files: that of its record, or else that of the notebook."""
         if self.experiment is None:
             return self.notebook.stem
-        task = f"bbh/{self.settings['category']}" if self.experiment == "bbh" else self.experiment
-        return results.run_id(
-            self.experiment,
-            task,
-            *(self.settings[name] for name in ("variant", "seed", "model", "coach")),
-        )
+        settings = self.settings
+        task = f"bbh/{settings['category']}" if self.experiment == "bbh" else self.experiment
+        identity = (settings[name] for name in ("variant", "seed", "model", "coach"))
+        return results.run_id(self.experiment, task, *identity)
 
     def task(self) -> tasks.Task:
-        """The experiment's task, as its notebook will make it; with the errors of `semback.tasks`."""
-        return _task(
-            self.experiment,
-            **{
-                name: self.settings[name]
-                for name in EXPERIMENTS[self.experiment][1]
-                if name in self.settings
-            },
-        )
+        """The task that the experiment's notebook will make.
+
+        Raises
+        ------
+        ParameterError, DataError
+            As the function in `semback.tasks` raises them.
+        """
+        function = getattr(tasks, self.experiment or "")
+        names = inspect.signature(function).parameters
+        return _task(function, **{key: self.settings[key] for key in names if key in self.settings})
+
+    def model(self, role: str) -> LLM:
+        """The experiment's "model" or "coach", with its budget; nothing is sent.
+
+        Raises
+        ------
+        ParameterError
+            Parameters of the request, or a budget, that cannot be used.
+        """
+        settings = self.settings
+        budget = Budget(dollars=settings.get("dollars"))
+        return LLM(settings[role], params=settings.get(f"{role}_params"), budget=budget)
 
 
 def grid(
@@ -112,128 +123,142 @@ def grid(
     seeds: Sequence[int] = (0,),
     models: Sequence[tuple[str, str]] = ((SIMULATED, SIMULATED),),
     name: str = "demo",
-    extra: Mapping | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> list[Job]:
     """The jobs of a batch: every experiment × category × variant × seed × (model, coach).
 
     Parameters
     ----------
-    experiments: of `EXPERIMENTS`; without it all, with `LAST` after them and, for the sample data, `STUDIES` before.
-    data: "sample" or "full".
-    categories: of BBH; without it, all that the data has.
-    variants: see `ablations`; without it, all for LIAR, and `VARIANTS` for the others.
-    models: pairs of the model that answers and the coach.
-    name: of the batch; its files are in ``runs/<name>``.
-    extra: other parameters of the experiments. A text is read as JSON where the notebook's default is no text.
+    experiments : sequence of str, optional
+        Names in `EXPERIMENTS`. By default all of them, followed by `LAST` and, for the sample
+        data, preceded by `STUDIES`.
+    data : {"sample", "full"}
+    categories : sequence of str, optional
+        Files of BBH; by default `DEFAULT_CATEGORIES`.
+    variants : sequence of str, optional
+        See `semback.variants`; by default all for LIAR and `DEFAULT_VARIANTS` for the others.
+    seeds : sequence of int
+    models : sequence of (str, str)
+        Pairs of the model that answers and its coach.
+    name : str
+        The batch; its files are in ``runs/<name>``.
+    extra : Mapping, optional
+        Other parameters of the experiments' notebooks. A text is parsed as JSON unless the
+        notebook's default is a text too.
 
-    Errors
+    Returns
+    -------
+    list of Job
+
+    Raises
     ------
-    ParameterError: an experiment or data set that does not exist, categories without BBH, no notebook.
+    ParameterError
+        An unknown experiment or data set, categories without BBH, a missing notebook.
     """
-    known("data", data, tuple(VARIANTS))
+    known("data", data, tuple(DEFAULT_VARIANTS))
     for experiment in experiments:
         known("experiment", experiment, tuple(EXPERIMENTS))
     if categories and "bbh" not in (experiments or EXPERIMENTS):
         raise ParameterError("only bbh has categories")
-    folder, jobs = home() / "notebooks", []
-    if not experiments and data == "sample":
-        jobs += [Job(folder / f"{study}.ipynb", {}) for study in STUDIES]
+    folder = home() / "notebooks"
+    jobs = []
     for experiment in experiments or EXPERIMENTS:
-        notebook = folder / f"{EXPERIMENTS[experiment][0]}.ipynb"
+        notebook = folder / f"{EXPERIMENTS[experiment]}.ipynb"
         defaults = Job(notebook, {}).defaults
-        more = {key: _typed(value, defaults.get(key)) for key, value in (extra or {}).items()}
-        parts = (
-            [{"category": each} for each in categories or CATEGORIES[data]]
-            if experiment == "bbh"
-            else [{}]
-        )
-        chosen = variants or (
-            variant_names(tasks.liar(train=1).graph) if experiment == "liar" else VARIANTS[data]
-        )
+        more = {key: _parsed(value, defaults.get(key)) for key, value in (extra or {}).items()}
+        parts: list[dict[str, str]] = [{}]
+        if experiment == "bbh":
+            parts = [{"category": part} for part in categories or DEFAULT_CATEGORIES[data]]
+        chosen = variants or DEFAULT_VARIANTS[data]
+        if experiment == "liar" and not variants:
+            chosen = variant_names(tasks.liar(train=1).graph)
         for part, variant, seed, (model, coach) in itertools.product(parts, chosen, seeds, models):
-            parameters = {
-                "name": name,
-                "data": data,
-                **part,
-                "variant": variant,
-                "seed": seed,
-                "model": model,
-                "coach": coach,
-            }
-            jobs.append(Job(notebook, {**parameters, **more}))
-    return jobs if experiments else [*jobs, Job(folder / f"{LAST}.ipynb", {"name": name})]
+            run = {"variant": variant, "seed": seed, "model": model, "coach": coach}
+            jobs.append(Job(notebook, {"name": name, "data": data, **part, **run, **more}))
+    if experiments:
+        return jobs
+    studies = [Job(folder / f"{study}.ipynb", {}) for study in STUDIES if data == "sample"]
+    return [*studies, *jobs, Job(folder / f"{LAST}.ipynb", {"name": name})]
 
 
 def check(jobs: Iterable[Job], name: str) -> None:
-    """Refuse what cannot run in the batch `name`: ParameterError or DataError, with the notebook, the parameter and what there is."""
-    results.folder(name)  # which refuses what is no name
+    """Refuse jobs that cannot run in a batch.
+
+    Parameters
+    ----------
+    jobs : iterable of Job
+    name : str
+        The batch.
+
+    Raises
+    ------
+    ParameterError, DataError
+        With the notebook, the parameter and the values that it takes.
+    """
+    results.folder(name)  # raises for a name that a folder cannot have
     seen: dict[str, Job] = {}
     for job in jobs:
-        at, defaults = job.notebook.name, job.defaults
-        for key, value in job.parameters.items():
-            if key not in defaults:
-                there = ", ".join(defaults) or "none, since no cell has the tag parameters"
-                raise ParameterError(f"{at} has no parameter {key!r}; it has {there}")
-            if not _fits(value, default := defaults[key]):
-                raise ParameterError(
-                    f"{at}: {key} is {value!r}; it takes a value of type {type(default).__name__}, such as {default!r}"
-                )
-        if job.parameters.get("name", name) != name:
-            raise ParameterError(
-                f"{at}: name is {job.parameters['name']!r}, so its results would not go to those of the batch, {name!r}"
-            )
-        if (steps := job.parameters.get("steps")) is not None and steps < 0:
-            raise ParameterError(f"{at}: steps is {steps}; it is 0 or more")
-        if job.experiment:
-            if missing := [key for key in NEEDED if key not in defaults]:
-                raise ParameterError(
-                    f"{at} has no parameter {', '.join(missing)}; the notebook of an experiment needs {', '.join(NEEDED)}"
-                )
-            try:
-                variant_settings(job.settings["variant"], job.task().graph)
-                budget = Budget(dollars=job.settings.get("dollars"))
-                for role in ("model", "coach"):
-                    budget.admits(job.settings[role])
-            except (ParameterError, DataError) as error:
-                raise type(error)(f"{at}: {error}") from None
-        if other := seen.get(job.id):
-            raise ParameterError(
-                f"{at}: two jobs would both be called {job.id}: {dict(other.parameters)} and {dict(job.parameters)}"
-            )
+        defaults = job.defaults
+        try:
+            _check(job, defaults, name)
+        except ParameterError as error:
+            raise ParameterError(f"{job.notebook.name}: {error}") from None
+        if job.id in seen:
+            both = f"{dict(seen[job.id].parameters)} and {dict(job.parameters)}"
+            raise ParameterError(f"two jobs would both be called {job.id}: {both}")
         seen[job.id] = job
 
 
-def unbraced(path) -> str:
-    """A path for papermill, which otherwise fills in what stands in braces."""
+def papermill_path(path: Path) -> str:
+    """A path for papermill, which would take braces in it for fields to fill in."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
+def _check(job: Job, defaults: Mapping[str, Any], name: str) -> None:
+    if job.parameters and not defaults:
+        raise ParameterError("it takes no parameters, since no cell has the tag parameters")
+    for key, value in job.parameters.items():
+        known("parameter", key, defaults)
+        default = defaults[key]
+        if not _fits(value, default):
+            kind = type(default).__name__
+            raise ParameterError(f"{key} is {value!r}; it takes {kind}, such as {default!r}")
+    if job.parameters.get("name", name) != name:
+        raise ParameterError(f"name is {job.parameters['name']!r}, but the batch is {name!r}")
+    if job.parameters.get("steps", 0) < 0:
+        raise ParameterError(f"steps is {job.parameters['steps']}; it is 0 or more")
+    if job.experiment:
+        variant_settings(job.settings["variant"], job.task().graph)
+        job.model("model")
+        job.model("coach")
+
+
 @cache
-def _task(experiment: str, **settings) -> tasks.Task:
-    return getattr(tasks, experiment)(**settings)
+def _task(function: Callable[..., tasks.Task], **settings: Any) -> tasks.Task:
+    return function(**settings)
 
 
-def _literal(text: str):
+def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return None
 
 
-def _typed(value, default):
+def _parsed(value: Any, default: Any) -> Any:
+    """A value from the command line, where everything is text, in the type of its default."""
     if not isinstance(value, str) or isinstance(default, str):
         return value
     try:
         return json.loads(value)
     except ValueError:
-        return value  # `check` says what is wrong with it
+        return value  # `check` refuses it
 
 
-def _fits(value, default) -> bool:
-    """Whether a value has its default's type. A whole number is a float too; True is no number; a default of None takes anything."""
-    return (
-        default is None
-        or type(value) is type(default)
-        or type(default) is float
-        and type(value) is int
-    )
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value has its default's type. A whole number is a float too; True is no number."""
+    if default is None:
+        return True
+    if type(default) is float:
+        return type(value) in (int, float)
+    return type(value) is type(default)

@@ -1,183 +1,236 @@
-"""One notebook of a batch, executed where the batch sends it, which may be another process on another machine.
+"""One job of a batch, executed by papermill in a kernel of its own.
 
-So it is told everything in plain data. What it leaves is <id>.ipynb or <id>.failed.ipynb (see `batch`).
+This may happen in a worker of Dask, so `execute` is passed everything that it needs. While it runs,
+the notebook is called <id>.running.ipynb; then <id>.ipynb, or <id>.failed.ipynb.
 """
 
-import hashlib
 import json
 import logging
 import os
 import tempfile
 import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from subprocess import Popen
+from typing import Any, cast
 
 import nbformat
 import papermill
-from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_core.utils import ensure_event_loop
 
 from ..prompts import fence
-from .forkserver import FORKS
-from .jobs import unbraced
+from . import fingerprint
+from .jobs import Job, papermill_path
 
-_kernels: dict[str, list] = {}  # batch: the processes of its kernels
-_stopped: set[str] = set()
-SHORT = 70  # bytes of a folder in which sockets have room: their paths may have some 100 (`sun_path` in unix(7)), and add 30
+# A folder with a short path: that of a socket has at most 108 bytes (unix(7)), some TMPDIR more.
+_SHORT = None if os.name == "nt" else "/tmp"
+_kernels: dict[Popen, str] = {}  # processes, and their batch
+_stopped: set[str] = set()  # batches
 
 
-def execute(
-    notebook: str,
-    parameters: dict,
-    output: str,
-    record: str,
-    mark: str,
-    environment: dict,
-    batch: str,
-) -> tuple[float, str]:
-    """Execute one notebook. Returns (seconds, what went wrong or ""). Until it is done its file is called <id>.running.ipynb.
+class Stopped(Exception):
+    """The batch was stopped: nothing more is executed."""
 
-    record: the path of its results, if it writes any. The finished notebook of an earlier time is put aside meanwhile, since the record
-    may soon be no longer its own; it comes back where the batch is stopped before that.
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Parameters
+    ----------
+    job : Job
+    state : {"ok", "failed", "skipped"}
+        "skipped": it was complete before.
+    path : Path
+        Of the executed notebook.
+    seconds : float
+    error : str
+        The message of the error; "" where there was none.
+    record : dict, optional
+        What the job recorded, if it is an experiment that succeeded.
     """
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would log is in the outcome
-    started, path = time.perf_counter(), Path(output)
-    running, failed, before = (
-        path.with_suffix(f".{end}") for end in ("running.ipynb", "failed.ipynb", "ipynb.before")
-    )
-    with (
-        tempfile.TemporaryDirectory(
-            prefix="semback-", dir=_sockets(), ignore_cleanup_errors=True
-        ) as folder,
-        open(os.path.join(folder, "log"), "a+", encoding="utf-8", errors="replace") as log,
-    ):
+
+    job: Job
+    state: str
+    path: Path
+    seconds: float = 0.0
+    error: str = ""
+    record: dict[str, Any] | None = None
+
+    def __str__(self) -> str:
+        summary = self.error.partition("\n")[0]
+        if self.record:
+            scores = [self.record["test"][stage] for stage in ("before", "after")]
+            summary = " → ".join(f"{each['correct'] / each['questions']:.1%}" for each in scores)
+        return f"{self.state:7} {self.seconds:6.1f} s  {self.job.id}  {summary}".rstrip()
+
+
+def execute(job: Job, folder: Path, again: bool, environment: Mapping[str, str]) -> Outcome:
+    """Execute a job, unless it is complete.
+
+    Parameters
+    ----------
+    job : Job
+    folder : Path
+        Of the batch.
+    again : bool
+        Execute it even if it is complete.
+    environment : Mapping
+        Variables for the kernel, beside those of this process. SEMBACK_BATCH tells `send_signal`
+        which batch it is.
+
+    Notes
+    -----
+    The finished notebook of an earlier execution is put aside meanwhile, since the record will soon
+    be another one than it wrote. Where the batch is stopped before that, the notebook comes back.
+    """
+    _refuse_if_stopped(environment)
+    path, record = _files(job, folder)
+    if not again and complete(job, folder):
+        return Outcome(job, "skipped", path, record=_read(job, record))
+    started, mark = time.perf_counter(), fingerprint.of_job(job, folder)
+    running, failed = path.with_suffix(".running.ipynb"), path.with_suffix(".failed.ipynb")
+    aside = path.with_suffix(".ipynb.before")
+    if path.is_file():
+        path.replace(aside)
+    error = ""
+    with tempfile.TemporaryDirectory(dir=_SHORT, ignore_cleanup_errors=True) as scratch:
         try:
-            if path.is_file():
-                path.replace(before)
-            book = papermill.execute_notebook(
-                unbraced(notebook),
-                unbraced(running),
-                parameters,
-                kernel_name="python3",
-                progress_bar=False,
-                kernel_manager_class=_kernel_class(folder, log, environment, batch),
-                extra_arguments=["--log-level=CRITICAL"],
-                resources={"metadata": {"path": str(Path(notebook).parent)}},
-            )  # papermill's own cwd= would move the whole process
-            book.metadata["semback"] = {"fingerprint": mark, "record": _hash(record)}
-            _write(book, notebook, running, path)
-            for old in (failed, before):
-                old.unlink(missing_ok=True)
-            return time.perf_counter() - started, ""
-        except Exception as error:  # only this tells: papermill calls an interrupted or killed notebook "completed"
-            in_cell = isinstance(
-                error, papermill.PapermillExecutionError
-            )  # then the traceback is in the notebook
-            said = (
-                f"{error.ename}: {error.evalue}" if in_cell else f"{type(error).__name__}: {error}"
-            )
-            if batch in _stopped:
-                if fingerprint(before, record):
-                    before.replace(path)
-            elif running.is_file():
-                book = nbformat.read(running, as_version=4)
-                book.cells += (
-                    []
-                    if in_cell
-                    else [
-                        nbformat.v4.new_markdown_cell(
-                            f"**It ended here.** {said}{_last_words(log)}"
-                        )
-                    ]
-                )
-                _write(book, notebook, running, failed)
-            for old in (running, before):
-                old.unlink(missing_ok=True)
-            return time.perf_counter() - started, said.strip(": \n")
-        finally:
-            ensure_event_loop().close()  # nbclient leaves this thread's loop open
+            book = _executed(job, running, Path(scratch), environment)
+            written = fingerprint.file_hash(record)
+            book.metadata["semback"] = {"fingerprint": mark, "record": written}
+            _write(book, job, running, path)
+            failed.unlink(missing_ok=True)
+        except Exception as problem:  # papermill calls the notebook "completed" in any case
+            error = _message(problem)
+            if environment["SEMBACK_BATCH"] not in _stopped:
+                _keep_failed(job, running, failed, problem, Path(scratch))
+                record.unlink(missing_ok=True)  # or tables would show an earlier result
+            elif fingerprint.of_notebook(aside, record):
+                aside.replace(path)
+    for file in (running, aside):
+        file.unlink(missing_ok=True)
+    seconds = time.perf_counter() - started
+    if error:
+        return Outcome(job, "failed", failed, seconds, error)
+    return Outcome(job, "ok", path, seconds, record=_read(job, record))
 
 
-def _sockets() -> str:
-    """Where the kernels' sockets are: the folder for temporary files, unless its path is too long, as those of clusters can be."""
-    usual = tempfile.gettempdir()
-    return usual if os.name == "nt" or len(os.fsencode(usual)) <= SHORT else "/tmp"
+def complete(job: Job, folder: Path) -> bool:
+    """Whether a job succeeded before with the same parameters, cells and semback.
 
-
-def fingerprint(path: Path, record: str | Path) -> str | None:
-    """What a finished notebook follows from; None where there is none, or the record is no longer the one that it left."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))["metadata"]["semback"]
-        return kept["fingerprint"] if kept["record"] == _hash(record) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _hash(record: str | Path) -> str | None:
-    return hashlib.sha256(Path(record).read_bytes()).hexdigest() if Path(record).is_file() else None
-
-
-def _last_words(log) -> str:
-    """The last that a kernel said outside its notebook, such as why it did not start; "" where it said nothing."""
-    log.seek(0)
-    said = log.read()[-5000:].strip()
-    return f"\n\nThe kernel's last words:\n\n{fence(said, 'text')}" if said else ""
-
-
-def _write(book, notebook: str, running: Path, path: Path) -> None:
-    """Write an executed notebook under its final name, without the folders of this computer, which papermill puts into it."""
-    book.metadata.get("papermill", {}).update(input_path=Path(notebook).name, output_path=path.name)
-    nbformat.write(book, running)
-    running.replace(path)
-
-
-def _kernel_class(folder: str, log, environment: dict, batch: str):
-    """Kernels of this very Python, for `stop` to end, on sockets in `folder`: those that start at once race for ports (papermill#511).
-
-    log: a file for what a kernel says outside its notebook, such as an error at its start or end; on stderr it would
-    stand between the batch's own lines.
+    Parameters
+    ----------
+    job : Job
+    folder : Path
+        Of the batch.
     """
+    path, record = _files(job, folder)
+    if job.experiment and not record.is_file():
+        return False
+    return fingerprint.of_notebook(path, record) == fingerprint.of_job(job, folder)
 
-    class Specs(KernelSpecManager):
-        def get_kernel_spec(self, name):
-            spec = super().get_kernel_spec(name)
-            spec.metadata |= (
-                {"kernel_provisioner": {"provisioner_name": "semback"}} if FORKS else {}
-            )
-            return spec
+
+def send_signal(batch: str, number: int) -> None:
+    """Stop a batch: send a signal to its kernels in this process; they execute no further cell."""
+    _stopped.add(batch)
+    for process, its_batch in list(_kernels.items()):
+        if its_batch == batch and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+
+
+def _refuse_if_stopped(environment: Mapping[str, str], **_: object) -> None:
+    if environment["SEMBACK_BATCH"] in _stopped:
+        raise Stopped("the batch was stopped")
+
+
+def _executed(
+    job: Job, output: Path, scratch: Path, environment: Mapping[str, str]
+) -> nbformat.NotebookNode:
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the outcome has what it would log
+    try:
+        return papermill.execute_notebook(
+            papermill_path(job.notebook),
+            papermill_path(output),
+            dict(job.parameters),
+            kernel_name="python3",
+            progress_bar=False,
+            kernel_manager_class=_kernel_class(scratch, environment),
+            extra_arguments=["--log-level=CRITICAL"],
+            resources={"metadata": {"path": str(job.notebook.parent)}},  # cwd= moves this process
+            on_cell_execute=partial(_refuse_if_stopped, environment),
+        )
+    finally:
+        ensure_event_loop().close()  # nbclient leaves that of this thread open
+
+
+def _kernel_class(scratch: Path, environment: Mapping[str, str]) -> type[AsyncKernelManager]:
+    """Kernels of this very Python.
+
+    They are reached through sockets in a folder of their own: of TCP ports, kernels that start at
+    the same time may choose the same ones (papermill#511). What they write outside of the
+    notebook's cells, such as an error at their start, goes to a file there.
+    """
 
     class Kernel(AsyncKernelManager):
-        def __init__(self, **settings):
+        def __init__(self, **settings: Any):
+            specs = KernelSpecManager(kernel_dirs=[])  # a user's python3 may be any Python
+            transport, file = "tcp" if os.name == "nt" else "ipc", str(scratch / "kernel.json")
             super().__init__(
-                transport="tcp" if os.name == "nt" else "ipc",
-                connection_file=os.path.join(folder, "kernel.json"),
-                **settings,
+                kernel_spec_manager=specs, transport=transport, connection_file=file, **settings
             )
-            self.kernel_spec_manager = Specs(
-                kernel_dirs=[]
-            )  # a "python3" in a user's folders may be any Python
 
-        async def start_kernel(self, **launch):
-            await super().start_kernel(
-                **launch, env={**os.environ, **environment}, stdout=log, stderr=log
-            )
-            _kernels.setdefault(batch, []).append(self.provisioner.process)
-            if batch in _stopped:
-                stop(batch)
+        async def start_kernel(self, **launch: Any) -> None:
+            variables = {**os.environ, **environment}
+            with open(scratch / "kernel.log", "wb") as log:
+                await super().start_kernel(**launch, env=variables, stdout=log, stderr=log)
+            process = cast(LocalProvisioner, self.provisioner).process
+            _kernels[cast(Popen, process)] = environment["SEMBACK_BATCH"]
 
     return Kernel
 
 
-def stop(batch: str, at_once: bool = False) -> None:
-    """End the batch's kernels in this process, and those that are just starting: when the answers that are on their way to them are
-    recorded (see `paid`), or at once."""
-    _stopped.add(batch)
-    for process in _kernels.get(batch, ()):
-        if process.poll() is None:
-            process.kill() if at_once else process.terminate()
+def _files(job: Job, folder: Path) -> tuple[Path, Path]:
+    """The finished notebook of a job, and its record."""
+    return folder / "notebooks" / f"{job.id}.ipynb", folder / "results" / f"{job.id}.json"
 
 
-def wait(batch: str) -> None:
-    """Wait until the batch's kernels in this process have ended."""
-    for process in list(_kernels.get(batch, ())):
-        process.wait()
+def _read(job: Job, record: Path) -> dict[str, Any] | None:
+    if not job.experiment or not record.is_file():
+        return None
+    return json.loads(record.read_text(encoding="utf-8"))
+
+
+def _message(problem: Exception) -> str:
+    if isinstance(problem, papermill.PapermillExecutionError):
+        return f"{problem.ename}: {problem.evalue}".strip(": \n")
+    return f"{type(problem).__name__}: {problem}".strip(": \n")
+
+
+def _keep_failed(job: Job, running: Path, failed: Path, problem: Exception, scratch: Path) -> None:
+    """Keep what was executed until the failure; with the reason, where no cell shows it."""
+    if not running.is_file():
+        return
+    book = nbformat.read(running, as_version=4)
+    if not isinstance(problem, papermill.PapermillExecutionError):
+        text = f"**The notebook ended here.** {_message(problem)}"
+        log = scratch / "kernel.log"
+        output = log.read_text("utf-8", errors="replace").strip() if log.is_file() else ""
+        if output:
+            text += f"\n\nThe last output of its kernel:\n\n{fence(output[-5000:], 'text')}"
+        book.cells.append(nbformat.v4.new_markdown_cell(text))
+    _write(book, job, running, failed)
+
+
+def _write(book: nbformat.NotebookNode, job: Job, running: Path, path: Path) -> None:
+    """Give an executed notebook its final name, without the folders of this computer."""
+    book.metadata["papermill"].update(input_path=job.notebook.name, output_path=path.name)
+    nbformat.write(book, running)
+    running.replace(path)

@@ -1,5 +1,233 @@
-"""The `semback` command."""
+"""The `semback` command: run batches of notebooks, see their cost and results, manage data.
 
-from .commands import main
+Imports inside of commands keep `semback --help` quick.
+"""
 
-__all__ = ["main"]
+import os
+import signal
+import sys
+from collections import defaultdict
+from textwrap import indent
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ParameterError, SembackError
+from ..tasks import data as files
+from ..usage import SIMULATED
+from .cache import cache
+from .terminal import echo
+
+if TYPE_CHECKING:
+    from ..batch import Job, Outcome
+
+STOPPED = """\
+semback: stopped. What is complete stays, and replies are in the cache: the same command continues \
+from there."""
+
+
+class Commands(click.Group):
+    """Commands whose errors are one message, with an exit code.
+
+    2: a wrong argument. 1: any other error. 130: Ctrl-C.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SembackError as error:
+            echo(f"semback: {error}", error=True)
+            ctx.exit(2 if isinstance(error, ParameterError) else 1)
+        except KeyboardInterrupt:
+            echo(STOPPED, error=True)
+            ctx.exit(130)
+
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120, "show_default": True}
+
+
+@click.group(cls=Commands, context_settings=SETTINGS)
+@click.version_option(package_name="semback")
+def main() -> None:
+    """Semantic backpropagation on language-model systems: experiments, and exact reruns of them.
+
+    Results are in runs/NAME in the checkout: SEMBACK_HOME, or the nearest folder, from here
+    upwards, that has notebooks and cache.
+    """
+
+
+main.add_command(cache)
+
+DATA = click.Choice(["sample", "full"])
+OPTIONS = (  # of `run` and `plan`
+    click.argument("experiments", nargs=-1, metavar="[bbh|gsm8k|liar]..."),
+    click.option("--data", type=DATA, default="sample", help="Our samples, or the real files."),
+    click.option("--name", help="The batch, in runs/NAME.  [default: demo; full for real data]"),
+    click.option("--category", multiple=True, help="A file of BBH.  [default: all]"),
+    click.option(
+        "--variant", multiple=True, help="full, no_gradient, no_neighbourhood, no_gate, only_NODE."
+    ),
+    click.option("--seed", type=int, multiple=True, default=(0,), help="Of splits and choices."),
+    click.option("--model", multiple=True, default=(SIMULATED,), help="Answers the questions."),
+    click.option("--coach", help="Writes gradients and instructions.  [default: the model]"),
+    click.option("--train", type=int, help="Training questions.  [default: the notebook's]"),
+    click.option("--steps", type=int, help="Updates to try.  [default: the notebook's]"),
+    click.option(
+        "-p", "--parameter", type=(str, str), multiple=True, help="Another one of the notebook."
+    ),
+)
+
+
+def batch_options(command: Any) -> Any:
+    """Add the options that choose the jobs of a batch to a command."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+@main.command()
+@batch_options
+@click.option("--jobs", type=click.IntRange(min=1), help="Notebooks at a time.  [default: CPUs]")
+@click.option("--scheduler", metavar="ADDRESS", help="Of Dask, which executes the notebooks.")
+@click.option("--again", is_flag=True, help="Run also what is complete.")
+def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) -> None:
+    """Execute the notebooks of experiments, show the results, and write a report of them.
+
+    Without a choice: all experiments, and the figures after them. The variants are by default all
+    for LIAR and full for the others, with the sample data also no_gradient and no_neighbourhood.
+    --category, --variant, --seed, --model and -p may be repeated.
+
+    What is complete with the same parameters, notebook and semback is skipped. Exit code 1 if a
+    notebook failed; the others run on.
+    """
+    from .. import batch
+    from ..batch import estimate
+
+    _stop_on_signals()
+    chosen, name = _jobs(**options)
+    new = [job for job in chosen if job.experiment and (again or not batch.complete(job, name))]
+    roles = [job.settings[role] for job in new for role in ("model", "coach")]
+    if not all(model.startswith(SIMULATED) for model in roles):
+        bound = estimate.total(batch.plan(new))
+        echo(f"Upper bound if nothing is recorded: {bound}; see `semback plan`", error=True)
+    outcomes = batch.run(chosen, name, jobs, scheduler, again)
+    _show_results(name, outcomes)
+    failures = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.state == "failed":
+            failures[outcome.error].append(outcome.path)
+    for error, paths in failures.items():  # a missing key, for one, is the same in all notebooks
+        listed = "".join(f"\nfailed: {path}" for path in paths)
+        echo(f"{listed}\n{indent(error, '  ')}", error=True)
+    sys.exit(1 if failures else 0)
+
+
+@main.command()
+@batch_options
+def plan(**options: Any) -> None:
+    """Show what `run` would request with these options: calls, tokens, dollars. Nothing is sent."""
+    from ..batch import estimate
+
+    echo(estimate.as_text(estimate.plan(_jobs(**options)[0])))
+
+
+@main.command()
+@click.argument("name")
+def table(name: str) -> None:
+    """Show the results of a batch, and which differences between them are significant."""
+    from ..report import comparisons, results
+
+    echo(comparisons.summary(results.load(name)))
+
+
+@main.command()
+@click.argument("name")
+def figures(name: str) -> None:
+    """Make the figures of a batch again: PNG, PDF, and the data of each as CSV."""
+    from ..report import figures
+
+    for path in figures.all_figures(name):
+        echo(path)
+
+
+@main.command()
+@click.argument("name")
+def report(name: str) -> None:
+    """Write the report of a batch again: a page with its tables, figures, notebooks, recordings."""
+    from ..report import page
+
+    echo(page.write(name))
+
+
+@main.group()
+def data() -> None:
+    """The full data sets: 27 files of BBH, GSM8K and LIAR, in SEMBACK_DATA_DIR or downloaded."""
+
+
+@data.command()
+def fetch() -> None:
+    """Download the files that are missing, and verify all."""
+    echo(f"{len(files.fetch())} files are there and verified")
+
+
+@data.command()
+def verify() -> None:
+    """Show for every file whether it is there and unaltered. Exit code 1 if one is not."""
+    rows = files.verify()
+    for row in rows:
+        echo(f"{row['state']:9}{row['path']}")
+    sys.exit(any(row["state"] != "ok" for row in rows))
+
+
+def _jobs(experiments: tuple[str, ...], data: str, **options: Any) -> tuple[list["Job"], str]:
+    """The jobs that the options describe, checked, and the name of their batch."""
+    from ..batch import check, grid
+
+    name = options["name"]
+    if name is None:
+        name = {"sample": "demo", "full": "full"}[data]
+    extra = {"train": options["train"], "steps": options["steps"], **dict(options["parameter"])}
+    jobs = grid(
+        experiments,
+        data,
+        options["category"],
+        options["variant"],
+        options["seed"],
+        [(model, options["coach"] or model) for model in options["model"]],
+        name,
+        {key: value for key, value in extra.items() if value is not None},
+    )
+    check(jobs, name)
+    return jobs, name
+
+
+def _show_results(name: str, outcomes: list["Outcome"]) -> None:
+    from ..report import comparisons, page, results
+
+    folder = results.folder(name)
+    recorded = any((folder / "results").glob("*.json"))
+    if recorded:
+        echo(comparisons.summary(results.load(name)))
+    executed = [each.job.id for each in outcomes if each.state == "ok" and each.job.experiment]
+    calls = ", ".join(f"{count:,} {kind}" for kind, count in results.calls(name, executed).items())
+    echo(f"\ncalls               {calls}\nexecuted notebooks  {folder / 'notebooks'}")
+    if recorded:
+        figures = folder / "figures"
+        made = figures if figures.is_dir() else f"`semback figures {name}` makes them"
+        echo(f"results             {folder / 'results'}\nfigures             {made}")
+        echo(f"report              {page.write(name)}")
+
+
+def _stop_on_signals() -> None:
+    """Let SIGTERM, and SIGHUP where it is not ignored (nohup), stop the command as Ctrl-C does."""
+    terminals = [stream for stream in (1, 2) if os.isatty(stream)]
+
+    def hang_up(*_: object) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a shell sends it too
+        for stream in terminals:  # writing there is an error from now on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, hang_up)

@@ -1,126 +1,140 @@
-"""The `semback cache` commands: recordings out and in, and a look at what is recorded."""
+"""The `semback cache` commands: recordings in and out, and a look at what is recorded."""
 
+import json
 import sys
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 
 import click
 
-from ..cache.recording import asked, lines
-from ..cache.responses import ResponseCache
+from ..cache import ResponseCache
+from ..cache.recording import lines
 from ..errors import CacheError, DataError, ParameterError
+from .terminal import echo
 
 
 @click.group()
-def cache():
-    """Recorded responses: what makes reruns exact."""
+def cache() -> None:
+    """Recorded replies, which make reruns exact."""
 
 
 @cache.command()
 @click.argument("path")
-@click.option("--run", "name", help="Only the responses that the batch runs/NAME rests on.")
-def export(path, name):
-    """Write all responses to a recording, PATH.jsonl, PATH.jsonl.gz or PATH.jsonl.zst."""
-    keys = None
-    if name is not None:
-        from ..report import results
-
-        if not (keys := {key for run in results.responses(name).values() for key in run}):
-            raise DataError(
-                f"{results.folder(name) / 'responses'} names no responses; a run of that name puts them there"
-            )
+@click.option("--run", "name", help="Only the replies on which the batch runs/NAME rests.")
+def export(path: str, name: str | None) -> None:
+    """Write all replies to a recording, PATH.jsonl, PATH.jsonl.gz or PATH.jsonl.zst."""
+    keys = _keys(name) if name is not None else None
     with closing(ResponseCache()) as responses:
         count = responses.export(path, keys)
-    click.echo(f"{count:,} responses are in {path}")
+    echo(f"{count:,} replies are in {path}")
     if keys is not None and count < len(keys):
         raise CacheError(
-            f"{len(keys) - count:,} of the {len(keys):,} responses of runs/{name} are not in the cache, so {path} is not "
-            "complete; the same run again asks for them"
+            f"{len(keys) - count:,} of the {len(keys):,} replies of runs/{name} are not in the "
+            f"cache, so {path} is incomplete; the same run again requests them"
         )
 
 
 @cache.command("import")
 @click.argument("path")
 @click.option(
-    "--skip",
-    is_flag=True,
-    help="Pass over lines that cannot be trusted, instead of refusing the file.",
+    "--skip", is_flag=True, help="Skip lines that cannot be trusted; else they are errors."
 )
-def import_(path, skip):
-    """Read a recording into the cache; responses that are there stay as they are."""
+def import_(path: str, skip: bool) -> None:
+    """Read a recording into the cache. Replies that are there already stay as they are."""
     with closing(ResponseCache()) as responses:
         new, conflicts, refused = responses.load(path, skip)
-    click.echo(f"{new:,} new responses")
-    for name in conflicts:
-        click.echo(f"kept what was there: {name[:12]} says something else in {path}")
+    echo(f"{new:,} new replies")
+    for key in conflicts:
+        echo(f"{key[:12]} has another reply in {path}; the cache keeps its own")
     for line in refused:
-        click.echo(f"refused {line}")
+        echo(f"refused {line}")
 
 
 @cache.command("verify")
 @click.argument("path")
-def verify_recording(path):
-    """Check every line of a recording without reading it into the cache; exit code 1 if one cannot be trusted."""
-    good = bad = 0
-    for number, _, entry, wrong in lines(path):
-        good, bad = good + bool(entry), bad + bool(wrong)
-        if wrong:
-            click.echo(f"refused line {number}: {wrong}")
-    click.echo(
-        f"{good:,} responses are whole and stand under the keys of their requests, {bad:,} lines do not"
-    )
-    sys.exit(bool(bad))
+def verify(path: str) -> None:
+    """Check every line of a recording. Exit code 1 if one cannot be trusted."""
+    count = bad = 0
+    for number, _, _, problem in lines(path):
+        count += 1
+        if problem:
+            bad += 1
+            echo(f"refused line {number}: {problem}")
+    echo(f"{count - bad:,} replies are intact and have the keys of their requests; {bad:,} are not")
+    sys.exit(1 if bad else 0)
 
 
 @cache.command()
 @click.argument("key")
-def drop(key):
-    """Take the responses whose key begins with KEY out of the cache."""
+def drop(key: str) -> None:
+    """Remove the replies whose key begins with KEY from the cache."""
     with closing(ResponseCache()) as responses:
-        click.echo(f"{responses.drop(key):,} responses taken out")
+        echo(f"{responses.drop(key):,} replies removed")
 
 
 @cache.command()
 @click.argument("request", metavar="REQUEST.json|KEY")
 @click.option("--draw", type=int, default=0, show_default=True, help="Of the request in the file.")
-def explain(request, draw):
-    """Say whether a request is recorded, which other recording is nearest, and what differs.
+def explain(request: str, draw: int) -> None:
+    """Tell whether a request is recorded, which other recording is nearest, and what differs.
 
-    REQUEST.json holds the body of a request, or a line of a recording. KEY is the start of a recorded response's key.
+    REQUEST.json holds the body of a request, or a line of a recording. KEY is the start of a key.
     """
     with closing(ResponseCache()) as responses:
-        recorded = (
-            (entry["request"], entry["draw"])
-            for key, entry, _ in responses.rows()
-            if entry and key.startswith(request)
-        )
-        if not (found := asked(request, draw) or next(recorded, None)):
-            raise ParameterError(
-                f"{request} is neither a file nor the start of a recorded response's key"
-            )
-        click.echo(responses.explain(*found))
+        if Path(request).is_file():
+            echo(responses.explain(*_request(request, draw)))
+            return
+        for key, entry, _ in responses.rows():
+            if entry and key.startswith(request):
+                echo(responses.explain(entry["request"], entry["draw"]))
+                return
+    raise ParameterError(f"{request} is neither a file nor the start of a key in the cache")
 
 
 @cache.command()
-def ls():
-    """List the responses: key, model, draw, and the start of the reply."""
+def ls() -> None:
+    """List the replies: key, model, draw, and how the reply begins."""
     with closing(ResponseCache()) as responses:
-        for key, entry, wrong in responses.rows():
-            click.echo(
-                f"{key[:12]}  altered: {wrong}"
-                if wrong
-                else f"{key[:12]}  {entry['request']['model']}  {entry['draw']}  {' '.join(entry['reply']['text'].split())[:80]}"
-            )
+        for key, entry, problem in responses.rows():
+            if entry is None:
+                echo(f"{key[:12]}  altered: {problem}")
+                continue
+            text = " ".join(entry["reply"]["text"].split())[:80]
+            echo(f"{key[:12]}  {entry['request']['model']}  {entry['draw']}  {text}")
 
 
 @cache.command()
-def stats():
-    """Count the responses and their tokens, by model."""
+def stats() -> None:
+    """Count the replies by model."""
     with closing(ResponseCache()) as responses:
-        counts = Counter(
-            entry["request"]["model"] if entry else "altered: see `semback cache ls`"
-            for _, entry, _ in responses.rows()
-        )
+        counts: Counter[str] = Counter()
+        for _, entry, _ in responses.rows():
+            counts[entry["request"]["model"] if entry else "altered: see `semback cache ls`"] += 1
         for model, count in sorted(counts.items()):
-            click.echo(f"{count:9,}  {model}")
-        click.echo(f"{len(responses):9,}  in {responses.folder}, mode {responses.mode}")
+            echo(f"{count:9,}  {model}")
+        echo(f"{len(responses):9,}  in {responses.folder}, mode {responses.mode}")
+
+
+def _keys(name: str) -> set[str]:
+    """The keys of the replies on which a batch rests."""
+    from ..report import results
+
+    keys = {key for run in results.responses(name).values() for key in run}
+    if not keys:
+        folder = results.folder(name) / "responses"
+        raise DataError(f"{folder} names no replies; `semback run --name {name}` writes them there")
+    return keys
+
+
+def _request(path: str, draw: int) -> tuple[dict, int]:
+    """The request in a file, and its draw."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        if "request" in data:
+            data, draw = data["request"], data.get("draw", draw)
+        if not isinstance(data["messages"], list) or not isinstance(data["model"], str):
+            raise ValueError("it has no messages or no model")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CacheError(f"{path} is not a request: {error}") from None
+    return data, draw

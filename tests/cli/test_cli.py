@@ -1,6 +1,8 @@
 """The semback command."""
 
 import hashlib
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from semback.batch.jobs import Job
 
 from semback import batch, cli, results
+from semback.batch.jobs import Job
+from semback.cache.recording import key
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -37,13 +40,11 @@ def ran(monkeypatch):
     """The jobs that a command would have run; nothing is executed, and what they came to can be set."""
     jobs = []
 
-    def run(these, name, *how, meanwhile):
+    def run(these, name, *how):
         jobs.extend(these)
         jobs.append(how)
         return [
-            batch.Outcome(
-                job, "failed", 1.0, Path("x.failed.ipynb"), "ValueError: no\nThe nearest is x"
-            )
+            batch.Outcome(job, "failed", Path("x.failed.ipynb"), 1.0, "ValueError: no\nNearest: x")
             for job in these
         ]
 
@@ -51,6 +52,7 @@ def ran(monkeypatch):
     return jobs
 
 
+@pytest.mark.process
 def test_help_loads_nothing_heavy():
     heavy = {"pandas", "numpy", "papermill", "openai", "matplotlib", "jinja2", "diskcache", "scipy"}
     code = f"import sys, semback.cli; print({heavy!r} & set(sys.modules))"
@@ -64,25 +66,24 @@ def test_help_loads_nothing_heavy():
 
 def test_every_command_explains_itself(semback):
     commands = [
-        [],
-        ["run"],
-        ["plan"],
-        ["table"],
-        ["figures"],
-        ["report"],
-        ["data"],
-        ["data", "fetch"],
-        ["data", "verify"],
-        ["cache"],
-        ["cache", "export"],
-        ["cache", "import"],
-        ["cache", "ls"],
-        ["cache", "stats"],
+        "",
+        "run",
+        "plan",
+        "table",
+        "figures",
+        "report",
+        "data",
+        "data fetch",
+        "data verify",
     ]
+    for name in ("export", "import", "verify", "drop", "explain", "ls", "stats"):
+        commands.append(f"cache {name}")
     for command in commands:
-        assert semback(*command, "--help").exit_code == 0
+        assert semback(*command.split(), "--help").exit_code == 0
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_a_run_executes_notebooks_and_prints_the_table_and_where_to_look(semback, checkout):
     done = semback("run", "liar", "--variant", "full", "--train", 6, "--steps", 1, "--name", "mine")
     assert done.exit_code == 0, done.stderr
@@ -109,7 +110,7 @@ def test_a_failed_notebook_makes_the_exit_code_1(semback, checkout, ran):
     )
     assert (
         done.exit_code == 1
-        and done.stderr == "\nfailed: x.failed.ipynb\n  ValueError: no\n  The nearest is x\n"
+        and done.stderr == "\nfailed: x.failed.ipynb\n  ValueError: no\n  Nearest: x\n"
     )
     assert "executed notebooks" in done.stdout and not any(
         word in done.stdout for word in ("results", "figures")
@@ -119,9 +120,7 @@ def test_a_failed_notebook_makes_the_exit_code_1(semback, checkout, ran):
 
 def test_notebooks_that_failed_alike_are_named_with_one_error(semback, checkout, ran):
     done = semback("run", "bbh", "--category", "object_counting")
-    assert (
-        done.stderr == "\nfailed: x.failed.ipynb" * 3 + "\n  ValueError: no\n  The nearest is x\n"
-    )
+    assert done.stderr == "\nfailed: x.failed.ipynb" * 3 + "\n  ValueError: no\n  Nearest: x\n"
 
 
 def test_options_become_the_parameters_of_every_job(semback, checkout, ran):
@@ -172,20 +171,15 @@ def test_options_become_the_parameters_of_every_job(semback, checkout, ran):
 def test_a_run_of_real_models_says_first_what_it_may_cost(semback, checkout, ran):
     free = semback("run", "gsm8k", "--variant", "full")
     paid = semback("run", "gsm8k", "--variant", "full", "--model", "gpt-4o-mini")
-    assert (
-        "dollars" not in free.stderr
-        and "if nothing of it were recorded: " in paid.stderr
-        and "dollars: 0." in paid.stderr
-    )
+    assert "Upper bound" not in free.stderr
+    assert "Upper bound if nothing is recorded: 2,324 calls, $" in paid.stderr
 
 
-def test_a_run_that_is_complete_speaks_of_no_costs(semback, checkout, ran, monkeypatch):
+def test_a_run_that_is_complete_shows_no_costs(semback, checkout, ran, monkeypatch):
     monkeypatch.setattr(batch, "complete", lambda job, name: True)
     arguments = "run", "gsm8k", "--variant", "full", "--model", "gpt-4o-mini"
-    assert (
-        "dollars" not in semback(*arguments).stderr
-        and "dollars" in semback(*arguments, "--again").stderr
-    )
+    assert "Upper bound" not in semback(*arguments).stderr
+    assert "Upper bound" in semback(*arguments, "--again").stderr
 
 
 def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
@@ -195,10 +189,13 @@ def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
         (["run", "gsmk"], "experiment='gsmk'"),
-        (["run", "gsm8k", "-p", "stepz", "3"], "03_gsm8k.ipynb has no parameter 'stepz'; it has "),
+        (
+            ["run", "gsm8k", "-p", "stepz", "3"],
+            "03_gsm8k.ipynb: parameter='stepz' does not exist; did you mean steps?",
+        ),
         (["run", "gsm8k", "-p", "steps", "three"], "steps is 'three'"),
         (["run", "gsm8k", "--steps", "-1"], "steps is -1; it is 0 or more"),
         (["run", "gsm8k", "-p", "dollars", "five"], "dollars is 'five'; it takes a number above 0"),
@@ -226,11 +223,11 @@ def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
         (["run"], "01_semantic_gradients.ipynb"),
     ],
 )
-def test_a_wrong_argument_is_one_line_and_exit_code_2(arguments, said, semback, checkout):
+def test_a_wrong_argument_is_one_line_and_exit_code_2(arguments, message, semback, checkout):
     done = semback(*arguments)
     assert (
         done.exit_code == 2
-        and said in done.stderr
+        and message in done.stderr
         and done.stderr.startswith("semback: ")
         and done.stderr.count("\n") == 1
     )
@@ -251,14 +248,12 @@ def test_a_recording_of_a_run_is_that_run_s_and_whole(semback, cache, own_home):
     keys = record_two(cache)
     (own_home / "runs" / "mine" / "responses").mkdir(parents=True)
     (own_home / "runs" / "mine" / "responses" / "one.txt").write_text(f"{keys[0]}\n")
-    assert (
-        semback("cache", "export", "--run", "mine", path).stdout == f"1 responses are in {path}\n"
-    )
+    assert semback("cache", "export", "--run", "mine", path).stdout == f"1 replies are in {path}\n"
     (own_home / "runs" / "mine" / "responses" / "two.txt").write_text(f"{'0' * 64}\n")
     done = semback("cache", "export", "--run", "mine", path)
     assert (
         done.exit_code == 1
-        and "1 of the 2 responses of runs/mine are not in the cache" in done.stderr
+        and "1 of the 2 replies of runs/mine are not in the cache" in done.stderr
     )
 
 
@@ -273,8 +268,6 @@ def test_data_that_is_missing_makes_verify_fail(semback, own_home, monkeypatch):
 
 
 def record_two(cache) -> list[str]:
-    from semback.cache.recording import key
-
     requests = [
         {"model": "m", "messages": [{"role": "user", "content": why}]}
         for why in ("Why?", "Why not?")
@@ -285,15 +278,62 @@ def record_two(cache) -> list[str]:
     return [key(request) for request in requests]
 
 
+def test_control_characters_of_a_file_are_escaped(semback, cache, own_home):
+    """A terminal would obey them: this one writes to the clipboard (OSC 52)."""
+    request = {"model": "m\x1b[2J", "messages": [{"role": "user", "content": "\x1b]52;c;eA==\x07"}]}
+    reply = {"text": "\x9b31mred", "finish_reason": "stop", "model": "m", "usage": {}}
+    entry = {"request": request, "draw": 0, "reply": reply, "source": {}}
+    cache.add(key(request), entry)
+    other = own_home / "request.json"
+    other.write_text(json.dumps({**request, "temperature": 0}))
+    for arguments in (["ls"], ["stats"], ["explain", key(request)], ["explain", other]):
+        done = semback("cache", *arguments)
+        assert done.exit_code == 0
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.stdout)
+    assert r"\x1b[2J" in semback("cache", "stats").stdout
+
+
+def test_explain_takes_a_request_a_line_of_a_recording_or_a_key(semback, cache, own_home):
+    keys = record_two(cache)
+    recording = own_home / "one.jsonl"
+    assert cache.export(recording, {keys[0]}) == 1
+    assert "is recorded" in semback("cache", "explain", recording).stdout
+    assert "is recorded" in semback("cache", "explain", keys[0][:12]).stdout
+    assert semback("cache", "explain", "--draw", 3, recording).stdout  # the line has its own draw
+    absent = semback("cache", "explain", "nothing")
+    assert absent.exit_code == 2 and "neither a file nor the start of a key" in absent.stderr
+    wrong = own_home / "wrong.json"
+    for text in ("[]", "{}", '{"model": 1, "messages": []}', "not JSON"):
+        wrong.write_text(text)
+        done = semback("cache", "explain", wrong)
+        assert done.exit_code == 1 and "is not a request" in done.stderr
+
+
+def test_verify_names_the_lines_that_cannot_be_trusted(semback, cache, own_home):
+    record_two(cache)
+    path = own_home / "two.jsonl"
+    cache.export(path)
+    assert semback("cache", "verify", path).exit_code == 0
+    path.write_text(path.read_text().replace("Why?", "Why!"))
+    done = semback("cache", "verify", path)
+    assert done.exit_code == 1 and "refused line" in done.stdout and "1 replies" in done.stdout
+
+
+def test_drop_removes_the_replies_whose_key_begins_so(semback, cache):
+    keys = record_two(cache)
+    assert semback("cache", "drop", keys[0][:12]).stdout == "1 replies removed\n"
+    assert semback("cache", "ls").stdout.startswith(keys[1][:12])
+
+
 def test_a_recording_goes_out_and_comes_in(semback, cache, own_home, monkeypatch):
     keys, path = record_two(cache), own_home / "out" / "mine.jsonl.gz"
-    assert semback("cache", "export", path).stdout == f"2 responses are in {path}\n"
+    assert semback("cache", "export", path).stdout == f"2 replies are in {path}\n"
     assert semback("cache", "ls").stdout == "".join(
         f"{key[:12]}  m  0  So it is.\n" for key in sorted(keys)
     )
     monkeypatch.setenv("SEMBACK_HOME", str(own_home / "other"))
-    assert semback("cache", "import", path).stdout == "2 new responses\n"
-    assert semback("cache", "import", path).stdout == "0 new responses\n"
+    assert semback("cache", "import", path).stdout == "2 new replies\n"
+    assert semback("cache", "import", path).stdout == "0 new replies\n"
     assert semback("cache", "stats").stdout.splitlines()[0].split() == ["2", "m"]
     failed = semback("cache", "import", own_home / "absent.jsonl")
     assert failed.exit_code == 1 and "cannot be read" in failed.stderr

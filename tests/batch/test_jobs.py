@@ -1,0 +1,145 @@
+"""Jobs: the grid of a batch, and what cannot run. tests/notebooks has a notebook of each kind."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from semback import results
+from semback.batch import jobs
+from semback.batch.jobs import Job
+from semback.errors import ParameterError
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+@pytest.fixture
+def experiments(own_home):
+    """The notebooks of a grid. Those of the experiments are the same, with all parameters."""
+    (own_home / "notebooks").mkdir()
+    for name in ("01_semantic_gradients", "02_bbh", "03_gsm8k", "04_liar_ablation", "05_cost"):
+        shutil.copy(NOTEBOOKS / "04_liar_ablation.ipynb", own_home / "notebooks" / f"{name}.ipynb")
+    shutil.copy(NOTEBOOKS / "06_figures.ipynb", own_home / "notebooks")
+
+
+def test_the_demo_is_the_studies_then_all_experiments_then_the_figures(experiments):
+    ids = [job.id for job in jobs.grid()]
+    assert ids[:2] == ["01_semantic_gradients", "05_cost"] and ids[-1] == "06_figures"
+    assert len(ids) == len(set(ids)) == 2 + 3 + 3 * 3 + 10 + 1
+    for known in (
+        ("gsm8k", "gsm8k", "no_gradient"),
+        ("bbh", "bbh/object_counting", "full"),
+        ("liar", "liar", "only_Job title"),
+    ):
+        assert results.run_id(*known, 0, "simulated", "simulated") in ids
+
+
+def test_the_full_data_is_every_file_once_and_the_ten_ablations(experiments):
+    found = jobs.grid(data="full", name="full")
+    assert [sum(job.experiment == name for job in found) for name in ("bbh", "gsm8k", "liar")] == [
+        27,
+        1,
+        10,
+    ]
+    assert len(found) == 39 and found[-1].id == "06_figures"
+
+
+def test_a_grid_is_a_product_of_what_is_chosen(experiments):
+    found = jobs.grid(
+        ["liar"],
+        variants=["full", "no_gate"],
+        seeds=[0, 1, 2],
+        models=[("a", "c"), ("b", "c")],
+        name="mine",
+    )
+    assert len({job.id for job in found}) == 12
+    assert found[0].parameters == {
+        "name": "mine",
+        "data": "sample",
+        "variant": "full",
+        "seed": 0,
+        "model": "a",
+        "coach": "c",
+    }
+
+
+def test_a_text_is_read_as_the_type_of_the_default(experiments):
+    (job,) = jobs.grid(
+        ["gsm8k"],
+        variants=["full"],
+        extra={"steps": "2", "model_params": '{"temperature": null}', "coach": "007"},
+    )
+    assert [job.parameters[name] for name in ("steps", "model_params", "coach")] == [
+        2,
+        {"temperature": None},
+        "007",
+    ]
+
+
+def test_a_job_has_the_id_of_its_record(experiments, own_home):
+    parameters = {
+        "category": "snarks",
+        "variant": "only_hint_1",
+        "seed": 3,
+        "model": "m/1:x",
+        "coach": "c",
+    }
+    job = Job(own_home / "notebooks/02_bbh.ipynb", parameters)
+    assert job.id == results.run_id("bbh", "bbh/snarks", "only_hint_1", 3, "m/1:x", "c")
+
+
+@pytest.mark.parametrize(
+    "chosen, message",
+    [
+        ({"experiments": ["nope"]}, "nope"),
+        ({"experiments": ["gsm8k"], "categories": ["snarks"]}, "only bbh"),
+        ({"data": "fool"}, "fool"),
+    ],
+)
+def test_a_grid_of_what_does_not_exist_is_refused(chosen, message, experiments):
+    with pytest.raises(ParameterError, match=message):
+        jobs.grid(**chosen)
+
+
+@pytest.mark.parametrize(
+    "name, parameters, message",
+    [
+        (
+            "greets",
+            {"greting": "x"},
+            "greets.ipynb: parameter='greting' does not exist; did you mean greeting?",
+        ),
+        ("greets", {"times": "2"}, "greets.ipynb: times is '2'; it takes int, such as 1"),
+        ("greets", {"times": True}, "times is True"),
+        ("greets", {"times": 1.5}, "times is 1.5"),
+        ("greets", {"loud": 1}, "loud is 1"),
+        ("greets", {"greeting": None}, "greeting is None"),
+        ("greets", {"more": []}, "more is []"),
+        ("greets", {"x = __import__('os').abort()\n": 1}, 'parameter="x = __import__'),
+        ("plain", {"x": 1}, "it takes no parameters, since no cell has the tag parameters"),
+        ("broken", {}, "broken.ipynb cannot be read as a notebook"),
+        ("absent", {}, "there is no notebook"),
+        (
+            "04_liar_ablation",
+            {"name": "test", "variant": "no_gradients"},
+            "04_liar_ablation.ipynb: there is no variant 'no_gradients'; there",
+        ),
+        ("04_liar_ablation", {"name": "test", "data": "ful"}, "04_liar_ablation.ipynb: data='ful'"),
+        ("04_liar_ablation", {"name": "test", "train": 10**5}, "train=100000"),
+        ("04_liar_ablation", {"name": "other"}, "name is 'other'"),
+    ],
+)
+def test_what_cannot_run_is_refused(name, parameters, message):
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        jobs.check([Job(NOTEBOOKS / f"{name}.ipynb", parameters)], "test")
+
+
+def test_a_whole_number_is_a_float_and_a_default_of_none_takes_anything():
+    jobs.check([Job(NOTEBOOKS / "greets.ipynb", {"share": 1, "anything": [1]})], "test")
+
+
+def test_two_jobs_that_would_overwrite_each_other_are_refused():
+    twice = [Job(NOTEBOOKS / "greets.ipynb", {"times": times}) for times in (1, 2)]
+    with pytest.raises(ParameterError, match="both be called greets"):
+        jobs.check(twice, "test")
