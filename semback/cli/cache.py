@@ -6,7 +6,7 @@ from contextlib import closing
 
 import click
 
-from ..cache.recording import asked, lines
+from ..cache.recording import lines, read_request
 from ..cache.responses import ResponseCache
 from ..errors import CacheError, DataError, ParameterError
 
@@ -94,7 +94,7 @@ def explain(request, draw):
             for key, entry, _ in responses.rows()
             if entry and key.startswith(request)
         )
-        if not (found := asked(request, draw) or next(recorded, None)):
+        if not (found := read_request(request, draw) or next(recorded, None)):
             raise ParameterError(
                 f"{request} is neither a file nor the start of a recorded response's key"
             )
