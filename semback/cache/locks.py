@@ -8,13 +8,17 @@ process, and closing another opening of the file does not free it.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 _open_files: set[int] = set()
 
 
+def most() -> int:
+    """How many locks to hold at one time: half of the files that this process may open."""
+    return os.sysconf("SC_OPEN_MAX") // 2 if hasattr(os, "sysconf") else 256
+
+
 @contextmanager
-def attempt(path: Path) -> Iterator[bool]:
+def attempt(path: str) -> Iterator[bool]:
     """Hold the lock with this file, or not if somebody else does: the context's value tells which.
 
     The file, and its folder, are made; the holder removes the file at the end.
@@ -26,9 +30,13 @@ def attempt(path: Path) -> Iterator[bool]:
     """
     from filelock import lock_descriptor, unlock_descriptor
 
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     process, held = os.getpid(), False
-    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        file = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        file = os.open(path, flags, 0o600)
     _open_files.add(file)
     try:
         # The last holder may have removed the file after we opened it: then ours locks nothing.
@@ -38,17 +46,17 @@ def attempt(path: Path) -> Iterator[bool]:
         if os.getpid() == process:  # else a forked child, which has no lock
             if held and _is_at(path, file):  # not where the folder was moved away
                 with suppress(OSError):  # Windows does not remove an open file
-                    path.unlink()
+                    os.unlink(path)
             if held:
                 unlock_descriptor(file)
             _open_files.remove(file)
             os.close(file)
 
 
-def _is_at(path: Path, file: int) -> bool:
+def _is_at(path: str, file: int) -> bool:
     """Whether the file that is open is the one that lies at this path."""
     with suppress(FileNotFoundError):
-        return os.path.samestat(path.lstat(), os.fstat(file))
+        return os.path.samestat(os.lstat(path), os.fstat(file))
     return False
 
 

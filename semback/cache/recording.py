@@ -1,8 +1,8 @@
 """Recordings: replies as JSON text, one line each, in files that people exchange.
 
 An *entry* is a request with its reply. Its *key* is a hash of everything that decides the reply: a
-line or row whose key is not that of its request was altered and is refused. `explanation` compares
-a request that has no entry with the nearest one.
+line or row whose key is not that of its request was altered and is refused. `nearest` compares
+a request that has no entry with the one most like it.
 """
 
 import gzip
@@ -22,8 +22,8 @@ from ..errors import CacheError
 from ..paths import replacing
 
 Entry = dict[str, Any]  # {"request": …, "draw": …, "reply": …, "source": …}
+Entries = Iterable[tuple[str, Entry]]  # with their keys
 
-ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 LONGEST = 2**26  # bytes of a line, so that memory stays bounded whatever a file holds
 _CANONICAL = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -53,21 +53,10 @@ def key_and_body(request: dict, draw: int = 0) -> tuple[str, str]:
     return hashlib.sha256(f'["semback-1",{body},{draw:d}]'.encode()).hexdigest(), body
 
 
-def entry_text(name: str, body: str, draw: int, reply: dict, source: dict) -> str:
-    """The canonical text of an entry; `body` is that of its request.
-
-    CacheError where a line of a recording cannot hold it.
-    """
+def entry_text(body: str, draw: int, reply: dict, source: dict) -> str:
+    """The canonical text of an entry; `body` is that of its request."""
     reply_text, source_text = canonical(reply), canonical(source)
-    text = f'{{"draw":{draw:d},"reply":{reply_text},"request":{body},"source":{source_text}}}'
-    try:
-        fits = len(text.encode()) + 100 < LONGEST
-    except UnicodeEncodeError:
-        raise CacheError(f"the reply to {name[:12]}… cannot be recorded: it is not text") from None
-    if not fits:
-        limit = f"it is longer than {LONGEST:,} bytes"
-        raise CacheError(f"the reply to {name[:12]}… cannot be recorded: {limit}")
-    return text
+    return f'{{"draw":{draw:d},"reply":{reply_text},"request":{body},"source":{source_text}}}'
 
 
 def reply_in(text: str, body: str, draw: int) -> dict | None:
@@ -96,11 +85,10 @@ def parsed(text: str | bytes) -> Any:
 
 def alteration(name: object, entry: object) -> str | None:
     """What shows that this is not the entry recorded under this key; None where nothing does."""
-    fields = {"request", "draw", "reply", "source"}
-    if not isinstance(entry, dict) or entry.keys() != fields or not _is_reply(entry["reply"]):
+    if not isinstance(entry, dict) or entry.keys() != {"request", "draw", "reply", "source"}:
         return "it is not a recorded reply"
-    if not is_request(entry["request"], entry["draw"]):
-        return "its request is not one"
+    if not is_request(entry["request"], entry["draw"]) or not _is_reply(entry["reply"]):
+        return "its request or its reply is not one"
     try:
         canonical(entry).encode()
         matches = name == key(entry["request"], entry["draw"])
@@ -147,7 +135,7 @@ def lines(path: str | os.PathLike) -> Iterator[tuple[int, str, Entry | None, str
         raise CacheError(f"the recording {path} cannot be read: {error}") from None
 
 
-def write(path: str | os.PathLike, entries: Iterable[tuple[str, Entry]]) -> int:
+def write(path: str | os.PathLike, entries: Entries) -> int:
     """Write entries to a recording: gzip if its name ends in .gz, zstd if in .zst, else text.
 
     The same entries in the same order give the same bytes. The file appears whole or not at all.
@@ -170,57 +158,44 @@ def write(path: str | os.PathLike, entries: Iterable[tuple[str, Entry]]) -> int:
     count = 0
     try:
         path = Path(path)
-        with (
-            replacing(path) as temporary,
-            open(temporary, "wb") as file,
-            _packed(file, path.suffix) as packed,
-        ):
-            for name, entry in entries:
-                packed.write(line(name, entry))
-                count += 1
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            with _packed(file, path.suffix) as packed:
+                for name, entry in entries:
+                    packed.write(line(name, entry))
+                    count += 1
     except (OSError, ValueError, TypeError) as error:
         raise CacheError(f"the recording {path} cannot be written: {error}") from None
     return count
 
 
-def explanation(
-    request: dict,
-    draw: int,
-    entry: Entry | None,
-    others: Iterable[tuple[str, Entry]],
-    place: str | os.PathLike,
-) -> tuple[str | None, str]:
-    """Which recorded request is most like this one, and how they differ.
+def digests(folder: Path) -> dict[str, str]:
+    """{file name: SHA-256} of the recordings in a folder. CacheError for what is no plain file."""
+    found = {}
+    for path in sorted(folder.glob("[!.]*")):
+        if path.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst")):
+            if path.is_symlink() or not path.is_file():
+                raise CacheError(f"{path} is not a plain file; replace it by one")
+            with open(path, "rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
-    Parameters
-    ----------
-    request : dict
-    draw : int
-    entry : Entry or None
-        The entry of this very request, where it is recorded.
-    others : iterable of (key, entry)
-        All other entries.
-    place : path
-        Where they are recorded.
 
-    Returns
-    -------
-    nearest : str or None
-        The key of the nearest of the others.
-    text : str
+def nearest(request: dict, draw: int, entries: Entries) -> tuple[str | None, list[str]]:
+    """The key of the entry whose request is most like this one, and how they differ, in lines.
+
+    None, and no lines, where there are no entries.
     """
-    if entry:
-        model, source = entry["reply"]["model"], canonical(entry["source"])
-        text = f"{key(request, draw)[:12]}… is recorded: a reply of {model}, {source}."
-    else:
-        model = repr(request["model"])
-        text = f"no reply to this request to {model} (draw {draw}) is recorded in {place}."
-    nearest = _nearest(request, others)
-    if nearest is None:
-        return None, text if entry else f"no reply is recorded in {place} at all"
-    name, other = nearest
-    difference = _difference(request, draw, other)
-    return name, "\n".join([text, f"The nearest is {name[:12]}…", *difference])
+    from rapidfuzz import fuzz
+
+    text = canonical(request)
+    key, best, best_score = None, {}, 0.0
+    for name, entry in entries:
+        score = fuzz.ratio(text, canonical(entry["request"]), score_cutoff=best_score)
+        if key is None or score > best_score:
+            key, best, best_score = name, entry, score
+    if key is None:
+        return None, []
+    return key, [f"The nearest is {key[:12]}…", *_difference(request, draw, best)]
 
 
 def _is_reply(reply: object) -> bool:
@@ -262,50 +237,32 @@ def _packed(file, suffix: str):
     if suffix == ".gz":
         return gzip.GzipFile("", "wb", 9, file, mtime=0)
     if suffix == ".zst":  # a window of 32 MiB finds what lines that are far apart have in common
-        parameters = zstandard.ZstdCompressionParameters.from_level(
-            19, window_log=25, enable_ldm=True, write_checksum=True
-        )
+        options = {"window_log": 25, "enable_ldm": True, "write_checksum": True}
+        parameters = zstandard.ZstdCompressionParameters.from_level(19, **options)
         return zstandard.ZstdCompressor(compression_params=parameters).stream_writer(file)
     return nullcontext(file)
 
 
-def _nearest(request: dict, entries: Iterable[tuple[str, Entry]]) -> tuple[str, Entry] | None:
-    from rapidfuzz import fuzz
-
-    text = canonical(request)
-    best, best_score = None, 0.0
-    for name, entry in entries:
-        score = fuzz.ratio(text, canonical(entry["request"]), score_cutoff=best_score)
-        if best is None or score > best_score:
-            best, best_score = (name, entry), score
-    return best
-
-
 def _difference(request: dict, draw: int, entry: Entry) -> list[str]:
-    """In lines: the fields that differ, their values, and the start of a diff of the prompts."""
+    """The fields that differ, their values, and the start of a diff of the prompts."""
     import difflib
 
     recorded = entry["request"]
-    fields = [
-        field for field in sorted(request | recorded) if request.get(field) != recorded.get(field)
-    ]
-    values = [
-        f"  {field}: requested {request.get(field)!r}, recorded {recorded.get(field)!r}"
-        for field in fields
-        if field != "messages"
-    ]
+    fields, values = [], []
+    for field in sorted(request | recorded):
+        if request.get(field) != recorded.get(field):
+            fields.append(field)
+            if field != "messages":
+                pair = f"requested {request.get(field)!r}, recorded {recorded.get(field)!r}"
+                values.append(f"  {field}: {pair}")
     if draw != entry["draw"]:
         fields.append("draw")
     prompts = _prompt(recorded), _prompt(request)
     diff = difflib.unified_diff(*prompts, "recorded", "requested", lineterm="", n=0)
     changes = ["  " + change[:200] for change in diff if not change.startswith("@@")]
-    if len(changes) > 12:
-        changes[12:] = ["  …"]
-    return [f"it differs in: {', '.join(fields)}", *values, *changes]
+    return [f"it differs in: {', '.join(fields)}", *values, *changes[:12]]
 
 
 def _prompt(request: dict) -> list[str]:
-    lines = []
-    for message in request["messages"]:
-        lines += f"{message.get('role')}: {message.get('content')}".split("\n")
-    return lines
+    messages = [f"{each.get('role')}: {each.get('content')}" for each in request["messages"]]
+    return "\n".join(messages).split("\n")

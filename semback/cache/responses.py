@@ -6,21 +6,18 @@ replay what it ships.
 """
 
 import asyncio
-import hashlib
 import itertools
 import os
-import shutil
 import sqlite3
-import stat
 import tempfile
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from ..errors import CacheError, CacheMiss, ParameterError
+from ..errors import CacheError, CacheMiss, ParameterError, known
 from ..paths import home
 from . import locks, recording, table
 from .recording import Entry
@@ -28,7 +25,6 @@ from .recording import Entry
 MODES = ("auto", "replay", "refresh", "off")
 _POLL = 0.05  # seconds between two attempts to hold a request
 _POLLS_BEFORE_WARNING = 200
-_T = TypeVar("_T")
 
 
 class Loaded(NamedTuple):
@@ -83,15 +79,14 @@ class ResponseCache:
 
     def __init__(self, folder: str | os.PathLike | None = None, mode: str | None = None):
         self.mode: str = os.environ.get("SEMBACK_CACHE_MODE") or mode or "auto"
-        if self.mode not in MODES:
-            modes = ", ".join(MODES)
-            raise ParameterError(f"the cache mode is {self.mode!r}; it is one of {modes}")
+        known("mode", self.mode, MODES)
         # Mode "refresh" marks with it what it has recorded: once for each request, in a batch once
         # for all its processes, or a rerun could not repeat the run.
         self._round = os.path.basename(os.environ.get("SEMBACK_BATCH", "")) or os.urandom(8).hex()
         place = folder or os.environ.get("SEMBACK_CACHE_DIR") or home() / "cache"
         self.folder: Path = Path(place).expanduser()
         self._rescue_path: str | None = None
+        self._gates: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
         with self._reporting("opened"):
             self._table = self._open()
             self._read_recordings()
@@ -151,7 +146,7 @@ class ResponseCache:
             The reply cannot be recorded, as on a full disk. Unless it is larger than a recording
             may hold, it is then in a file among the temporary ones, which the message names.
         """
-        text = recording.entry_text(key, body, draw, reply, source)
+        text = recording.entry_text(body, draw, reply, source)
         try:
             entry = self._insert(key, text)
         except CacheError as error:
@@ -163,23 +158,21 @@ class ResponseCache:
         """Hold a request: at most one holder over all tasks, threads, caches and processes.
 
         Waits for another holder, with a warning after 10 s. A process that is killed holds nothing.
-        Each holder has a file open, so enter this when the request is about to be sent.
         """
-        path = Path(self._table.directory, "locks", key)
-        for polls in itertools.count():
-            with ExitStack() as stack:
-                with self._reporting("locked"):
-                    held = stack.enter_context(locks.attempt(path))
-                if held:
-                    yield
-                    return
-            if polls == _POLLS_BEFORE_WARNING:
-                warnings.warn(
-                    f"waiting for 10 s for the reply to request {key[:12]}…, which another task or "
-                    "process has sent; if that process hangs, end it",
-                    stacklevel=1,
-                )
-            await asyncio.sleep(_POLL)
+        path = os.path.join(self._table.directory, "locks", key)
+        async with self._gate():
+            for polls in itertools.count():
+                with ExitStack() as stack:
+                    with self._reporting("locked"):
+                        held = stack.enter_context(locks.attempt(path))
+                    if held:
+                        yield
+                        return
+                if polls == _POLLS_BEFORE_WARNING:
+                    problem = f"waiting for 10 s for the reply to request {key[:12]}…"
+                    advice = "another task or process has sent it; if that process hangs, end it"
+                    warnings.warn(f"{problem}: {advice}", stacklevel=1)
+                await asyncio.sleep(_POLL)
 
     def miss(self, request: dict, draw: int) -> CacheMiss:
         """The error for a request that is not recorded; it finds the nearest when it is read."""
@@ -219,7 +212,7 @@ class ResponseCache:
 
         Of one that cannot be trusted (key or "row:NUMBER", None, what is wrong with it).
         """
-        for name, _ in sorted(self._names()):
+        for name in self._names():
             entry, wrong = self._read(name) if ":" not in name else (None, "it is not an entry")
             if entry or wrong:  # else it was dropped in the meantime
                 yield name, entry, wrong
@@ -260,7 +253,8 @@ class ResponseCache:
         -------
         Loaded
         """
-        return self._write(lambda: self._load(path, skip))
+        with self._writing():
+            return self._load(path, skip)
 
     def drop(self, start: str) -> int:
         """Take out the entries whose key, or "row:NUMBER", begins with `start`, trusted or not.
@@ -273,17 +267,8 @@ class ResponseCache:
         if not start:
             raise ParameterError("name the entries to take out by their key or its start")
 
-        def delete() -> int:
-            rows = [
-                row
-                for name, row in self._table.names()
-                if name == start or (name.startswith(start) and ":" not in start)
-            ]
-            for row in rows:
-                self._table.delete_row(row)
-            return len(rows)
-
-        return self._write(delete)
+        with self._writing():
+            return self._table.delete_names(start)
 
     def explain(self, request: dict, draw: int = 0) -> str:
         """Whether a request is recorded, which other recorded one is nearest, and what differs."""
@@ -298,16 +283,22 @@ class ResponseCache:
         try:
             opened = table.open_table(folder)
         except (sqlite3.Error, OSError) as error:
-            name = getattr(error, "sqlite_errorname", "SQLITE_CANTOPEN")
-            if self.mode != "replay" or not name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+            if self.mode != "replay" or table.error_name(error) == "BUSY":
                 raise
-            copy = table.copy_of(folder)
-            weakref.finalize(self, shutil.rmtree, copy, ignore_errors=True)
-            opened = table.open_table(copy)
+            opened = table.open_copy(folder)
             problem = f"{self.folder} cannot be written ({error})"
             warnings.warn(f"{problem}; replaying from a temporary copy", stacklevel=3)
         weakref.finalize(self, opened.close)  # Python warns of a connection that nobody closed
         return opened
+
+    def _gate(self) -> asyncio.Semaphore:
+        """Of the running event loop. A request that is held has a file open, which are limited."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._gates:
+            open_loops = [each for each in self._gates if not each.is_closed()]
+            self._gates = {each: self._gates[each] for each in open_loops}
+            self._gates[loop] = asyncio.Semaphore(locks.most())
+        return self._gates[loop]
 
     def _read(self, key: str) -> tuple[Entry | None, str | None]:
         """(entry, None); (None, what is wrong with it); (None, None) where there is none."""
@@ -319,84 +310,82 @@ class ResponseCache:
         wrong = recording.alteration(key, entry)
         return None if wrong else entry, wrong
 
-    def _names(self) -> list[tuple[str, int]]:
+    def _names(self) -> list[str]:
         with self._reporting("read"):
             return self._table.names()
 
-    def _write(self, work: Callable[[], _T]) -> _T:
-        """Do something in one transaction: all that it writes is there, or nothing of it.
-
-        It is done again, in the new table, where the table was replaced at the same time.
-        """
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction: all that is written is there, or nothing of it."""
         with self._reporting("written"):
-            while True:
-                if self._table.replaced():
-                    problem = f"the table in {self.folder} was moved away, or its log was removed"
-                    warnings.warn(f"{problem}; recording goes on in what is there", stacklevel=3)
-                    self._table.close()
-                    self._table = self._open()
-                with self._table.transact():
-                    result = work()
-                if not self._table.replaced():
-                    return result
+            if self._table.replaced():
+                problem = f"the table in {self.folder} was moved away, or its log was removed"
+                warnings.warn(f"{problem}; recording goes on in what is there", stacklevel=4)
+                self._table.close()
+                self._table = self._open()
+            with self._table.transact():
+                yield
 
     def _insert(self, key: str, text: str) -> Entry | None:
         """Record the text of an entry, or return the entry that is there already."""
-
-        def insert() -> Entry | None:
+        if len(text.encode()) > recording.LONGEST:
+            raise CacheError(f"{key[:12]}… is longer than {recording.LONGEST:,} bytes")
+        with self._writing():
             if self.mode == "refresh":
                 self._table.set(key, text, tag=self._round)
-                return None
-            return None if self._table.add(key, text) else self.get(key)
-
-        return self._write(insert)
+            elif not self._table.add(key, text):
+                return self.get(key)
+        return None
 
     def _load(self, path: str | os.PathLike, skip: bool) -> Loaded:
-        loaded = Loaded(0, [], [])
+        new, conflicts, refused = 0, [], []
         for number, name, entry, wrong in recording.lines(path):
             if entry is None:
                 if not skip:
                     raise CacheError(f"{path}, line {number}: {wrong}; nothing of it was read")
-                loaded.refused.append(f"line {number}: {wrong}")
+                refused.append(f"line {number}: {wrong}")
                 continue
             text = recording.canonical(entry)
             if self._table.add(name, text):
-                loaded = loaded._replace(new=loaded.new + 1)
-                continue
-            present = self._table.get(name)
-            if self.get(name)["reply"] != entry["reply"]:
-                loaded.conflicts.append(name)
-            elif text < present:
+                new += 1
+            elif (self.get(name) or entry)["reply"] != entry["reply"]:
+                conflicts.append(name)
+            elif text < self._table.get(name):
                 self._table.set(name, text)
-        return loaded
+        return Loaded(new, conflicts, refused)
 
     def _read_recordings(self) -> None:
         """Read the recordings in the folder that are new; of many processes one does it."""
-        digests = {}
-        for path in sorted((self.folder / "recordings").glob("[!.]*")):
-            if path.name.endswith(recording.ENDINGS):
-                if not stat.S_ISREG(path.lstat().st_mode):
-                    raise CacheError(f"{path} is not a plain file; replace it by one")
-                digests[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-
-        def read_before() -> dict[str, str]:
-            found = recording.parsed(self._table.get("recordings", "{}"))
-            return found if isinstance(found, dict) else {}
-
-        def load() -> None:
-            before = read_before()  # by another process, meanwhile
-            for name in digests:
-                if before.get(name) != digests[name]:
-                    self._load(self.folder / "recordings" / name, skip=False)
+        folder = self.folder / "recordings"
+        digests = recording.digests(folder)
+        if digests.items() <= self._recordings_read().items():
+            return
+        with self._writing():
+            before = self._recordings_read()  # another process may have read them meanwhile
+            for name, digest in digests.items():
+                if before.get(name) != digest:
+                    self._load(folder / name, skip=False)
             self._table.set("recordings", recording.canonical(before | digests))
 
-        if digests.items() - read_before().items():
-            self._write(load)
+    def _recordings_read(self) -> dict[str, str]:
+        digests = recording.parsed(self._table.get("recordings", ""))
+        return digests if isinstance(digests, dict) else {}
 
     def _explanation(self, request: dict, draw: int) -> tuple[str | None, str]:
-        name = recording.key(request, draw)
-        others = ((key, entry) for key, entry, _ in self.rows() if entry and key != name)
-        return recording.explanation(request, draw, self.get(name), others, self.folder)
+        key = recording.key(request, draw)
+        others = ((name, entry) for name, entry, _ in self.rows() if entry and name != key)
+        nearest, difference = recording.nearest(request, draw, others)
+        if entry := self.get(key):
+            source = recording.canonical(entry["source"])
+            text = f"{key[:12]}… is recorded: a reply of {entry['reply']['model']}, {source}."
+        elif nearest:
+            model = repr(request["model"])
+            text = (
+                f"no reply to this request to {model} (draw {draw}) is recorded in {self.folder}."
+            )
+        else:
+            text = f"no reply is recorded in {self.folder} at all."
+        return nearest, "\n".join([text, *difference])
 
     def _rescue(self, key: str, text: str) -> str:
         """Write an entry to a recording among the temporary files. Returns what to tell of it."""

@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
+import weakref
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -21,19 +22,14 @@ from ..errors import CacheBusy, CacheError
 
 ERRORS = (sqlite3.Error, OSError, diskcache.Timeout)
 PATIENCE = 60  # seconds to wait for a table that another process has locked
-_FORMAT = "1"  # of the table; a later semback that writes something else writes another number
-_SETTINGS = {  # all that diskcache knows, so that neither the table nor its version decides
+# All that diskcache knows, so that the settings in the table decide nothing.
+_SETTINGS = {
+    **diskcache.DEFAULT_SETTINGS,
     "eviction_policy": "none",
     "cull_limit": 0,
-    "size_limit": 2**30,
-    "statistics": 0,
-    "tag_index": 0,
     "disk_min_file_size": 2**62,
     "disk_pickle_protocol": 5,
-    "sqlite_auto_vacuum": 1,
     "sqlite_cache_size": 2**11,
-    "sqlite_journal_mode": "wal",
-    "sqlite_synchronous": 1,
     "sqlite_mmap_size": 0,  # a mapped file ends the process where the disk fails
 }
 # BLAKE2 of the statements that make diskcache's tables, indexes and triggers (version 5.6.3)
@@ -45,9 +41,10 @@ _SCHEMA = """
     b0684e0a475dafb60975b627263b931d aca6872c97af8f2232b0476ec99a8b5b
 """.split()
 _NAMES = """SELECT CASE WHEN raw = 1 AND typeof(key) = 'text' AND length(CAST(key AS BLOB)) = 64
-    AND key NOT GLOB '*[^0-9a-f]*' THEN key ELSE 'row:' || rowid END, rowid
+    AND key NOT GLOB '*[^0-9a-f]*' THEN key ELSE 'row:' || rowid END AS name, rowid AS number
     FROM Cache WHERE raw IS NOT 1 OR key IS NULL OR key NOT IN ('format', 'recordings')"""
-_MOUNTS = "/proc/self/mountinfo"
+_DELETE = f"""DELETE FROM Cache WHERE rowid IN (SELECT number FROM ({_NAMES}) WHERE name = :start
+    OR instr(:start, ':') = 0 AND substr(name, 1, length(:start)) = :start)"""
 _NETWORK = """nfs nfs4 cifs smb2 smb3 smbfs fuse.sshfs sshfs 9p lustre ceph fuse.ceph afs beegfs
     gpfs glusterfs fuse.glusterfs pvfs2 davfs fuse.davfs2 fuse.rclone fuse.s3fs fuse.gcsfuse"""
 _ADVICE = {  # by the name that SQLite or the system gives to the error
@@ -84,16 +81,15 @@ class Table(diskcache.Cache):
     def __init__(self, folder: Path):
         super().__init__(str(folder), timeout=PATIENCE, disk=_TextDisk, **_SETTINGS)
         self._file = self._inode("cache.db")
-        self.add("format", _FORMAT)
         self.replaced()
 
-    def names(self) -> list[tuple[str, int]]:
-        """(key, row) of every entry; the key of what cannot be an entry is "row:NUMBER"."""
-        return self._sql(_NAMES).fetchall()
+    def names(self) -> list[str]:
+        """The key of every entry, sorted; "row:NUMBER" for what cannot be an entry."""
+        return sorted(name for name, _ in self._sql(_NAMES))
 
-    def delete_row(self, row: int) -> None:
-        """Delete a row, whatever it holds."""
-        self._sql("DELETE FROM Cache WHERE rowid = ?", (row,))
+    def delete_names(self, start: str) -> int:
+        """Delete the entries whose name begins with this text. Returns their number."""
+        return self._sql(_DELETE, {"start": start}).rowcount
 
     def replaced(self) -> bool:
         """Whether other files lie where those lay that this thread has open.
@@ -132,34 +128,38 @@ def open_table(folder: Path) -> Table:
         raise OSError(errno.ENOTSUP, f"it is on a network file system ({kind}), {reason}")
     for each in (folder.parent, folder):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):  # SQLite gives the files beside it the same rights
-        os.close(os.open(folder / "cache.db", os.O_CREAT | os.O_EXCL, 0o600))
+    _check(folder / "cache.db")
     for path in (folder, *folder.glob("cache.db*")):
         with suppress(FileNotFoundError, PermissionError):  # gone meanwhile, or not ours
             mode = path.lstat().st_mode
             if mode & 0o077 and not stat.S_ISLNK(mode):
-                path.chmod(mode & 0o700)
-    _check(folder / "cache.db")
+                path.chmod(mode & 0o700)  # SQLite gives the files beside cache.db its rights
     return Table(folder)
 
 
-def copy_of(folder: Path) -> Path:
-    """A temporary folder with a copy of the table in a folder that cannot be written."""
+def open_copy(folder: Path) -> Table:
+    """A temporary copy of the table in a folder that cannot be written; it goes with the object."""
     copy = Path(tempfile.mkdtemp(prefix="semback-"))
     for path in folder.glob("cache.db*"):
         if path.suffix != ".db-shm":
             shutil.copyfile(path, copy / path.name)
-    return copy
+    table = open_table(copy)
+    weakref.finalize(table, shutil.rmtree, copy, ignore_errors=True)
+    return table
 
 
-def explained(folder: Path, action: str, error: Exception) -> CacheError:
-    """What the disk or SQLite reported when a cache in this folder could not be used, explained."""
+def error_name(error: Exception) -> str:
+    """What SQLite or the system calls an error, as "BUSY" or "ENOSPC"."""
     while isinstance(error.__context__, sqlite3.Error):  # diskcache hides SQLite's own error
         error = error.__context__
     if isinstance(error, OSError):
-        name = errno.errorcode.get(error.errno or 0, "")
-    else:
-        name = getattr(error, "sqlite_errorname", "SQLITE_").split("_")[1]
+        return errno.errorcode.get(error.errno or 0, "")
+    return getattr(error, "sqlite_errorname", "SQLITE_").split("_")[1]
+
+
+def explained(folder: Path, action: str, error: Exception) -> CacheError:
+    """The error for a cache in this folder that cannot be used, with advice."""
+    name = error_name(error)
     advice = next((text for names, text in _ADVICE.items() if name in names.split()), _NO_RIGHTS)
     kind = CacheBusy if name == "BUSY" else CacheError
     problem = f"the cache in {folder} could not be {action}: {error}."
@@ -168,40 +168,26 @@ def explained(folder: Path, action: str, error: Exception) -> CacheError:
 
 def _file_system(folder: Path) -> str:
     """The kind of file system that a folder is on, or will be; "" where that is not known."""
-    mounts = {}
-    with suppress(OSError), open(_MOUNTS, encoding="utf-8", errors="replace") as file:
-        # 36 35 98:0 / /mount\040point rw,noatime master:1 - nfs4 server:/ rw
-        for line in file:  # a later mount hides an earlier one
-            left, _, right = line.partition(" - ")
-            point = left.split()[4].encode("latin-1", "replace").decode("unicode_escape")
-            mounts[point] = right.split()[0]
-    places = (str(place) for place in (folder, *folder.parents))
+    import psutil
+
+    mounts = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
+    places = [str(place) for place in (folder, *folder.parents)]
     return next((mounts[place] for place in places if place in mounts), "")
 
 
 def _check(path: Path) -> None:
-    """CacheError for a table that was altered or is too new. diskcache has not opened it yet."""
+    """CacheError for a table that was altered, or made by another version of diskcache."""
     with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as database:
-
-        def rows(query: str) -> list[tuple]:
-            return database.execute(query).fetchall()
-
         database.execute("BEGIN IMMEDIATE")  # raises here already where we cannot write
-        schema = rows("SELECT name, sql FROM sqlite_master")
+        schema = database.execute("SELECT name, sql FROM sqlite_master").fetchall()
         for name, statement in schema:
             digest = hashlib.blake2b(str(statement).encode(), digest_size=16).hexdigest()
             if digest not in _SCHEMA:
                 raise _altered(path, f"{str(name)[:40]!r} in its schema")
-        tables = [name for name, _ in schema]
-        formats = rows("SELECT value FROM Cache WHERE key = 'format'") if "Cache" in tables else []
-        settings = rows("SELECT key, value FROM Settings") if "Settings" in tables else []
+        settings = []
+        if "Settings" in dict(schema):
+            settings = database.execute("SELECT key, value FROM Settings").fetchall()
         database.execute("ROLLBACK")
-    for (number,) in formats:
-        if number != _FORMAT:
-            raise CacheError(
-                f"{path} was made by a newer semback: it has format {str(number)[:40]}, this one "
-                f"knows {_FORMAT}. Update semback, or set SEMBACK_CACHE_DIR to another folder"
-            )
     for name, value in settings:
         counter = name in ("count", "size", "hits", "misses") and type(value) is int
         if not counter and (name not in _SETTINGS or value != _SETTINGS[name]):

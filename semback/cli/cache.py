@@ -1,12 +1,14 @@
 """The `semback cache` commands: recordings out and in, and a look at what is recorded."""
 
+import json
 import sys
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 
 import click
 
-from ..cache.recording import lines, read_request
+from ..cache import recording
 from ..cache.responses import ResponseCache
 from ..errors import CacheError, DataError, ParameterError
 
@@ -62,7 +64,7 @@ def import_(path, skip):
 def verify_recording(path):
     """Check every line of a recording without reading it into the cache; exit code 1 if one cannot be trusted."""
     good = bad = 0
-    for number, _, entry, wrong in lines(path):
+    for number, _, entry, wrong in recording.lines(path):
         good, bad = good + bool(entry), bad + bool(wrong)
         if wrong:
             click.echo(f"refused line {number}: {wrong}")
@@ -94,11 +96,30 @@ def explain(request, draw):
             for key, entry, _ in responses.rows()
             if entry and key.startswith(request)
         )
-        if not (found := read_request(request, draw) or next(recorded, None)):
+        if not (found := _request(request, draw) or next(recorded, None)):
             raise ParameterError(
                 f"{request} is neither a file nor the start of a recorded response's key"
             )
         click.echo(responses.explain(*found))
+
+
+def _request(path: str, draw: int) -> tuple[dict, int] | None:
+    """(request, draw) of a file with the body of a request or a line of a recording.
+
+    None where there is no such file.
+    """
+    try:
+        if not Path(path).is_file():
+            return None
+        request = json.loads(Path(path).read_text(encoding="utf-8"))
+        if "request" in request:
+            request, draw = request["request"], request.get("draw", draw)
+        if not recording.is_request(request, draw):
+            raise ValueError("it has no model, or no list of messages")
+        recording.key(request, draw)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CacheError(f"{path[:80]} is not a request: {error}") from None
+    return request, draw
 
 
 @cache.command()
