@@ -143,14 +143,14 @@ class ResponseCache:
         Raises
         ------
         CacheError
-            The reply cannot be recorded, as on a full disk. Unless it is larger than a recording
-            may hold, it is then in a file among the temporary ones, which the message names.
+            The reply cannot be recorded, as on a full disk. It is then in a file among the
+            temporary ones, which the message names.
         """
         text = recording.entry_text(body, draw, reply, source)
         try:
             entry = self._insert(key, text)
         except CacheError as error:
-            raise type(error)(f"{error} {self._rescue(key, text)}") from error
+            raise CacheError(f"{error} {self._rescue(key, text)}") from error
         return entry["reply"] if entry else reply
 
     @asynccontextmanager
@@ -213,7 +213,9 @@ class ResponseCache:
         Of one that cannot be trusted (key or "row:NUMBER", None, what is wrong with it).
         """
         for name in self._names():
-            entry, wrong = self._read(name) if ":" not in name else (None, "it is not an entry")
+            entry, wrong = (
+                self._read(name) if ":" not in name else (None, "it is not a recorded reply")
+            )
             if entry or wrong:  # else it was dropped in the meantime
                 yield name, entry, wrong
 
@@ -328,7 +330,7 @@ class ResponseCache:
 
     def _insert(self, key: str, text: str) -> Entry | None:
         """Record the text of an entry, or return the entry that is there already."""
-        if len(text.encode()) > recording.LONGEST:
+        if len(text.encode()) + 100 > recording.LONGEST:  # with its key it would be refused again
             raise CacheError(f"{key[:12]}… is longer than {recording.LONGEST:,} bytes")
         with self._writing():
             if self.mode == "refresh":
@@ -379,10 +381,7 @@ class ResponseCache:
             source = recording.canonical(entry["source"])
             text = f"{key[:12]}… is recorded: a reply of {entry['reply']['model']}, {source}."
         elif nearest:
-            model = repr(request["model"])
-            text = (
-                f"no reply to this request to {model} (draw {draw}) is recorded in {self.folder}."
-            )
+            text = f"no reply to this request (draw {draw}) is recorded in {self.folder}."
         else:
             text = f"no reply is recorded in {self.folder} at all."
         return nearest, "\n".join([text, *difference])
@@ -396,9 +395,9 @@ class ResponseCache:
             with open(self._rescue_path, "a", encoding="utf-8", newline="\n") as file:
                 file.write(f'{text[:-1]},"key":"{key}"}}\n')
         except OSError as error:
-            return f"The reply to request {key} is lost: {error}."
+            return f"The reply to the request {key} is lost: {error}."
         path = self._rescue_path
-        return f"The reply is in {path}: then `semback cache import {path}`."
+        return f"The reply is in {path}; later, run `semback cache import {path}`."
 
     @contextmanager
     def _reporting(self, action: str) -> Iterator[None]:

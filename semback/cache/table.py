@@ -18,7 +18,7 @@ from pathlib import Path
 
 import diskcache
 
-from ..errors import CacheBusy, CacheError
+from ..errors import CacheError
 
 ERRORS = (sqlite3.Error, OSError, diskcache.Timeout)
 PATIENCE = 60  # seconds to wait for a table that another process has locked
@@ -120,7 +120,7 @@ def open_table(folder: Path) -> Table:
     OSError, sqlite3.Error
         The table cannot be used.
     CacheError
-        It was altered, or made by a newer semback.
+        It was altered.
     """
     kind = _file_system(folder.resolve())
     if kind in _NETWORK.split() and not os.environ.get("SEMBACK_CACHE_ON_NETWORK"):
@@ -161,22 +161,24 @@ def explained(folder: Path, action: str, error: Exception) -> CacheError:
     """The error for a cache in this folder that cannot be used, with advice."""
     name = error_name(error)
     advice = next((text for names, text in _ADVICE.items() if name in names.split()), _NO_RIGHTS)
-    kind = CacheBusy if name == "BUSY" else CacheError
     problem = f"the cache in {folder} could not be {action}: {error}."
-    return kind(f"{problem} {advice} Everything recorded before is kept.")
+    return CacheError(f"{problem} {advice} Everything recorded before is kept.")
 
 
 def _file_system(folder: Path) -> str:
     """The kind of file system that a folder is on, or will be; "" where that is not known."""
     import psutil
 
-    mounts = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
+    mounts = {}
+    with suppress(OSError):  # no such list, as in some sandboxes
+        for mount in psutil.disk_partitions(all=True):  # a later one hides an earlier one
+            mounts[mount.mountpoint] = mount.fstype
     places = [str(place) for place in (folder, *folder.parents)]
     return next((mounts[place] for place in places if place in mounts), "")
 
 
 def _check(path: Path) -> None:
-    """CacheError for a table that was altered, or made by another version of diskcache."""
+    """CacheError for a table that was altered. diskcache has not opened it yet."""
     with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")  # raises here already where we cannot write
         schema = database.execute("SELECT name, sql FROM sqlite_master").fetchall()
