@@ -31,12 +31,8 @@ def attempt(path: str) -> Iterator[bool]:
     from filelock import lock_descriptor, unlock_descriptor
 
     process, held = os.getpid(), False
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        file = os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        file = os.open(path, flags, 0o600)
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     _open_files.add(file)
     try:
         # The last holder may have removed the file after we opened it: then ours locks nothing.

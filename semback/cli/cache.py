@@ -14,30 +14,31 @@ from ..errors import CacheError, DataError, ParameterError
 
 
 @click.group()
-def cache():
+def cache() -> None:
     """Recorded responses: what makes reruns exact."""
 
 
 @cache.command()
 @click.argument("path")
 @click.option("--run", "name", help="Only the responses that the batch runs/NAME rests on.")
-def export(path, name):
+def export(path: str, name: str | None) -> None:
     """Write all responses to a recording, PATH.jsonl, PATH.jsonl.gz or PATH.jsonl.zst."""
     keys = None
     if name is not None:
         from ..report import results
 
-        if not (keys := {key for run in results.responses(name).values() for key in run}):
-            raise DataError(
-                f"{results.folder(name) / 'responses'} names no responses; a run of that name puts them there"
-            )
+        keys = {key for run in results.responses(name).values() for key in run}
+        if not keys:
+            place = results.folder(name) / "responses"
+            raise DataError(f"{place} names no responses; a run of that name puts them there")
     with closing(ResponseCache()) as responses:
         count = responses.export(path, keys)
     click.echo(f"{count:,} responses are in {path}")
     if keys is not None and count < len(keys):
+        missing = f"{len(keys) - count:,} of the {len(keys):,} responses of runs/{name}"
         raise CacheError(
-            f"{len(keys) - count:,} of the {len(keys):,} responses of runs/{name} are not in the cache, so {path} is not "
-            "complete; the same run again asks for them"
+            f"{missing} are not in the cache, so {path} is not complete; "
+            "the same run again asks for them"
         )
 
 
@@ -48,7 +49,7 @@ def export(path, name):
     is_flag=True,
     help="Pass over lines that cannot be trusted, instead of refusing the file.",
 )
-def import_(path, skip):
+def import_(path: str, skip: bool) -> None:
     """Read a recording into the cache; responses that are there stay as they are."""
     with closing(ResponseCache()) as responses:
         new, conflicts, refused = responses.load(path, skip)
@@ -61,22 +62,24 @@ def import_(path, skip):
 
 @cache.command("verify")
 @click.argument("path")
-def verify_recording(path):
-    """Check every line of a recording without reading it into the cache; exit code 1 if one cannot be trusted."""
+def verify_recording(path: str) -> None:
+    """Check every line of a recording without reading it into the cache.
+
+    The exit code is 1 if one cannot be trusted.
+    """
     good = bad = 0
     for number, _, entry, wrong in recording.lines(path):
         good, bad = good + bool(entry), bad + bool(wrong)
         if wrong:
             click.echo(f"refused line {number}: {wrong}")
-    click.echo(
-        f"{good:,} responses are whole and stand under the keys of their requests, {bad:,} lines do not"
-    )
+    whole = f"{good:,} responses are whole and stand under the keys of their requests"
+    click.echo(f"{whole}, {bad:,} lines do not")
     sys.exit(bool(bad))
 
 
 @cache.command()
 @click.argument("key")
-def drop(key):
+def drop(key: str) -> None:
     """Take the responses whose key begins with KEY out of the cache."""
     with closing(ResponseCache()) as responses:
         click.echo(f"{responses.drop(key):,} responses taken out")
@@ -85,21 +88,22 @@ def drop(key):
 @cache.command()
 @click.argument("request", metavar="REQUEST.json|KEY")
 @click.option("--draw", type=int, default=0, show_default=True, help="Of the request in the file.")
-def explain(request, draw):
+def explain(request: str, draw: int) -> None:
     """Say whether a request is recorded, which other recording is nearest, and what differs.
 
-    REQUEST.json holds the body of a request, or a line of a recording. KEY is the start of a recorded response's key.
+    REQUEST.json holds the body of a request, or a line of a recording. KEY is the start of a
+    recorded response's key.
     """
     with closing(ResponseCache()) as responses:
-        recorded = (
-            (entry["request"], entry["draw"])
-            for key, entry, _ in responses.rows()
-            if entry and key.startswith(request)
-        )
-        if not (found := _request(request, draw) or next(recorded, None)):
-            raise ParameterError(
-                f"{request} is neither a file nor the start of a recorded response's key"
-            )
+        found = _request(request, draw)
+        if found is None:
+            for key, entry, _ in responses.rows():
+                if entry and key.startswith(request):
+                    found = entry["request"], entry["draw"]
+                    break
+            else:
+                problem = f"{request} is neither a file nor the start of a recorded response's key"
+                raise ParameterError(problem)
         click.echo(responses.explain(*found))
 
 
@@ -123,19 +127,19 @@ def _request(path: str, draw: int) -> tuple[dict, int] | None:
 
 
 @cache.command()
-def ls():
+def ls() -> None:
     """List the responses: key, model, draw, and the start of the reply."""
     with closing(ResponseCache()) as responses:
         for key, entry, wrong in responses.rows():
-            click.echo(
-                f"{key[:12]}  altered: {wrong}"
-                if wrong
-                else f"{key[:12]}  {entry['request']['model']}  {entry['draw']}  {' '.join(entry['reply']['text'].split())[:80]}"
-            )
+            if entry is None:
+                click.echo(f"{key[:12]}  altered: {wrong}")
+                continue
+            start = " ".join(entry["reply"]["text"].split())[:80]
+            click.echo(f"{key[:12]}  {entry['request']['model']}  {entry['draw']}  {start}")
 
 
 @cache.command()
-def stats():
+def stats() -> None:
     """Count the responses and their tokens, by model."""
     with closing(ResponseCache()) as responses:
         counts = Counter(
