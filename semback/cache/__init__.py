@@ -1,4 +1,4 @@
-"""Recorded model replies: one entry a request, shared by processes, portable as text."""
+"""Recorded replies: one entry for each request, shared by processes, portable as text."""
 
 from .responses import MODES, Loaded, ResponseCache
 

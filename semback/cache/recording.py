@@ -1,7 +1,8 @@
-"""Responses as text, and nothing but text: the lines of a recording, which people exchange.
+"""Recordings: replies as JSON text, one line each, in files that people exchange.
 
-An *entry* is one request and what came back. Its *key* is a hash of everything that decides the response; a line or row whose
-key is not that of its request was altered and is refused. `nearest` and `difference` explain a request that has no entry.
+An *entry* is a request with its reply. Its *key* is a hash of everything that decides the reply: a
+line or row whose key is not that of its request was altered and is refused. `nearest` compares
+a request that has no entry with the one most like it.
 """
 
 import gzip
@@ -9,297 +10,259 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
+
+import zstandard
 
 from ..errors import CacheError
 from ..paths import replacing
 
-_LONGEST = (
-    2**26
-)  # characters of a line; what is longer is read in pieces, none of which is a response: memory stays bounded
+Entry = dict[str, Any]  # {"request": …, "draw": …, "reply": …, "source": …}
+Entries = Iterable[tuple[str, Entry]]  # with their keys
+
+LONGEST = 2**26  # bytes of a line, so that memory stays bounded whatever a file holds
 _CANONICAL = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 )
 _DECODER = json.JSONDecoder()
 
 
-def canonical(data) -> str:
-    """JSON text in which equal data is equal text. ValueError where it is not JSON, as NaN is not."""
+def canonical(data: object) -> str:
+    """JSON text in which equal data is equal text. ValueError where it is not JSON, as NaN."""
     return _CANONICAL.encode(data)
 
 
 def key(request: dict, draw: int = 0) -> str:
-    """The name of an entry: sha256 over everything that decides the response.
+    """The key of an entry: SHA-256 over everything that decides the reply.
 
-    In: the version of this rule; the whole request body, since any field of it may change the response; the draw, so
-    that repeated samples of one request are different entries. Out: the API key, which decides who pays and not what
-    is said; and the host, so that a recording made through a proxy or a second account still serves.
+    In: the version of this rule; the whole request body, since any field of it may change the
+    reply; the draw, so that repeated samples of one request are different entries. Out: the API
+    key, which decides who is billed; and the host, so that a recording made through a proxy or
+    with another account still serves.
     """
-    return named(request, draw)[0]
+    return key_and_body(request, draw)[0]
 
 
-def named(request: dict, draw: int = 0) -> tuple[str, str]:
-    """The key of a request, and its JSON text, which the key is a hash of."""
+def key_and_body(request: dict, draw: int = 0) -> tuple[str, str]:
+    """The key of a request, and the canonical JSON text of the request, which it is a hash of."""
     body = canonical(request)
     return hashlib.sha256(f'["semback-1",{body},{draw:d}]'.encode()).hexdigest(), body
 
 
-def problem(entry) -> str | None:
-    """What is wrong with the shape of an entry, in words; None where nothing is."""
-    if not isinstance(entry, dict) or entry.keys() != {"request", "draw", "reply", "source"}:
-        return "it is not a recorded response"
-    return _request_problem(entry["request"], entry["draw"]) or _reply_problem(entry["reply"])
+def entry_text(body: str, draw: int, reply: dict, source: dict) -> str:
+    """The canonical text of an entry; `body` is that of its request."""
+    reply_text, source_text = canonical(reply), canonical(source)
+    return f'{{"draw":{draw:d},"reply":{reply_text},"request":{body},"source":{source_text}}}'
 
 
-def _request_problem(request, draw) -> str | None:
-    if (
-        not isinstance(request, dict)
-        or not isinstance(request.get("model"), str)
-        or type(draw) is not int
-    ):
-        return "its request is not one"
-    fine = isinstance(request.get("messages"), list) and all(
-        [isinstance(message, dict) for message in request["messages"]]
-    )
-    return None if fine else "its messages are not a list of them"
+def reply_in(text: str, body: str, draw: int) -> dict | None:
+    """The reply in the canonical text of an entry, or None where it is not that of this request.
 
-
-def _reply_problem(reply) -> str | None:
-    if not isinstance(reply, dict) or {str} != {
-        type(reply.get("text")),
-        type(reply.get("finish_reason")),
-        type(reply.get("model")),
-    }:
-        return "its reply is not one"
-    fine = isinstance(usage := reply.get("usage"), dict) and {int}.issuperset(
-        map(type, usage.values())
-    )
-    return None if fine else "its token counts are not numbers"
-
-
-def reply_in(text, body: str, draw: int) -> dict | None:
-    """The reply in the JSON text of the entry for a request (`body` is the request's), or None where the text is not, as `canonical`
-    writes it, that of such an entry."""
+    Only the reply is parsed, which makes a replay twice as fast.
+    """
     start = f'{{"draw":{draw:d},"reply":'
-    if not isinstance(text, str) or not text.startswith(start):
+    if not text.startswith(start):
         return None
     try:
         reply, end = _DECODER.raw_decode(text, len(start))
     except (ValueError, RecursionError):
         return None
-    whole = text.startswith(f',"request":{body},"source":{{', end) and text.endswith("}}")
-    return reply if whole and not _reply_problem(reply) else None
+    same_request = text.startswith(f',"request":{body},"source":{{', end)
+    return reply if same_request and _is_reply(reply) else None
 
 
-def text_of(body: str, draw: int, reply: dict, source: dict) -> str:
-    """What `canonical` writes of the entry for a request, whose own text is `body`."""
-    return f'{{"draw":{draw:d},"reply":{canonical(reply)},"request":{body},"source":{canonical(source)}}}'
-
-
-def alteration(name: str, entry) -> str | None:
-    """What shows that an entry is not what was once recorded under this key, in words; None where nothing does."""
+def parsed(text: str | bytes) -> Any:
+    """The data of a JSON text, or None where it is not one."""
     try:
-        if wrong := problem(entry):
-            return wrong
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def alteration(name: object, entry: object) -> str | None:
+    """What shows that this is not the entry recorded under this key; None where nothing does."""
+    if not isinstance(entry, dict) or entry.keys() != {"request", "draw", "reply", "source"}:
+        return "it is not a recorded reply"
+    if not is_request(entry["request"], entry["draw"]) or not _is_reply(entry["reply"]):
+        return "its request or its reply is not one"
+    try:
         canonical(entry).encode()
-        if name != key(entry["request"], entry["draw"]):
-            return (
-                f"its key {str(name)[:12]}… is not that of its request, so one of them was altered"
-            )
+        matches = name == key(entry["request"], entry["draw"])
     except (RecursionError, ValueError):
-        return "it holds what is not text"
-    return None
+        return "it holds something that is not text"
+    if matches:
+        return None
+    return f"its key {str(name)[:12]}… is not that of its request, so one of them was altered"
 
 
-def line(name: str, entry: dict) -> bytes:
+def is_request(request: object, draw: object) -> bool:
+    """Whether this is the body of a request, and a draw."""
+    match request:
+        case {"model": str(), "messages": list(messages)}:
+            return type(draw) is int and all(isinstance(message, dict) for message in messages)
+    return False
+
+
+def line(name: str, entry: Entry) -> bytes:
     """The line of a recording that holds an entry."""
     return (canonical({"key": name, **entry}) + "\n").encode()
 
 
-def lines(path: str | os.PathLike) -> Iterator[tuple[int, str, dict | None, str | None]]:
-    """(line number, key, entry, None) of every line of a recording; of a line that cannot be trusted (number, "", None, why).
+def lines(path: str | os.PathLike) -> Iterator[tuple[int, str, Entry | None, str | None]]:
+    """(line number, key, entry, None) of every line of a recording.
 
-    CacheError where the file cannot be read (to its end).
+    Of a line that cannot be trusted (line number, key, None, what is wrong with it).
+
+    Raises
+    ------
+    CacheError
+        The file cannot be read, or it is a packed one that was cut or altered.
     """
     try:
-        with _open(Path(path), "rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
-                if line.strip():
-                    yield number, *_entry(line)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        zlib.error,
-    ) as error:  # among them what is no path
+        with open(path, "rb") as file, _unpacked(file, Path(path).suffix) as unpacked:
+            # A longer line is read in pieces, none of which is an entry.
+            for number, data in enumerate(iter(lambda: unpacked.readline(LONGEST), b""), 1):
+                if not data.isspace():
+                    entry = parsed(data)
+                    name = entry.pop("key", None) if isinstance(entry, dict) else None
+                    wrong = alteration(name, entry)
+                    yield number, str(name), None if wrong else entry, wrong
+    except (OSError, EOFError, ValueError, TypeError, zlib.error, zstandard.ZstdError) as error:
         raise CacheError(f"the recording {path} cannot be read: {error}") from None
 
 
-def write(path: str | os.PathLike, entries: Iterable[tuple[str, dict]]) -> int:
-    """Write (key, entry) pairs, in their order, to a recording: gzip if `path` ends in .gz, zstd if in .zst, else plain text.
+def write(path: str | os.PathLike, entries: Entries) -> int:
+    """Write entries to a recording: gzip if its name ends in .gz, zstd if in .zst, else text.
 
-    The same entries give the same bytes. The file appears whole or not at all. Returns the number of entries.
+    The same entries in the same order give the same bytes. The file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    entries : iterable of (key, entry)
+
+    Returns
+    -------
+    int
+        The number of entries.
+
+    Raises
+    ------
+    CacheError
+        The file cannot be written.
     """
     count = 0
     try:
-        with replacing(Path(path)) as part, _open(part, "wb", Path(path).suffix) as file:
-            for name, entry in entries:
-                file.write(line(name, entry))
-                count += 1
+        path = Path(path)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            with _packed(file, path.suffix) as packed:
+                for name, entry in entries:
+                    packed.write(line(name, entry))
+                    count += 1
     except (OSError, ValueError, TypeError) as error:
         raise CacheError(f"the recording {path} cannot be written: {error}") from None
     return count
 
 
-def rescued(name: str, text: str) -> str:
-    """Write an entry that no cache takes, as `text_of` writes it, to a recording among the temporary files. Returns what to tell of it."""
-    path = Path(tempfile.gettempdir(), f"semback-{os.getpid()}.jsonl")
-    try:
-        with open(
-            os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8"
-        ) as file:
-            file.write(f'{text[:-1]},"key":"{name}"}}\n')
-    except OSError as error:
-        return f"What is answered meanwhile is lost: {error}."
-    return f"What is answered meanwhile is in {path}: then `semback cache import {path}`."
+def digests(folder: Path) -> dict[str, str]:
+    """{file name: SHA-256} of the recordings in a folder. CacheError for what is no plain file."""
+    found = {}
+    for path in sorted(folder.glob("[!.]*")):
+        if path.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst")):
+            if path.is_symlink() or not path.is_file():
+                raise CacheError(f"{path} is not a plain file; replace it by one")
+            with open(path, "rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
-def nearest(request: dict, entries: Iterable[tuple[str, dict]]) -> tuple[str, dict] | None:
-    """The (key, entry) whose request is most like this one; None where there are no entries. One at a time is in memory."""
-    from rapidfuzz import fuzz, process
+def nearest(request: dict, draw: int, entries: Entries) -> tuple[str | None, list[str]]:
+    """The key of the entry whose request is most like this one, and how they differ, in lines.
 
-    def text(thing):  # the request is text already
-        return thing if isinstance(thing, str) else canonical(thing[1]["request"])
+    None, and no lines, where there are no entries.
+    """
+    from rapidfuzz import fuzz
 
-    found = process.extractOne(canonical(request), entries, scorer=fuzz.ratio, processor=text)
-    return found and found[0]
-
-
-def asked(path: str, draw: int = 0) -> tuple[dict, int] | None:
-    """(request, draw) of a file that holds the body of a request or a line of a recording; None where there is no such file."""
-    try:
-        if not Path(path).is_file():
-            return None
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        request, draw = (
-            (data["request"], data.get("draw", draw)) if "request" in data else (data, draw)
-        )
-        if wrong := _request_problem(request, draw):
-            raise CacheError(f"{path}: {wrong}")
-        key(request, draw)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise CacheError(f"{path[:80]} is not a request: {error}") from None
-    return request, draw
+    text = canonical(request)
+    key, best, best_score = None, {}, 0.0
+    for name, entry in entries:
+        score = fuzz.ratio(text, canonical(entry["request"]), score_cutoff=best_score)
+        if key is None or score > best_score:
+            key, best, best_score = name, entry, score
+    if key is None:
+        return None, []
+    return key, [f"The nearest is {key[:12]}…", *_difference(request, draw, best)]
 
 
-def explained(
-    request: dict, draw: int, entry: dict | None, others: Iterable[tuple[str, dict]], where
-) -> str:
-    """Whether a request is recorded (it has an entry), which of the other (key, entry) is nearest, and what differs."""
-    text = (
-        f"{key(request, draw)[:12]}… is recorded: a reply of {entry['reply']['model']}, {canonical(entry['source'])}."
-        if entry
-        else f"no response is recorded for this request to {request['model']!r} (draw {draw}) in {where}."
-    )
-    if not (found := nearest(request, others)):
-        return text if entry else f"no response is recorded in {where} at all"
-    return "\n".join(
-        [text, f"The nearest is {found[0][:12]}…", *difference(request, draw, found[1])]
-    )
+def _is_reply(reply: object) -> bool:
+    match reply:
+        case {"text": str(), "finish_reason": str(), "model": str(), "usage": dict(usage)}:
+            return all(type(count) is int for count in usage.values())
+    return False
 
 
-def difference(request: dict, draw: int, entry: dict) -> list[str]:
-    """In lines of text: the fields in which a request differs from an entry's, both values, and the start of a diff of the prompts."""
+def _unpacked(file, suffix: str):
+    """A file to read the lines of a recording from. EOFError where a packed one has no end."""
+    if suffix in (".gz", ".zst") and not file.peek(1):
+        raise EOFError("it is empty")
+    if suffix == ".gz":
+        return gzip.GzipFile(fileobj=file)
+    if suffix == ".zst":
+        _check_end(file)
+        frames = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+        return io.BufferedReader(frames)
+    return file
+
+
+def _check_end(file) -> None:
+    """EOFError where the last zstd frame has no end, which zstandard's reader does not notice."""
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    while data := file.read(2**12):  # which unpack to at most 130 MB
+        while data:
+            if frame.eof:
+                frame = zstandard.ZstdDecompressor().decompressobj()
+            frame.decompress(data)
+            data = frame.unused_data
+    if not frame.eof:
+        raise EOFError("its end is missing")
+    file.seek(0)
+
+
+def _packed(file, suffix: str):
+    """A file to write the lines of a recording to, which packs them always in the same way."""
+    if suffix == ".gz":
+        return gzip.GzipFile("", "wb", 9, file, mtime=0)
+    if suffix == ".zst":  # a window of 32 MiB finds what lines that are far apart have in common
+        options = {"window_log": 25, "enable_ldm": True, "write_checksum": True}
+        parameters = zstandard.ZstdCompressionParameters.from_level(19, **options)
+        return zstandard.ZstdCompressor(compression_params=parameters).stream_writer(file)
+    return nullcontext(file)
+
+
+def _difference(request: dict, draw: int, entry: Entry) -> list[str]:
+    """The fields that differ, their values, and the start of a diff of the prompts."""
     import difflib
 
     recorded = entry["request"]
-    differs = [
-        field for field in sorted(request | recorded) if request.get(field) != recorded.get(field)
-    ]
-    text = [f"it differs in: {', '.join(differs + ['draw'] * (draw != entry['draw']))}"]
-    text += [
-        f"  {field}: asked {request.get(field)!r}, recorded {recorded.get(field)!r}"
-        for field in differs
-        if field != "messages"
-    ]
-    prompts = [
-        [
-            line
-            for message in each["messages"]
-            for line in f"{message.get('role')}: {message.get('content')}".split("\n")
-        ]
-        for each in (recorded, request)
-    ]
-    lines = [
-        line
-        for line in difflib.unified_diff(*prompts, "recorded", "asked", lineterm="", n=0)
-        if not line.startswith("@@")
-    ]
-    return text + ["  " + line[:200] for line in lines[:12]] + ["  …"] * (len(lines) > 12)
+    fields, values = [], []
+    for field in sorted(request | recorded):
+        if request.get(field) != recorded.get(field):
+            fields.append(field)
+            if field != "messages":
+                pair = f"requested {request.get(field)!r}, recorded {recorded.get(field)!r}"
+                values.append(f"  {field}: {pair}")
+    if draw != entry["draw"]:
+        fields.append("draw")
+    prompts = _prompt(recorded), _prompt(request)
+    diff = difflib.unified_diff(*prompts, "recorded", "requested", lineterm="", n=0)
+    changes = ["  " + change[:200] for change in diff if not change.startswith("@@")]
+    return [f"it differs in: {', '.join(fields)}", *values, *changes[:12]]
 
 
-def _entry(line: bytes) -> tuple[str, dict | None, str | None]:
-    try:
-        entry = json.loads(line)
-        name = entry.pop("key")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return "", None, "it is not a recorded response"
-    wrong = alteration(name, entry)
-    return ("", None, wrong) if wrong else (name, entry, None)
-
-
-@contextmanager
-def _open(path: Path, mode: str, ending: str = ""):
-    """The bytes of a recording, compressed as its ending says (its own, unless another is given), always in the same way."""
-    with ExitStack() as stack:
-        file, ending = stack.enter_context(open(path, mode)), ending or path.suffix
-        if ending == ".gz":
-            file = stack.enter_context(gzip.GzipFile("", mode, 9, file, mtime=0))
-        if ending == ".zst":
-            import zstandard
-
-            try:
-                if mode == "rb":
-                    yield stack.enter_context(io.BufferedReader(_Unpacked(file)))
-                else:  # a window of 32 MiB finds the likeness of lines that are far apart
-                    settings = zstandard.ZstdCompressionParameters.from_level(
-                        19, window_log=25, enable_ldm=True, write_checksum=True
-                    )
-                    yield stack.enter_context(
-                        zstandard.ZstdCompressor(compression_params=settings).stream_writer(file)
-                    )
-            except zstandard.ZstdError as error:
-                raise OSError(f"it is not zstd, or was altered: {error}") from None
-        else:
-            yield file
-
-
-class _Unpacked(io.RawIOBase):
-    """What a zstd file holds, all its frames. EOFError where its end is missing, which zstandard's own reader passes over."""
-
-    def __init__(self, file):
-        self._file, self._frame, self._whole, self._data = file, None, False, memoryview(b"")
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        import zstandard
-
-        while not self._data:
-            packed = (self._frame and self._frame.unused_data) or self._file.read(2**12)
-            if not packed:
-                if self._whole:
-                    return 0
-                raise EOFError("its end is missing")
-            if not self._frame or self._whole:
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
-            self._data, self._whole = memoryview(self._frame.decompress(packed)), self._frame.eof
-        count = min(len(buffer), len(self._data))
-        buffer[:count], self._data = self._data[:count], self._data[count:]
-        return count
+def _prompt(request: dict) -> list[str]:
+    messages = [f"{each.get('role')}: {each.get('content')}" for each in request["messages"]]
+    return "\n".join(messages).split("\n")

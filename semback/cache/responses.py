@@ -1,31 +1,44 @@
-"""Every model response, kept: a diskcache underneath, portable recordings on top.
+"""Every reply recorded: a diskcache underneath, portable recordings on top.
 
-`ResponseCache` keeps one entry for each request (see `recording`), shared safely by the processes of one computer. Recordings that
-lie in the cache's folder are read when it is opened, so that a fresh clone can replay what it ships.
+`ResponseCache` holds one entry for each request (see `recording`), shared safely by the processes
+of one computer. It reads the recordings in its folder when it is opened, so that a fresh clone can
+replay what it ships.
 """
 
-import hashlib
+import asyncio
+import itertools
 import os
-import shutil
 import sqlite3
+import tempfile
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import CacheBusy, CacheError, CacheMiss, ParameterError
+from ..errors import CacheError, CacheMiss, ParameterError, known
 from ..paths import home
-from . import recording, table
-from .claims import Claims
-from .turn import Turn
+from . import locks, recording, table
+from .recording import Entry
 
 MODES = ("auto", "replay", "refresh", "off")
+_POLL = 0.05  # seconds between two attempts to hold a request
+_POLLS_BEFORE_WARNING = 200
 
 
 class Loaded(NamedTuple):
-    """Of reading a recording: how many entries were new, the keys of conflicts (the cache keeps its reply), the refused lines and why."""
+    """What came of reading a recording.
+
+    Attributes
+    ----------
+    new : int
+        The number of new entries.
+    conflicts : list of str
+        The keys with another reply in the cache, which stays.
+    refused : list of str
+        The lines that were refused, and why.
+    """
 
     new: int
     conflicts: list[str]
@@ -33,248 +46,369 @@ class Loaded(NamedTuple):
 
 
 class ResponseCache:
-    """Responses on disk, shared safely by many processes of one computer.
+    """Replies on disk, shared safely by many processes of one computer.
+
+    Every method raises CacheError where the folder cannot be written, the disk is full, the table
+    is locked for a minute, or what lies there cannot be trusted.
 
     Parameters
     ----------
-    folder: holds `responses/` (the live diskcache, for its owner only) and `recordings/` (text, read at opening); made if it is not
-        there. Without it, SEMBACK_CACHE_DIR or else the `cache` folder of the checkout.
-    mode: "auto" reads, else calls and records; "replay" only reads: a request that is not there is a CacheMiss;
-        "refresh" calls and overwrites; "off" neither reads nor writes. The environment's SEMBACK_CACHE_MODE goes first.
+    folder : path, optional
+        Holds `responses/` (the live table, for its owner only) and `recordings/` (text files, read
+        at opening). It is made if it is not there. Default: the environment's SEMBACK_CACHE_DIR,
+        or else the `cache` folder of the checkout.
+    mode : {"auto", "replay", "refresh", "off"}, optional
+        The environment's SEMBACK_CACHE_MODE goes first. "auto", the default, replays what is
+        recorded, and requests and records the rest. "replay" requests nothing: what is not
+        recorded is a CacheMiss. "refresh" requests everything anew, once in a batch. "off" neither
+        reads nor records.
 
-    Errors
+    Attributes
+    ----------
+    folder : Path
+    mode : str
+
+    Raises
     ------
-    ParameterError: an unknown mode. CacheError, here and in every method: the folder cannot be written (in mode "replay" a temporary
-    copy takes its place, with a warning), the disk is full, the table is locked for a minute, what lies there cannot be trusted.
+    ParameterError
+        The mode does not exist.
+    CacheError
+        As above. In mode "replay" a folder that cannot be written is replayed from a temporary
+        copy, with a warning.
     """
 
     def __init__(self, folder: str | os.PathLike | None = None, mode: str | None = None):
-        import diskcache
-
-        self.mode = os.environ.get("SEMBACK_CACHE_MODE") or mode or "auto"
-        if self.mode not in MODES:
-            raise ParameterError(
-                f"the cache mode is {self.mode!r}; it is one of {', '.join(MODES)}"
-            )
-        # What mode "refresh" has asked for anew bears this name: once a request, in a batch too, or a rerun could not repeat the run.
+        self.mode: str = os.environ.get("SEMBACK_CACHE_MODE") or mode or "auto"
+        known("mode", self.mode, MODES)
+        # Mode "refresh" marks with it what it has recorded: once for each request, in a batch once
+        # for all its processes, or a rerun could not repeat the run.
         self._round = os.path.basename(os.environ.get("SEMBACK_BATCH", "")) or os.urandom(8).hex()
-        self.folder = Path(
-            folder or os.environ.get("SEMBACK_CACHE_DIR") or home() / "cache"
-        ).expanduser()
-        self._errors, self._disk = (sqlite3.Error, OSError, diskcache.Timeout), None
-        self._claims = None
-        self._turn = Turn()
-        with self._told("opened"):
-            try:
-                self._disk = table.opened(self.folder / "responses")
-            except (sqlite3.Error, OSError) as error:
-                if self.mode != "replay" or getattr(error, "sqlite_errorname", "")[:15] not in (
-                    "",
-                    "SQLITE_READONLY",
-                    "SQLITE_CANTOPEN",
-                ):
-                    raise
-                self._disk = table.opened(copy := table.copied(self.folder / "responses"))
-                weakref.finalize(self, shutil.rmtree, copy, ignore_errors=True)
-                warnings.warn(
-                    f"{self.folder} cannot be written ({error}); replaying from a temporary copy",
-                    stacklevel=2,
-                )
-            self._place = table.number(self._disk)
-            weakref.finalize(
-                self, self._disk.close
-            )  # a connection that is only forgotten is a warning from Python 3.13 on
+        place = folder or os.environ.get("SEMBACK_CACHE_DIR") or home() / "cache"
+        self.folder: Path = Path(place).expanduser()
+        self._rescue_path: str | None = None
+        self._gates: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+        with self._reporting("opened"):
+            self._table = self._open()
             self._read_recordings()
 
-    def get(self, key: str) -> dict | None:
-        """The entry with this key, or None. CacheError where what is there is no entry."""
-        with self._told(f"read (entry {key[:12]})"):
-            entry = self._disk.get(key)
-        if entry is not None and (wrong := recording.problem(entry)):
+    def lookup(self, key: str, body: str, draw: int) -> dict | None:
+        """The recorded reply to a request, or None.
+
+        In mode "refresh", only what was recorded in this round.
+
+        Parameters
+        ----------
+        key, body : str
+            Of the request, from `recording.key_and_body`.
+        draw : int
+
+        Returns
+        -------
+        dict or None
+            {"text": …, "finish_reason": …, "usage": …, "model": …, …}
+
+        Raises
+        ------
+        CacheError
+            What is recorded under this key is not the entry of this request.
+        """
+        with self._reporting("read"):
+            text, tag = self._table.get(key, tag=True)
+        if text is None or (self.mode == "refresh" and tag != self._round):
+            return None
+        reply = recording.reply_in(text, body, draw)
+        if reply is None:
+            wrong = recording.alteration(key, recording.parsed(text))
+            raise self._altered(key, wrong or "it is not written as semback writes it")
+        return reply
+
+    def record(self, key: str, body: str, draw: int, reply: dict, source: dict) -> dict:
+        """Record a reply, unless there is one already (in mode "refresh": in any case).
+
+        Parameters
+        ----------
+        key, body : str
+            Of the request, from `recording.key_and_body`.
+        draw : int
+        reply : dict
+            {"text": …, "finish_reason": …, "usage": …, "model": …, …}
+        source : dict
+            Where the reply comes from.
+
+        Returns
+        -------
+        dict
+            The reply that counts from now on.
+
+        Raises
+        ------
+        CacheError
+            The reply cannot be recorded, as on a full disk. It is then in a file among the
+            temporary ones, which the message names.
+        """
+        text = recording.entry_text(body, draw, reply, source)
+        try:
+            entry = self._insert(key, text)
+        except CacheError as error:
+            raise CacheError(f"{error} {self._rescue(key, text)}") from error
+        return entry["reply"] if entry else reply
+
+    @asynccontextmanager
+    async def single_flight(self, key: str) -> AsyncIterator[None]:
+        """Hold a request: at most one holder over all tasks, threads, caches and processes.
+
+        Waits for another holder, with a warning after 10 s. A process that is killed holds nothing.
+        """
+        path = os.path.join(self._table.directory, "locks", key)
+        async with self._gate():
+            for polls in itertools.count():
+                with ExitStack() as stack:
+                    with self._reporting("locked"):
+                        held = stack.enter_context(locks.attempt(path))
+                    if held:
+                        yield
+                        return
+                if polls == _POLLS_BEFORE_WARNING:
+                    problem = f"waiting for 10 s for the reply to request {key[:12]}…"
+                    advice = "another task or process has sent it; if that process hangs, end it"
+                    warnings.warn(f"{problem}: {advice}", stacklevel=1)
+                await asyncio.sleep(_POLL)
+
+    def miss(self, request: dict, draw: int) -> CacheMiss:
+        """The error for a request that is not recorded; it finds the nearest when it is read."""
+
+        def find_nearest() -> tuple[str | None, str]:
+            nearest, text = self._explanation(request, draw)
+            return nearest, f"replay: {text}\nTo request and record the reply, use mode auto."
+
+        return CacheMiss(recording.key(request, draw), find_nearest)
+
+    def get(self, key: str) -> Entry | None:
+        """The entry with this key, or None. CacheError where what is there is not an entry."""
+        entry, wrong = self._read(key)
+        if wrong:
             raise self._altered(key, wrong)
         return entry
 
-    def replies(self, asked: Sequence[tuple[str, str, int]]) -> list[dict | None]:
-        """For each of several requests the reply that needs no call, or None; in mode "refresh", only what was asked anew meanwhile.
+    def add(self, key: str, entry: Entry) -> Entry:
+        """Record an entry, unless there is one already (in mode "refresh": in any case).
 
-        asked: key and body, which are what `recording.named` says of a request, and draw; at most 999 of them. A row must answer its
-        own request, or it is a CacheError. Of one that is as it was written only the reply is parsed: this, and one query in place of
-        diskcache's `get` for each, make a replay half as long.
+        Returns
+        -------
+        Entry
+            The one that counts from now on.
+
+        Raises
+        ------
+        CacheError
+            It is not an entry, or this is not its key.
         """
-        keys, any_time = {key for key, _, _ in asked}, self.mode != "refresh"
-        query = f"SELECT key, tag, value, mode, filename FROM Cache WHERE raw = 1 AND key IN ({','.join('?' * len(keys))})"
-        with self._told("read"):
-            rows = {
-                key: row
-                for key, tag, *row in self._disk._sql(query, tuple(keys))
-                if any_time or tag == self._round
-            }
-        return [
-            self._reply(key, body, draw, rows[key]) if key in rows else None
-            for key, body, draw in asked
-        ]
-
-    def add(self, key: str, entry: dict) -> dict:
-        """Keep an entry, which is one and has this key, unless there is one already (in mode "refresh": in any case). Returns the one that
-        counts from now on."""
         if wrong := recording.alteration(key, entry):
-            raise CacheError(f"{str(key)[:12]} cannot be kept: {wrong}")
-        return self._add_all([(key, recording.canonical(entry))])[0] or entry
+            raise CacheError(f"{str(key)[:12]} cannot be recorded: {wrong}")
+        return self._insert(key, recording.canonical(entry)) or entry
 
-    async def keep(self, key: str, text: str) -> dict | None:
-        """`add`, for tasks that have the text of the entry (see `recording.text_of`). Returns the entry that counts in its place, if there
-        is one. What the tasks of one event loop keep in one turn of it is one transaction, which takes half as long."""
-        return await self._turn.done((key, text), self._add_all, final=CacheBusy)
+    def rows(self) -> Iterator[tuple[str, Entry | None, str | None]]:
+        """(key, entry, None) of every row, sorted by key.
 
-    def claim(self, key: str) -> bool:
-        """Whether the caller may ask for the response with this key: False while another caller or process is asking for it."""
-        with self._told("claimed"):
-            self._claims = self._claims or Claims.of(Path(self._disk.directory))
-            return self._claims.claim(key)
+        Of one that cannot be trusted (key or "row:NUMBER", None, what is wrong with it).
+        """
+        for name in self._names():
+            entry, wrong = (
+                self._read(name) if ":" not in name else (None, "it is not a recorded reply")
+            )
+            if entry or wrong:  # else it was dropped in the meantime
+                yield name, entry, wrong
 
-    def release(self, key: str) -> None:
-        """Give a claim back, when the response is there or will not come."""
-        if self._claims:
-            self._claims.release(key)
+    def entries(self, keys: set[str] | None = None) -> Iterator[tuple[str, Entry]]:
+        """All (key, entry), or only those with these keys, sorted by key.
 
-    def rows(self) -> Iterator[tuple[str, dict | None, str | None]]:
-        """(key, entry, None) of every row, sorted by key; (key or "row:NUMBER", None, why) of one that cannot be trusted."""
-        with self._told("read"):
-            names = sorted(name for name, _ in self._disk._sql(table.NAMES))
-        for name in names:
-            with self._told(f"read (entry {name[:12]})"):
-                entry = False if ":" in name else self._disk.get(name)
-            if entry is not None:  # None: it was taken out in the meantime
-                wrong = recording.alteration(name, entry)
-                yield name, None if wrong else entry, wrong
-
-    def entries(self, keys: set[str] | None = None) -> Iterator[tuple[str, dict]]:
-        """All (key, entry), or only those with these keys, sorted by key. CacheError at one that cannot be trusted."""
+        CacheError at one that cannot be trusted.
+        """
         for name, entry, wrong in self.rows():
             if keys is None or name in keys:
-                if wrong:
+                if entry is None:
                     raise self._altered(name, wrong)
                 yield name, entry
 
-    def __len__(self):
-        with self._told("read"):
-            return self._disk._sql("SELECT COUNT(*) " + table.ENTRIES).fetchone()[0]
+    def __len__(self) -> int:
+        return len(self._names())
 
     def export(self, path: str | os.PathLike, keys: set[str] | None = None) -> int:
-        """Write the entries, or only those with these keys, to a recording (see `recording.write`). Returns how many."""
+        """Write all entries, or only those with these keys, to a recording. Returns how many."""
         return recording.write(path, self.entries(keys))
 
     def load(self, path: str | os.PathLike, skip: bool = False) -> Loaded:
-        """Read a recording into the cache. A reply that is there already stays as it is.
+        """Read a recording into the cache. A recorded reply stays as it is.
 
-        Of two entries with one reply the one whose text sorts first is kept, so that recordings made on different machines give
-        the same cache in whatever order they come. Two different replies are a conflict: listed, and what was there stays.
+        Of two entries with one reply the one whose text sorts first is kept, so that recordings
+        made on different machines give the same cache in whatever order they are read. Two
+        different replies are a conflict: listed, and what was there stays.
 
-        path: of the recording. skip: whether to pass over lines that cannot be trusted (they are no entry, or the key is not that of
-        the request); else one such line is a CacheError, and nothing of the file is kept.
+        Parameters
+        ----------
+        path : path
+        skip : bool
+            Whether to pass over lines that cannot be trusted: they are no entry, or the key is not
+            that of the request. Otherwise one such line is a CacheError, and nothing is read.
+
+        Returns
+        -------
+        Loaded
         """
-        new, conflicts, refused = 0, [], []
-        with self._writing(), closing(recording.lines(path)) as lines:
-            for number, name, entry, wrong in lines:
-                if wrong and not skip:
-                    raise CacheError(
-                        f"{path}, line {number}: {wrong}; nothing of this file was read"
-                    )
-                if wrong:
-                    refused.append(f"line {number}: {wrong}")
-                elif self._disk.add(name, text := recording.canonical(entry)):
-                    new += 1
-                elif (kept := self.get(name))["reply"] != entry["reply"]:
-                    conflicts.append(name)
-                elif text < recording.canonical(kept):
-                    self._disk.set(name, text)
-        return Loaded(new, conflicts, refused)
+        with self._writing():
+            return self._load(path, skip)
 
     def drop(self, start: str) -> int:
-        """Take out the entries whose key (or "row:NUMBER") begins with `start`, trusted or not. Returns how many."""
+        """Take out the entries whose key, or "row:NUMBER", begins with `start`, trusted or not.
+
+        Returns
+        -------
+        int
+            The number of entries taken out.
+        """
         if not start:
-            raise ParameterError("say which entries to take out: by their key or its start")
+            raise ParameterError("name the entries to take out by their key or its start")
+
         with self._writing():
-            rows = [
-                (row,)
-                for name, row in self._disk._sql(table.NAMES)
-                if (name == start if ":" in start else name.startswith(start))
-            ]
-            self._disk._con.executemany("DELETE FROM Cache WHERE rowid = ?", rows)
-        return len(rows)
+            return self._table.delete_names(start)
 
     def explain(self, request: dict, draw: int = 0) -> str:
-        """Whether a request is recorded, which other recording is nearest, and what differs."""
-        name = recording.key(request, draw)
-        others = ((each, other) for each, other, wrong in self.rows() if not wrong and each != name)
-        return recording.explained(request, draw, self.get(name), others, self.folder)
+        """Whether a request is recorded, which other recorded one is nearest, and what differs."""
+        return self._explanation(request, draw)[1]
 
-    def miss(self, request: dict, draw: int) -> CacheMiss:
-        """The error for a request that no recording holds; it names the nearest entry and what differs."""
-        advice = "To ask the model and record the answer, use mode auto."
-        return CacheMiss(
-            recording.key(request, draw),
-            lambda: (None, f"replay: {self.explain(request, draw)}\n{advice}"),
-        )
-
-    def close(self):
+    def close(self) -> None:
         """Close the files. A closed cache opens again when it is used."""
-        self._disk.close()
+        self._table.close()
 
-    def _reply(self, key: str, body: str, draw: int, row: list) -> dict | None:
-        value, mode, filename = row
-        if mode == 1 and filename is None and (reply := recording.reply_in(value, body, draw)):
-            return reply
-        if (entry := self.get(key)) and (wrong := recording.alteration(key, entry)):
-            raise self._altered(key, wrong)
-        return entry and entry["reply"]
+    def _open(self) -> table.Table:
+        folder = self.folder / "responses"
+        try:
+            opened = table.open_table(folder)
+        except (sqlite3.Error, OSError) as error:
+            if self.mode != "replay" or table.error_name(error) == "BUSY":
+                raise
+            opened = table.open_copy(folder)
+            problem = f"{self.folder} cannot be written ({error})"
+            warnings.warn(f"{problem}; replaying from a temporary copy", stacklevel=3)
+        weakref.finalize(self, opened.close)  # Python warns of a connection that nobody closed
+        return opened
 
-    def _add_all(self, entries: list[tuple[str, str]]) -> list[dict | None]:
-        """Keep the texts of entries. Returns for each the entry that counts in its place, or None."""
-        kept, anew = [], self.mode == "refresh"
+    def _gate(self) -> asyncio.Semaphore:
+        """Of the running event loop. A request that is held has a file open, which are limited."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._gates:
+            open_loops = [each for each in self._gates if not each.is_closed()]
+            self._gates = {each: self._gates[each] for each in open_loops}
+            self._gates[loop] = asyncio.Semaphore(locks.most())
+        return self._gates[loop]
+
+    def _read(self, key: str) -> tuple[Entry | None, str | None]:
+        """(entry, None); (None, what is wrong with it); (None, None) where there is none."""
+        with self._reporting(f"read (entry {key[:12]})"):
+            text = self._table.get(key)
+        if text is None:
+            return None, None
+        entry = recording.parsed(text)
+        wrong = recording.alteration(key, entry)
+        return None if wrong else entry, wrong
+
+    def _names(self) -> list[str]:
+        with self._reporting("read"):
+            return self._table.names()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction: all that is written is there, or nothing of it."""
+        with self._reporting("written"):
+            if self._table.replaced():
+                problem = f"the table in {self.folder} was moved away, or its log was removed"
+                warnings.warn(f"{problem}; recording goes on in what is there", stacklevel=4)
+                self._table.close()
+                self._table = self._open()
+            with self._table.transact():
+                yield
+
+    def _insert(self, key: str, text: str) -> Entry | None:
+        """Record the text of an entry, or return the entry that is there already."""
+        if len(text.encode()) + 100 > recording.LONGEST:  # with its key it would be refused again
+            raise CacheError(f"{key[:12]}… is longer than {recording.LONGEST:,} bytes")
         with self._writing():
-            for key, text in entries:
-                if anew:
-                    self._disk.set(key, text, tag=self._round)
-                kept.append(None if anew or self._disk.add(key, text) else self.get(key))
-        return kept
+            if self.mode == "refresh":
+                self._table.set(key, text, tag=self._round)
+            elif not self._table.add(key, text):
+                return self.get(key)
+        return None
+
+    def _load(self, path: str | os.PathLike, skip: bool) -> Loaded:
+        new, conflicts, refused = 0, [], []
+        for number, name, entry, wrong in recording.lines(path):
+            if entry is None:
+                if not skip:
+                    raise CacheError(f"{path}, line {number}: {wrong}; nothing of it was read")
+                refused.append(f"line {number}: {wrong}")
+                continue
+            text = recording.canonical(entry)
+            if self._table.add(name, text):
+                new += 1
+            elif (self.get(name) or entry)["reply"] != entry["reply"]:
+                conflicts.append(name)
+            elif text < self._table.get(name):
+                self._table.set(name, text)
+        return Loaded(new, conflicts, refused)
+
+    def _read_recordings(self) -> None:
+        """Read the recordings in the folder that are new; of many processes one does it."""
+        folder = self.folder / "recordings"
+        digests = recording.digests(folder)
+        if digests.items() <= self._recordings_read().items():
+            return
+        with self._writing():
+            before = self._recordings_read()  # another process may have read them meanwhile
+            for name, digest in digests.items():
+                if before.get(name) != digest:
+                    self._load(folder / name, skip=False)
+            self._table.set("recordings", recording.canonical(before | digests))
+
+    def _recordings_read(self) -> dict[str, str]:
+        digests = recording.parsed(self._table.get("recordings", ""))
+        return digests if isinstance(digests, dict) else {}
+
+    def _explanation(self, request: dict, draw: int) -> tuple[str | None, str]:
+        key = recording.key(request, draw)
+        others = ((name, entry) for name, entry, _ in self.rows() if entry and name != key)
+        nearest, difference = recording.nearest(request, draw, others)
+        if entry := self.get(key):
+            source = recording.canonical(entry["source"])
+            text = f"{key[:12]}… is recorded: a reply of {entry['reply']['model']}, {source}."
+        elif nearest:
+            text = f"no reply to this request (draw {draw}) is recorded in {self.folder}."
+        else:
+            text = f"no reply is recorded in {self.folder} at all."
+        return nearest, "\n".join([text, *difference])
+
+    def _rescue(self, key: str, text: str) -> str:
+        """Write an entry to a recording among the temporary files. Returns what to tell of it."""
+        try:
+            if self._rescue_path is None:
+                file, self._rescue_path = tempfile.mkstemp(".jsonl", "semback-")
+                os.close(file)
+            with open(self._rescue_path, "a", encoding="utf-8", newline="\n") as file:
+                file.write(f'{text[:-1]},"key":"{key}"}}\n')
+        except OSError as error:
+            return f"The reply to the request {key} is lost: {error}."
+        path = self._rescue_path
+        return f"The reply is in {path}; later, run `semback cache import {path}`."
 
     @contextmanager
-    def _writing(self):
-        """A transaction: all that is written, or nothing of it; in a new table, where somebody has moved the folder away."""
-        if table.number(self._disk) != self._place:
-            warnings.warn(
-                f"the table in {self.folder} was moved away while it was open; what comes is recorded in a new one",
-                stacklevel=1,
-            )
-            with self._told("opened"):
-                self._disk, self._claims = table.opened(self.folder / "responses"), None
-            self._place = table.number(self._disk)
-        with self._told("written"), self._disk.transact():
-            yield
-
-    def _read_recordings(self):  # which ones were read is kept in the table, {file name: sha256}
-        known, found = known if isinstance(known := self._disk.get("recordings"), dict) else {}, {}
-        for path in sorted((self.folder / "recordings").glob("[!.]*")):
-            if path.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst")):
-                with open(path, "rb") as file:
-                    found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-                if known.get(path.name) != found[path.name]:
-                    self.load(path)
-        if known | found != known:
-            self._disk.set("recordings", recording.canonical(known | found))
-
-    @contextmanager
-    def _told(self, doing: str):
-        """What the disk refuses, told for people."""
+    def _reporting(self, action: str) -> Iterator[None]:
+        """Errors of the disk and of SQLite, explained."""
         try:
             yield
-        except self._errors as error:
-            if self._disk is not None:  # it has a length, which would be looked up
-                self._disk.close()  # an unfinished transaction ends with it
-            raise table.refused(self.folder, doing, error) from error
+        except table.ERRORS as error:
+            if hasattr(self, "_table"):
+                self._table.close()  # an unfinished transaction ends with it
+            raise table.explained(self.folder, action, error) from error
 
-    def _altered(self, name: str, wrong: str) -> CacheError:
-        return CacheError(
-            f"entry {name[:12]} in {self.folder} was altered: {wrong}. `semback cache drop {name[:12]}` takes it out"
-        )
+    def _altered(self, name: str, wrong: str | None) -> CacheError:
+        problem = f"entry {name[:12]} in {self.folder} was altered: {wrong}"
+        return CacheError(f"{problem}. `semback cache drop {name[:12]}` takes it out")

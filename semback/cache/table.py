@@ -1,200 +1,201 @@
-"""The table that responses are kept in: a diskcache that holds text, and trusts nothing that it finds."""
+"""The table of recorded replies: a diskcache that holds JSON text and trusts nothing it finds.
+
+diskcache itself unpickles what lies in its table (CVE-2025-69872), opens and deletes any file that
+a row names, and obeys the settings stored there. Here values are text, file names are ignored, and
+schema and settings are checked before diskcache reads them.
+"""
 
 import errno
-import json
+import hashlib
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
+import weakref
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ..errors import CacheBusy, CacheError
-from .recording import canonical
+import diskcache
 
-ENTRIES = "FROM Cache WHERE raw IS NOT 1 OR key IS NULL OR key NOT IN ('format', 'recordings')"  # every other key is a hash
-NAMES = (
-    """SELECT CASE WHEN raw = 1 AND typeof(key) = 'text' AND length(CAST(key AS BLOB)) = 64 AND key NOT GLOB '*[^0-9a-f]*'
-    THEN key ELSE 'row:' || rowid END, rowid """
-    + ENTRIES
-)
-_FORMAT = (
-    1  # of the table; a later semback that writes what this one cannot read writes another number
-)
+from ..errors import CacheError
+
+ERRORS = (sqlite3.Error, OSError, diskcache.Timeout)
 PATIENCE = 60  # seconds to wait for a table that another process has locked
-_MOUNTS = "/proc/self/mountinfo"
-_NETWORK = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb2",
-    "smb3",
-    "smbfs",
-    "fuse.sshfs",
-    "sshfs",
-    "9p",
-    "lustre",
-    "ceph",
-    "fuse.ceph",
-    "afs",
-    "beegfs",
-    "gpfs",
-    "glusterfs",
-    "fuse.glusterfs",
-    "pvfs2",
-    "davfs",
-    "fuse.davfs2",
-    "fuse.rclone",
-    "fuse.s3fs",
-    "fuse.gcsfuse",
+# All that diskcache knows, so that the settings in the table decide nothing.
+_SETTINGS = {
+    **diskcache.DEFAULT_SETTINGS,
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "disk_min_file_size": 2**62,
+    "disk_pickle_protocol": 5,
+    "sqlite_cache_size": 2**11,
+    "sqlite_mmap_size": 0,  # a mapped file ends the process where the disk fails
 }
-_SETTINGS = dict(  # all that diskcache knows, so that nothing in the table and no other version of diskcache decides
-    eviction_policy="none",
-    cull_limit=0,
-    size_limit=2**30,
-    statistics=0,
-    tag_index=0,
-    disk_min_file_size=2**62,
-    disk_pickle_protocol=5,
-    sqlite_auto_vacuum=1,
-    sqlite_cache_size=2**11,
-    sqlite_journal_mode="wal",
-    sqlite_synchronous=1,
-    sqlite_mmap_size=0,
-)  # a file mapped into memory is no quicker here, takes 64 MB, and ends the process where the disk fails
-_FORMER = {"sqlite_cache_size": 2**13, "sqlite_mmap_size": 2**26}  # what an older semback wrote
-
-_ADVICE = {
+# BLAKE2 of the statements that make diskcache's tables, indexes and triggers (version 5.6.3)
+_SCHEMA = """
+    193cadec595f8d022fa9533d5275ef6f 9781e576fbd9086ba1e97c87f1bd1575
+    4573f00d0b2acdce375d4c84d8827909 ed8198713853ce0ce268318869b00c3a
+    1a566b450eabf6e54501f8c607738394 cf2113b3cd3d2544259f437727341235
+    1afe7197aeeb0bf454dd650e9d12d45f eab286d0c1efed93d2288dc0df906839
+    b0684e0a475dafb60975b627263b931d aca6872c97af8f2232b0476ec99a8b5b
+""".split()
+_NAMES = """SELECT CASE WHEN raw = 1 AND typeof(key) = 'text' AND length(CAST(key AS BLOB)) = 64
+    AND key NOT GLOB '*[^0-9a-f]*' THEN key ELSE 'row:' || rowid END AS name, rowid AS number
+    FROM Cache WHERE raw IS NOT 1 OR key IS NULL OR key NOT IN ('format', 'recordings')"""
+_DELETE = f"""DELETE FROM Cache WHERE rowid IN (SELECT number FROM ({_NAMES}) WHERE name = :start
+    OR instr(:start, ':') = 0 AND substr(name, 1, length(:start)) = :start)"""
+_NETWORK = """nfs nfs4 cifs smb2 smb3 smbfs fuse.sshfs sshfs 9p lustre ceph fuse.ceph afs beegfs
+    gpfs glusterfs fuse.glusterfs pvfs2 davfs fuse.davfs2 fuse.rclone fuse.s3fs fuse.gcsfuse"""
+_ADVICE = {  # by the name that SQLite or the system gives to the error
     "BUSY": "Another process keeps it locked: wait for it or end it, then run again.",
-    "FULL|IOERR|ENOSPC|EDQUOT|EFBIG": "The disk is full, or failing: make room, then run again.",
-    "CORRUPT|NOTADB|ERROR": "Its file cache.db is damaged: move it away; the recordings beside it are read again.",
-    "ENOTSUP|EOPNOTSUPP": "Set SEMBACK_CACHE_DIR to a local folder, or SEMBACK_CACHE_ON_NETWORK=1 if one computer alone uses it.",
-    "": "Give yourself the right to write there, or set SEMBACK_CACHE_DIR to another folder.",
-}  # by SQLite's or the system's name
+    "FULL IOERR ENOSPC EDQUOT EFBIG": "The disk is full or failing: make room, then run again.",
+    "CORRUPT NOTADB ERROR": "Its file cache.db is damaged: move it away and run again.",
+    "ENOTSUP": "Set SEMBACK_CACHE_DIR to a local folder, or SEMBACK_CACHE_ON_NETWORK=1 if one "
+    "computer alone uses it.",
+    "EMFILE ENFILE": "Raise the limit on open files (ulimit -n), or lower in_flight.",
+}
+_NO_RIGHTS = "Give yourself the right to write there, or set SEMBACK_CACHE_DIR to another folder."
 
 
-def opened(folder: Path):
-    """The diskcache in this folder, made if it is not there, for its owner only. Its keys are text, its values JSON text.
+class _TextDisk(diskcache.Disk):
+    """Keys and values are text. Anything else in the table is read as the empty text."""
 
-    diskcache itself unpickles whatever lies in its table (CVE-2025-69872), opens and deletes any file that the table names, and
-    obeys the settings that it finds there. OSError, sqlite3.Error: it cannot be used. CacheError: it is not ours, or is too new.
+    def put(self, key):
+        return str(key), True
+
+    def store(self, value, read, key=None):
+        return 0, diskcache.core.MODE_RAW, None, value
+
+    def fetch(self, mode, filename, value, read):
+        plain = mode == diskcache.core.MODE_RAW and filename is None and isinstance(value, str)
+        return value if plain else ""
+
+    def remove(self, file_path):
+        """Leave the file alone: our rows name none, so it is somebody else's."""
+
+
+class Table(diskcache.Cache):
+    """A diskcache of JSON texts by key that notices when its files are replaced."""
+
+    def __init__(self, folder: Path):
+        super().__init__(str(folder), timeout=PATIENCE, disk=_TextDisk, **_SETTINGS)
+        self._file = self._inode("cache.db")
+        self.replaced()
+
+    def names(self) -> list[str]:
+        """The key of every entry, sorted; "row:NUMBER" for what cannot be an entry."""
+        return sorted(name for name, _ in self._sql(_NAMES))
+
+    def delete_names(self, start: str) -> int:
+        """Delete the entries whose name begins with this text. Returns their number."""
+        return self._sql(_DELETE, {"start": start}).rowcount
+
+    def replaced(self) -> bool:
+        """Whether other files lie where those lay that this thread has open.
+
+        Somebody may have moved the folder away. Or this process has read a file of the folder, as
+        to copy it: closing it gave SQLite's POSIX locks away, and another process took the
+        write-ahead log for one that nobody uses and removed it. What is written then is lost.
+        """
+        if self._inode("cache.db") != self._file:
+            return True
+        connection, log = self._con, self._inode("cache.db-wal")
+        known_connection, known_log = getattr(self._local, "log", (None, None))
+        if connection is known_connection:
+            return log != known_log
+        self._local.log = connection, log
+        return False
+
+    def _inode(self, name: str) -> int | None:
+        with suppress(FileNotFoundError):
+            return os.stat(os.path.join(self.directory, name)).st_ino
+
+
+def open_table(folder: Path) -> Table:
+    """The table in this folder, made if it is not there, for its owner only.
+
+    Raises
+    ------
+    OSError, sqlite3.Error
+        The table cannot be used.
+    CacheError
+        It was altered.
     """
-    import diskcache
-
-    class TextDisk(diskcache.Disk):
-        def put(self, key):
-            return str(key), True
-
-        def store(self, value, read, key=None):
-            """What is stored is JSON text already."""
-            return 0, 1, None, value
-
-        def fetch(self, mode, filename, value, read):
-            """What the text says; False, which is no entry, for anything else."""
-            with suppress(ValueError, RecursionError):
-                if mode == 1 and filename is None and isinstance(value, str):
-                    return json.loads(value) or False
-            return False
-
-        def remove(self, file_path):
-            """Entries are never in files of their own: a file that one names is somebody else's, and stays."""
-
     kind = _file_system(folder.resolve())
-    if kind in _NETWORK and not os.environ.get("SEMBACK_CACHE_ON_NETWORK"):
-        raise OSError(
-            errno.ENOTSUP,
-            f"it is on a network file system ({kind}), where SQLite loses data when two computers write",
-        )
+    if kind in _NETWORK.split() and not os.environ.get("SEMBACK_CACHE_ON_NETWORK"):
+        reason = "where SQLite loses data when two computers write"
+        raise OSError(errno.ENOTSUP, f"it is on a network file system ({kind}), {reason}")
     for each in (folder.parent, folder):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        os.close(
-            os.open(folder / "cache.db", os.O_CREAT | os.O_EXCL, 0o600)
-        )  # SQLite gives the files beside it the same rights
-    for path, rights in [(folder, 0o700), *((path, 0o600) for path in folder.glob("cache.db*"))]:
-        with suppress(
-            FileNotFoundError, PermissionError
-        ):  # made by an older semback, and not somebody else's
-            if path.stat().st_mode & 0o077:
-                path.chmod(rights)
     _check(folder / "cache.db")
-    made = diskcache.Cache(str(folder), timeout=PATIENCE, disk=TextDisk, **_SETTINGS)
-    made.add("format", canonical(_FORMAT))
-    return made
+    for path in (folder, *folder.glob("cache.db*")):
+        with suppress(FileNotFoundError, PermissionError):  # gone meanwhile, or not ours
+            mode = path.lstat().st_mode
+            if mode & 0o077 and not stat.S_ISLNK(mode):
+                path.chmod(mode & 0o700)  # SQLite gives the files beside cache.db its rights
+    return Table(folder)
 
 
-def number(disk) -> int | None:
-    """The number of the file of an opened table, which another file in its place does not have."""
-    with suppress(OSError):
-        return os.stat(os.path.join(disk.directory, "cache.db")).st_ino
-
-
-def copied(folder: Path) -> Path:
-    """A temporary folder with a copy of the table in this one, where that cannot be written."""
+def open_copy(folder: Path) -> Table:
+    """A temporary copy of the table in a folder that cannot be written; it goes with the object."""
     copy = Path(tempfile.mkdtemp(prefix="semback-"))
     for path in folder.glob("cache.db*"):
         if path.suffix != ".db-shm":
             shutil.copyfile(path, copy / path.name)
-    return copy
+    table = open_table(copy)
+    weakref.finalize(table, shutil.rmtree, copy, ignore_errors=True)
+    return table
 
 
-def refused(folder: Path, doing: str, error: Exception) -> CacheError:
-    """What the disk or SQLite said when a cache in this folder could not be opened, read or written, told for people."""
-    while isinstance(error.__context__, sqlite3.Error):  # diskcache hides what SQLite said
+def error_name(error: Exception) -> str:
+    """What SQLite or the system calls an error, as "BUSY" or "ENOSPC"."""
+    while isinstance(error.__context__, sqlite3.Error):  # diskcache hides SQLite's own error
         error = error.__context__
-    name = getattr(error, "sqlite_errorname", "_").split("_")[1] or errno.errorcode.get(
-        getattr(error, "errno", 0), "?"
-    )
-    what = next(
-        advice for names, advice in _ADVICE.items() if not names or name in names.split("|")
-    )
-    kind = CacheBusy if name == "BUSY" else CacheError
-    return kind(
-        f"the cache in {folder} could not be {doing}: {error}. {what} What was recorded before is kept."
-    )
+    if isinstance(error, OSError):
+        return errno.errorcode.get(error.errno or 0, "")
+    return getattr(error, "sqlite_errorname", "SQLITE_").split("_")[1]
+
+
+def explained(folder: Path, action: str, error: Exception) -> CacheError:
+    """The error for a cache in this folder that cannot be used, with advice."""
+    name = error_name(error)
+    advice = next((text for names, text in _ADVICE.items() if name in names.split()), _NO_RIGHTS)
+    problem = f"the cache in {folder} could not be {action}: {error}."
+    return CacheError(f"{problem} {advice} Everything recorded before is kept.")
 
 
 def _file_system(folder: Path) -> str:
-    """The kind of file system that a folder is on, or will be; "" where the system does not tell."""
+    """The kind of file system that a folder is on, or will be; "" where that is not known."""
+    import psutil
+
     mounts = {}
-    with suppress(OSError), open(_MOUNTS, encoding="utf-8", errors="replace") as file:
-        for line in file:  # 36 35 98:0 / /mount\040point rw,noatime master:1 - nfs4 server:/ rw; a later mount hides an earlier one
-            left, _, right = line.partition(" - ")
-            mounts[left.split()[4].encode("latin-1", "replace").decode("unicode_escape")] = (
-                right.split()[0]
-            )
-    return next(
-        (mounts[str(each)] for each in (folder, *folder.parents) if str(each) in mounts), ""
-    )
+    with suppress(OSError):  # no such list, as in some sandboxes
+        for mount in psutil.disk_partitions(all=True):  # a later one hides an earlier one
+            mounts[mount.mountpoint] = mount.fstype
+    places = [str(place) for place in (folder, *folder.parents)]
+    return next((mounts[place] for place in places if place in mounts), "")
 
 
 def _check(path: Path) -> None:
-    """Look at a table before diskcache does, which obeys the settings in it. CacheError where it is too new or altered."""
-    with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as db:
-        db.execute("BEGIN IMMEDIATE")  # whoever cannot write is told now
-        tables = {
-            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        }
-        formats = (
-            db.execute("SELECT value FROM Cache WHERE key = 'format'").fetchall()
-            if "Cache" in tables
-            else []
-        )
-        settings = (
-            db.execute("SELECT key, value FROM Settings").fetchall() if "Settings" in tables else []
-        )
-        db.execute("ROLLBACK")
-    for (number,) in formats:
-        if number != str(_FORMAT):
-            raise CacheError(
-                f"{path} was made by a newer semback: it has format {str(number)[:40]}, this one knows {_FORMAT}. "
-                "Update semback, or set SEMBACK_CACHE_DIR to another folder; nothing was changed"
-            )
+    """CacheError for a table that was altered. diskcache has not opened it yet."""
+    with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")  # raises here already where we cannot write
+        schema = database.execute("SELECT name, sql FROM sqlite_master").fetchall()
+        for name, statement in schema:
+            digest = hashlib.blake2b(str(statement).encode(), digest_size=16).hexdigest()
+            if digest not in _SCHEMA:
+                raise _altered(path, f"{str(name)[:40]!r} in its schema")
+        settings = []
+        if "Settings" in dict(schema):
+            settings = database.execute("SELECT key, value FROM Settings").fetchall()
+        database.execute("ROLLBACK")
     for name, value in settings:
-        ours = _SETTINGS.get(name, path), _FORMER.get(name, path)
-        if value not in ours and not (
-            name in ("count", "size", "hits", "misses") and type(value) is int
-        ):
-            raise CacheError(
-                f"{path} was altered: setting {str(name)[:40]!r} is not ours. Move the file away; recordings are read again"
-            )
+        counter = name in ("count", "size", "hits", "misses") and type(value) is int
+        if not counter and (name not in _SETTINGS or value != _SETTINGS[name]):
+            raise _altered(path, f"setting {str(name)[:40]!r}")
+
+
+def _altered(path: Path, what: str) -> CacheError:
+    problem = f"{path} was altered: {what} is not semback's."
+    return CacheError(f"{problem} Move the file away; recordings are read again")

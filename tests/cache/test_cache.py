@@ -1,62 +1,37 @@
-"""The response cache: exact keys, portable recordings, nothing unpickled, nothing lost."""
+"""The response cache: exact keys, look-ups, modes, and what it makes of what lies in its table."""
 
 import asyncio
-import gzip
-import json
 import os
 import pickle
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-import zstandard
+from cache_helpers import (
+    MESSAGES,
+    Planted,
+    database,
+    entry,
+    line,
+    lookup,
+    plant,
+    record,
+    reply,
+)
 
 from semback import CacheMiss, ParameterError, ResponseCache
-from semback.cache.recording import canonical, key, text_of
+from semback.cache import recording
+from semback.cache.recording import canonical, key, key_and_body
 from semback.errors import CacheError
-
-MESSAGES = [
-    {"role": "system", "content": "Solve it."},
-    {"role": "user", "content": "What is\n2 + 2?"},
-]
-
-
-def entry(text="Four.", draw=0, **request):
-    """(key, entry) of a made-up response."""
-    request = {"model": "m", "messages": MESSAGES, **request}
-    reply = {
-        "text": text,
-        "finish_reason": "stop",
-        "usage": {},
-        "model": "m-1",
-        "fingerprint": None,
-    }
-    return key(request, draw), {
-        "request": request,
-        "draw": draw,
-        "reply": reply,
-        "source": {"host": "example.org"},
-    }
-
-
-def as_text(*said):
-    """(key, text of the entry) of a made-up response."""
-    name, made = entry(*said)
-    return name, canonical(made)
 
 
 def chat(llm, messages=MESSAGES, **settings):
     return asyncio.run(llm.chat(messages, **settings))
 
 
-def line(name, kept):
-    return canonical({"key": name, **kept}) + "\n"
-
-
 @pytest.fixture
 def opened(tmp_path):
-    """A factory: opened(name, mode) is a cache in a folder of that name; all are closed at the end."""
+    """A factory: opened(name, mode) is a cache in that folder; all are closed at the end."""
     caches = []
 
     def make(name="cache", mode=None):
@@ -79,10 +54,10 @@ def test_the_key_is_pinned():
         "top_p": 1,
         "max_tokens": 1024,
     }
-    assert key(request) == "a03ed0759ab58a6e1168ddd12136d74b02782d7ed72c752f9c2f4b6490fc73fe"
-    assert (
-        key(request, draw=1) == "82a3a4479bc557dbb6b5b6aaae8340a0b91cf4f0a7accacac9c456ffe09c9220"
-    )
+    first = "a03ed0759ab58a6e1168ddd12136d74b02782d7ed72c752f9c2f4b6490fc73fe"
+    second = "82a3a4479bc557dbb6b5b6aaae8340a0b91cf4f0a7accacac9c456ffe09c9220"
+    assert (key(request), key(request, draw=1)) == (first, second)
+    assert key_and_body(request) == (first, canonical(request))
 
 
 def test_the_key_depends_on_every_field_and_the_draw_and_on_nothing_else():
@@ -100,7 +75,7 @@ def test_the_key_depends_on_every_field_and_the_draw_and_on_nothing_else():
 
 
 def test_another_model_parameter_prompt_or_draw_is_another_entry(script, cache):
-    said = script("Yes.")
+    model = script("Yes.")
     for settings, draw in (
         ({}, 0),
         ({"model": "n"}, 0),
@@ -109,8 +84,61 @@ def test_another_model_parameter_prompt_or_draw_is_another_entry(script, cache):
         ({"params": {"seed": 4}}, 0),
         ({}, 0),
     ):
-        chat(said.llm(cache=cache, **settings), draw=draw)
-    assert len(cache) == len(said.asked) == 5
+        chat(model.llm(cache=cache, **settings), draw=draw)
+    assert len(cache) == len(model.asked) == 5
+
+
+# Look-ups and records
+
+
+def test_a_recorded_reply_is_found_by_its_request_and_draw_alone(cache):
+    assert lookup(cache) is None
+    assert record(cache) == lookup(cache) == reply()
+    assert lookup(cache, draw=1) is None
+    assert cache.get(entry()[0]) == entry()[1]
+
+
+def test_the_first_recorded_reply_counts_for_two_caches_on_one_folder(opened):
+    one, two = opened(), opened()
+    assert record(one, "First.") == record(two, "Second.") == lookup(two) == reply("First.")
+    assert two.add(*entry("Third."))["reply"] == reply("First.")
+    assert len(two) == 1
+
+
+def test_any_text_of_any_size_is_replayed_to_the_letter_and_lies_in_the_table_alone(cache):
+    text = 'a\r\nb\r\u2028\x00"\\🙂' * 20_000
+    record(cache, text)
+    assert lookup(cache)["text"] == text and cache.get(entry()[0]) == entry(text)[1]
+    files = [path.name for path in (cache.folder / "responses").rglob("*") if path.is_file()]
+    assert not [name for name in files if not name.startswith("cache.db")]
+
+
+def test_the_text_of_an_entry_is_what_canonical_writes_of_it():
+    made = entry('"Four.\n\u2028é', 3)[1]
+    body = canonical(made["request"])
+    assert recording.entry_text(body, 3, made["reply"], made["source"]) == canonical(made)
+
+
+def test_a_reply_that_no_recording_can_hold_is_not_recorded(cache, monkeypatch):
+    monkeypatch.setattr(recording, "LONGEST", 1000)
+    with pytest.raises(CacheError, match="longer than 1,000 bytes"):
+        record(cache, "x" * 1000)
+    assert len(cache) == 0 and record(cache, "x" * 500)
+
+
+def test_what_is_no_entry_or_has_another_key_is_not_added(cache):
+    for name, made in [("a" * 64, {}), ("b" * 64, entry()[1]), ("recordings", entry()[1])]:
+        with pytest.raises(CacheError, match="cannot be recorded"):
+            cache.add(name, made)
+    assert len(cache) == 0
+
+
+def test_a_closed_cache_opens_again_without_a_warning(cache):
+    record(cache)
+    cache.close()
+    assert lookup(cache)
+    cache.close()
+    assert record(cache, draw=1)
 
 
 # Modes
@@ -121,61 +149,40 @@ def test_replay_makes_no_request_and_gives_the_same_reply(script, opened):
     silent = script("Something else.")
     for mode in ("auto", "replay"):
         assert chat(silent.llm(cache=opened(mode=mode))) == replace(live, recorded=True)
-    assert (
-        silent.asked == []
-        and not live.recorded
-        and live.fingerprint == "fp_1"
-        and live.model == "scripted-2024-07-18"
-    )
+    assert silent.asked == [] and not live.recorded
+    assert (live.fingerprint, live.model) == ("fp_1", "scripted-2024-07-18")
 
 
-def test_a_miss_in_replay_names_the_nearest_recording_and_what_differs(script, opened):
-    said = script("Yes.")
-    chat(said.llm(cache=opened()))
-    chat(
-        said.llm(cache=opened()),
-        [
-            {
-                "role": "user",
-                "content": "Something of an entirely different kind, far away from the rest.",
-            }
-        ],
-    )
+def test_a_miss_names_the_nearest_recording_and_what_differs(cache):
+    near, far = entry(temperature=0, top_p=1), entry(messages=[{"role": "user", "content": "No."}])
+    cache.add(*near), cache.add(*far)
+    messages = [MESSAGES[0], {"role": "user", "content": "What is\n2 + 3?"}]
+    request = {**near[1]["request"], "model": "n", "temperature": 0.5, "messages": messages}
+    miss = cache.miss(request, 0)
+    assert isinstance(miss, CacheMiss)
+    assert (miss.key, miss.nearest) == (key(request), near[0])
+    text = str(miss)
+    assert near[0][:12] in text and "differs in: messages, model, temperature\n" in text
+    assert "requested 'n', recorded 'm'" in text and "requested 0.5, recorded 0" in text
+    assert "-2 + 2?" in text and "+2 + 3?" in text
+    assert "Solve it." not in text and "top_p" not in text
+
+
+def test_a_miss_in_draw_alone_names_the_draw_and_an_empty_cache_has_no_nearest(opened):
+    miss = opened("empty").miss(entry()[1]["request"], 0)
+    assert miss.nearest is None and "no reply is recorded in" in str(miss)
+    cache = opened()
+    record(cache)
+    assert "differs in: draw\n" in str(cache.miss(entry()[1]["request"], 3))
+
+
+def test_a_miss_is_raised_in_mode_replay_and_explained_when_it_is_read(script, opened):
     with pytest.raises(CacheMiss) as miss:
-        asked = [MESSAGES[0], {"role": "user", "content": "What is\n2 + 3?"}]
-        chat(said.llm("scripted-2", opened(mode="replay"), params={"temperature": 0.5}), asked)
-    text, nearest = (
-        str(miss.value),
-        key(
-            {
-                "model": "scripted",
-                "messages": MESSAGES,
-                "temperature": 0,
-                "top_p": 1,
-                "max_tokens": 1024,
-            }
-        ),
-    )
-    assert (
-        len(said.asked) == 2
-        and nearest[:12] in text
-        and "differs in: messages, model, temperature" in text
-    )
-    assert "asked 'scripted-2', recorded 'scripted'" in text and "asked 0.5, recorded 0" in text
-    assert (
-        "-2 + 2?" in text and "+2 + 3?" in text and "Solve it." not in text and "top_p" not in text
-    )
+        chat(script("").llm(cache=opened(mode="replay")))
+    assert "no reply is recorded" in str(miss.value)
 
 
-def test_a_miss_in_draw_alone_says_so_and_an_empty_cache_says_so(script, opened):
-    with pytest.raises(CacheMiss, match="no response is recorded .* at all"):
-        chat(script("").llm(cache=opened("empty", "replay")))
-    chat(script("Yes.").llm(cache=opened()))
-    with pytest.raises(CacheMiss, match="differs in: draw"):
-        chat(script("").llm(cache=opened(mode="replay")), draw=3)
-
-
-def test_refresh_calls_and_overwrites_and_off_neither_reads_nor_writes(script, opened):
+def test_refresh_requests_and_overwrites_and_off_neither_reads_nor_records(script, opened):
     chat(script("Old.").llm(cache=opened()))
     assert chat(script("Off.").llm(cache=opened(mode="off"))).text == "Off."
     assert chat(script("").llm(cache=opened(mode="replay"))).text == "Old."
@@ -183,168 +190,29 @@ def test_refresh_calls_and_overwrites_and_off_neither_reads_nor_writes(script, o
     assert chat(script("").llm(cache=opened(mode="replay"))).text == "New." and len(opened()) == 1
 
 
-def test_what_another_notebook_of_the_batch_has_refreshed_is_asked_once(
-    script, opened, monkeypatch
+def test_a_reply_that_another_process_of_the_batch_has_refreshed_is_not_requested_again(
+    opened, monkeypatch
 ):
-    chat(script("Old.").llm(cache=opened()))
+    record(opened(), "Old.")
     monkeypatch.setenv("SEMBACK_BATCH", "/anywhere/.spent-1")
-    one, two = script("New."), script("Newer.")
-    assert chat(one.llm(cache=opened(mode="refresh"))).text == "New."
-    assert chat(two.llm(cache=opened(mode="refresh"))).text == "New." and not two.asked
+    one, two = opened(mode="refresh"), opened(mode="refresh")
+    assert lookup(one) is None
+    assert record(one, "New.") == lookup(one) == lookup(two) == reply("New.")
+    monkeypatch.setenv("SEMBACK_BATCH", "")
+    assert lookup(opened(mode="refresh")) is None
 
 
-def test_the_environments_mode_goes_first_and_an_unknown_one_is_an_error(
-    script, opened, monkeypatch
-):
+def test_the_environments_mode_goes_first_and_an_unknown_one_is_an_error(opened, monkeypatch):
     monkeypatch.setenv("SEMBACK_CACHE_MODE", "replay")
-    with pytest.raises(CacheMiss):
-        chat(script("Yes.").llm(cache=opened(mode="refresh")))
+    assert opened(mode="refresh").mode == "replay"
     monkeypatch.setenv("SEMBACK_CACHE_MODE", "")
     assert opened(mode="off").mode == "off" and opened().mode == "auto"
     monkeypatch.setenv("SEMBACK_CACHE_MODE", "reply")
-    with pytest.raises(ParameterError, match="'reply'.*auto, replay, refresh, off"):
+    with pytest.raises(ParameterError, match="mode='reply' does not exist.*replay"):
         opened()
 
 
-# Recordings
-
-
-@pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz", "r.jsonl.zst"])
-def test_an_export_is_sorted_whatever_came_first_the_same_twice_and_loads_again(
-    opened, tmp_path, name
-):
-    entries = [entry(f"It is {i}.\r\n\u2028", i) for i in range(20)]
-    one, two, three = opened("one"), opened("two"), opened("three")
-    for each, other in zip(entries, reversed(entries)):
-        one.add(*each), two.add(*other)
-    paths = [tmp_path / str(number) / name for number in range(4)]
-    assert [one.export(paths[0]), one.export(paths[1]), two.export(paths[2])] == [20] * 3
-    assert three.load(paths[0]).new == 20 == len(three) and three.load(paths[0]) == (0, [], [])
-    three.export(paths[3])
-    assert len({path.read_bytes() for path in paths}) == 1 and [
-        path.name for path in tmp_path.glob("0/*")
-    ] == [name]
-    data = paths[0].read_bytes()
-    if name.endswith("gz"):
-        data = gzip.decompress(data)
-    if name.endswith("zst"):
-        data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
-    assert [json.loads(each)["key"] for each in data.decode().split("\n")[:-1]] == sorted(
-        dict(entries)
-    )
-    assert dict(three.entries()) == dict(entries)
-    assert one.export(paths[3], keys={entries[3][0]}) == 1
-
-
-@pytest.mark.parametrize(
-    "old, new",
-    [
-        ("2 + 2", "2 + 3"),
-        ('"m"', '"n"'),
-        ('"draw":1', '"draw":2'),
-        ('"key":"', '"key":"0'),
-        ('"key"', '"name"'),
-        ("{", ""),
-        ('"reply"', '"answer"'),
-        ('"reply":{', '"reply":7,"more":{'),
-        ('"text"', '"words"'),
-        ('"Four."', "null"),
-        ('"usage"', '"used"'),
-        ('"model":"m-1"', '"name":"m-1"'),
-    ],
-)
-def test_load_refuses_an_altered_line_names_it_and_keeps_nothing_of_the_file(
-    cache, tmp_path, old, new
-):
-    lines = [line(*entry(draw=draw)) for draw in range(3)]
-    assert old in lines[1]
-    (tmp_path / "bad.jsonl").write_text(
-        lines[0] + lines[1].replace(old, new) + lines[2], encoding="utf-8"
-    )
-    with pytest.raises(CacheError, match="bad.jsonl, line 2"):
-        cache.load(tmp_path / "bad.jsonl")
-    assert len(cache) == 0
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param(None, id="not there"),
-        pytest.param(b"no gzip", id="not gzip"),
-        pytest.param(gzip.compress(b"x" * 99)[:20], id="cut"),
-        pytest.param(gzip.compress(b"x" * 99)[:10] + b"\xff" * 20, id="damaged"),
-        pytest.param(gzip.compress(b"\xff\xfe"), id="not UTF-8"),
-    ],
-)
-def test_a_file_that_is_no_recording_is_a_cache_error_that_names_it(cache, tmp_path, data):
-    if data is not None:
-        (tmp_path / "bad.jsonl.gz").write_bytes(data)
-    with pytest.raises(CacheError, match="bad.jsonl.gz"):
-        cache.load(tmp_path / "bad.jsonl.gz")
-
-
-def test_importing_never_overwrites(cache, tmp_path):
-    name, old = entry("Old.")
-    cache.add(name, old)
-    (tmp_path / "r.jsonl").write_text(line(*entry("New.")) + line(*entry("Two.", 1)))
-    assert cache.load(tmp_path / "r.jsonl") == (1, [name], []) and cache.get(name) == old
-
-
-def test_recordings_in_the_folder_are_loaded_at_opening_and_once(opened, tmp_path):
-    folder = tmp_path / "cache" / "recordings"
-    folder.mkdir(parents=True)
-    (folder / "a.jsonl").write_text(line(*entry("A.")))
-    (folder / "b.jsonl.gz").write_bytes(gzip.compress(line(*entry("B.", 1)).encode()))
-    (folder / "c.jsonl.part").write_text("half a lin")  # an export that was killed
-    assert len(opened()) == 2
-    first = opened(mode="replay")
-    first._disk.delete(entry("A.")[0])  # only a second reading of the file would bring it back
-    assert len(opened()) == 1
-    (folder / "a.jsonl").write_text(line(*entry("A.")) + line(*entry("C.", 2)))
-    assert len(opened()) == 3
-
-
 # What lies in the table
-
-
-def test_any_text_of_any_size_comes_back_to_the_letter(cache):
-    name, kept = entry('a\r\nb\r\u2028\x00"\\🙂' * 20_000)
-    assert cache.add(name, kept) == kept == cache.get(name)
-    assert not [
-        path
-        for path in (cache.folder / "responses").rglob("*")
-        if path.is_file() and not path.name.startswith("cache.db")
-    ]
-
-
-def test_the_first_stored_answer_counts_for_two_caches_on_one_folder(opened):
-    one, two = opened(), opened()
-    assert (
-        one.add(*entry("First."))["reply"]["text"]
-        == two.add(*entry("Second."))["reply"]["text"]
-        == "First."
-    )
-    assert len(two) == 1
-
-
-class Planted:
-    """Unpickling one of these makes a folder."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder),)
-
-
-def plant(folder, **columns):
-    """Put a row into the table behind the cache's back."""
-    columns = {"raw": 1, "store_time": 0, "access_time": 0, "mode": 1, **columns}
-    with closing(sqlite3.connect(folder / "responses" / "cache.db")) as db, db:
-        db.execute(
-            f"INSERT INTO Cache ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
-            tuple(columns.values()),
-        )
 
 
 @pytest.mark.parametrize(
@@ -361,8 +229,10 @@ def plant(folder, **columns):
         {"value": "7"},
         {"value": "{}"},
         {"value": '{"reply":{"text":"Yes."}}'},
+        {"value": canonical(entry("Other.", 2)[1])},
+        {"value": "[" * 9999},
     ],
-    ids=str,
+    ids=lambda row: str(row)[:40],
 )
 def test_a_planted_value_never_runs_or_leads_outside_and_is_a_cache_error(opened, tmp_path, row):
     cache, name, other = opened(), entry()[0], entry(draw=1)
@@ -370,55 +240,120 @@ def test_a_planted_value_never_runs_or_leads_outside_and_is_a_cache_error(opened
     trap = pickle.dumps(Planted(tmp_path / "it ran"))
     for place in (cache.folder / "responses" / "planted.val", tmp_path / "outside"):
         place.write_bytes(trap)
-    plant(
-        cache.folder, key=name, **row | ({"value": trap} if row.get("value") == b"pickle" else {})
-    )
-    with pytest.raises(CacheError):
-        cache.get(name)
+    if row.get("value") == b"pickle":
+        row = {**row, "value": trap}
+    plant(cache, key=name, **row)
+    for attempt in (
+        lambda: cache.get(name),
+        lambda: lookup(cache),
+        lambda: cache.export(tmp_path / "r.jsonl"),
+    ):
+        with pytest.raises(CacheError, match=f"entry {name[:12]} .* drop {name[:12]}"):
+            attempt()
     assert cache.get(other[0]) == other[1] and len(opened()) == 2
-    with pytest.raises(CacheError):
-        cache.export(tmp_path / "r.jsonl")
-    with suppress(
-        CacheError
-    ):  # a planted file name may be refused here too; either way the file stays
+    assert cache.export(tmp_path / "r.jsonl", {other[0]}) == 1
+    with suppress(CacheError):  # refused or replaced; either way the file stays
         opened(mode="refresh").add(*entry("New."))
     assert not (tmp_path / "it ran").exists() and (tmp_path / "outside").read_bytes() == trap
 
 
-def test_a_planted_key_never_runs_and_the_other_entries_still_work(opened, tmp_path):
-    cache = opened()
-    cache.add(*entry())
-    plant(cache.folder, key=pickle.dumps(Planted(tmp_path / "it ran")), raw=0, value="{}")
-    assert opened().get(entry()[0]) == entry()[1]
-    with pytest.raises(CacheError):
-        list(opened().entries())
+def test_an_altered_reply_of_the_right_request_is_a_cache_error(cache):
+    record(cache)
+    with database(cache) as db:
+        db.execute("""UPDATE Cache SET value = replace(value, '"usage":{}', '"usage":[]')""")
+    with pytest.raises(CacheError, match="was altered"):
+        lookup(cache)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"raw": 0, "value": "{}"},
+        {"key": 7, "value": "{}"},
+        {"key": None, "value": "{}"},
+        {"key": "x", "value": "{}"},
+        {"key": entry()[0], "value": "null"},
+        {"key": entry()[0], "value": canonical(entry("Other.", 2)[1])},
+    ],
+    ids=lambda row: str(row)[:40],
+)
+def test_a_planted_row_is_listed_and_named_and_can_be_dropped_while_the_others_work(
+    cache, tmp_path, row
+):
+    good, late = entry("Good.", 1), entry("Late.", 3)
+    cache.add(*good)
+    plant(cache, **{"key": pickle.dumps(Planted(tmp_path / "it ran")), **row})
+    assert cache.get(good[0]) == good[1] == cache.add(*good) and cache.add(*late) == late[1]
+    rows = list(cache.rows())
+    assert {name for name, made, _ in rows if made} == {good[0], late[0]} and len(cache) == 3
+    ((bad, _, wrong),) = [each for each in rows if each[2]]
+    with pytest.raises(CacheError, match=f"entry {bad[:12]} .* drop {bad[:12]}"):
+        cache.export(tmp_path / "r.jsonl")
+    assert not (tmp_path / "r.jsonl").exists()
+    assert "nearest" in str(cache.miss(entry()[1]["request"], 9)) or bad == entry()[0]
+    assert cache.drop(bad[:12]) == 1 and dict(cache.entries()) == dict([good, late])
     assert not (tmp_path / "it ran").exists()
 
 
-def test_the_text_of_an_entry_is_what_canonical_writes_of_it():
-    made = entry('"Four.\n\u2028é', 3)[1]
-    assert text_of(canonical(made["request"]), 3, made["reply"], made["source"]) == canonical(made)
+def test_dropping_takes_out_what_begins_so_and_a_row_by_its_whole_number(cache):
+    names = [cache.add(*entry(draw=draw)) and entry(draw=draw)[0] for draw in range(3)]
+    for number in range(12):
+        plant(cache, key=f"planted {number}", value="{}")
+    rows = sorted(name for name, _, _ in cache.rows() if ":" in name)
+    assert cache.drop("row:1") == 0 and cache.drop(rows[-1]) == 1 and len(cache) == 14
+    assert cache.drop(names[0][:12]) == 1 and cache.get(names[0]) is None
+    with pytest.raises(ParameterError):
+        cache.drop("")
+    assert len(cache) == 13
 
 
-def test_what_tasks_keep_together_is_what_add_keeps_and_one_that_cannot_be_kept_takes_nothing_from_the_others(
-    opened,
+# Recordings in the folder
+
+
+def test_recordings_in_the_folder_are_read_at_opening_and_once(opened, tmp_path):
+    folder = tmp_path / "cache" / "recordings"
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_text(line(*entry("A.")))
+    recording.write(folder / "b.jsonl.gz", [entry("B.", 1)])
+    (folder / "c.jsonl.part").write_text("half a lin")  # no recording
+    (folder / ".d.jsonl").write_text("half a lin")  # an export that was killed
+    assert len(opened()) == 2
+    opened().drop(entry("A.")[0])  # only a second reading of the file would bring it back
+    assert len(opened(mode="replay")) == 1
+    (folder / "a.jsonl").write_text(line(*entry("A.")) + line(*entry("C.", 2)))
+    assert len(opened()) == 3
+
+
+def test_what_another_process_is_reading_is_waited_for_and_not_read_again(opened, monkeypatch):
+    cache = opened()
+    (cache.folder / "recordings").mkdir()
+    (cache.folder / "recordings" / "a.jsonl").write_text(line(*entry("A.")))
+    read, paths = recording.digests, []
+
+    def digests(folder):
+        """Another process reads the recordings after we have seen that they are new."""
+        found = read(folder)
+        monkeypatch.setattr(recording, "digests", read)
+        opened()
+        monkeypatch.setattr(recording, "lines", paths.append)
+        return found
+
+    monkeypatch.setattr(recording, "digests", digests)
+    assert len(opened()) == 1 and paths == []
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder"])
+def test_a_recording_in_the_folder_that_is_no_plain_file_is_an_error_that_names_it(
+    tmp_path, opened, kind
 ):
-    together, cache = opened(), opened()
-    before = cache.add(*entry("First.", 2))
-    broken = entry("None.", 3)[0], "half of a character: \ud800"
-
-    async def keep():
-        gone = asyncio.create_task(together.keep(*as_text("Gone.", 4)))
-        calls = [
-            together.keep(*as_text("One.", 1)),
-            together.keep(*as_text("Second.", 2)),
-            together.keep(*broken),
-        ]
-        first = asyncio.create_task(asyncio.sleep(0))
-        first.add_done_callback(lambda _: gone.cancel())  # while its entry waits to be written
-        return await asyncio.gather(*calls, return_exceptions=True)
-
-    one, two, three = asyncio.run(keep())
-    assert one is None and two == before and isinstance(three, ValueError)
-    assert cache.get(entry("", 1)[0]) == entry("One.", 1)[1]
-    assert cache.get(entry("", 4)[0])["reply"]["text"] == "Gone." and len(cache) == 3
+    folder = tmp_path / "cache" / "recordings"
+    folder.mkdir(parents=True)
+    (tmp_path / "elsewhere.jsonl").write_text(line(*entry()))
+    make = {
+        "link": lambda path: path.symlink_to(tmp_path / "elsewhere.jsonl"),
+        "fifo": os.mkfifo,
+        "folder": lambda path: path.mkdir(),
+    }
+    make[kind](folder / "a.jsonl")
+    with pytest.raises(CacheError, match="a.jsonl is not a plain file"):
+        opened()
