@@ -3,7 +3,8 @@
 As a node it works out formulas. As a coach it says which of a node's inputs should have been
 different, as far as the prompt allows to tell; as an updater it corrects numbers. The worked
 example of notebook 01 and `semback.studies.credit` use it: its replies show what can be concluded
-from a prompt."""
+from a prompt.
+"""
 
 import ast
 import operator

@@ -11,7 +11,8 @@ can stand in the question, which every prompt shows; then both methods have what
 Any model can be the coach; without one it is the clerk, a rule-based model. With the clerk the
 study shows what each form of backpropagation loses because of what its prompts do not contain, and
 what becomes of a coach's errors on their way through the graph. It does not show how well real
-models add, compare and follow instructions: for that, pass a real coach."""
+models add, compare and follow instructions: for that, pass a real coach.
+"""
 
 import random
 from collections.abc import Iterable, Sequence

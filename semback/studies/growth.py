@@ -1,7 +1,8 @@
 """What a graph costs: calls, rounds, tokens and the longest prompt, as nodes and edges grow.
 
 `expected` has the formulas, `measure` counts the requests that are really sent. How much a whole
-run costs, in calls and dollars, `semback plan` says; this is about how that grows."""
+run costs, in calls and dollars, `semback plan` says; this is about how that grows.
+"""
 
 import json
 import re
