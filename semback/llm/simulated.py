@@ -1,322 +1,338 @@
-"""A simulated model, so that everything runs with no key, no network and no cost. Its numbers say nothing about real models.
+"""A simulated model: everything runs without a key, a network or costs.
 
-It is a student model in the sense of item response theory. Every question has a difficulty, every task has some skills
-that help with it, and a node's instruction carries the skills that are recognised by cues in its text (`SKILLS`). A
-hint shows the skills it was made with. The answer node has its own skills and those that its inputs show, each
-counted once; its answer is right when they outweigh the difficulty. This is the Rasch model, P(right) = logistic(ability -
-difficulty), with hashes of the question as dice: the same request has the same reply, always and everywhere.
+Its numbers say nothing about real models. It is a student model in the sense of item response
+theory. Every question has a difficulty, every task has some skills that help with it, and an
+instruction carries the skills whose cues stand in its text (`SKILLS`). A hint shows the skills that
+it was made with. The answer node has its own skills and those that its inputs show, each counted
+once, and answers by the Rasch model: P(correct) = logistic(ability - difficulty). Hashes serve as
+dice, so the same request has the same reply on every machine.
 
-As a coach it knows beforehand which skills help with the task; from the prompt it takes whether anything should have been different,
-and which of these skills nothing in sight shows. Shown all the inputs of a node together it shares them out; shown one input alone
-it cannot know what the others contribute, and names the same skill for each; without gradients it guesses among all skills. It is
-wrong now and then, and some of its proposals do harm.
+As a coach it knows in advance which skills help with the task. From the prompt it takes whether
+anything should have been different, and which of these skills no text in the prompt shows. If it
+sees all inputs of a node together, it divides these skills among them; if it sees one input alone,
+it cannot know what the others contribute, and names the same skill for each. Without gradients it
+guesses. Some of its judgements are wrong, and some of its instructions do harm.
 
-What a result with it shows: that gradients reach every node, become instructions, and are kept or not by the gate. It does not show
-that a score's content leads to the instruction at fault (`clerk` does, which knows nothing but its prompt), nor anything about how
-well real models do any of this; and what it loses where a part is switched off is built into it.
+A result with it shows that gradients reach every node, become instructions, and are accepted or
+rejected by the gate. It does not show that the content of a score leads to the faulty instruction
+(`semback.studies.credit` measures that), nor how well real models do any of this; and what an
+ablation loses is built into the model.
 
-It sits behind the real `openai` client, as a transport inside the process, so that all other code runs as it would live.
+It sits behind the real `openai` client, as a transport in this process, so all other code runs as
+it does with an endpoint.
+
+References
+----------
+Rasch, G. (1960). Probabilistic models for some intelligence and attainment tests. Copenhagen.
 """
 
-import asyncio
 import hashlib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-from ..cache.responses import ResponseCache
+from ..cache import ResponseCache
 from ..errors import ParameterError, check
 from ..prompts import fenced, outside
-from ..tasks import Task
+from ..task import Task
 from ..usage import SIMULATED
 from .chat import LLM
 
-# What an instruction may ask for: the cue that shows it, in instructions, hints and gradients alike, and the words for it.
+# The cue of each skill, in instructions, hints and gradients, and the advice that contains it.
 SKILLS = {
-    r"step by step": "Work step by step.",
-    r"given facts": "List the given facts first.",
-    r"exactly what is asked": "Say exactly what is asked.",
-    r"check the result": "Check the result against the question.",
-    r"each possibility": "Go through each possibility.",
-    r"order of events": "Keep track of the order of events.",
-    r"every word means": "Say what every word means.",
-    r"counterexample": "Look for a counterexample.",
-    r"negations": "Watch out for negations.",
-    r"every calculation": "Write out every calculation.",
-    r"does not matter": "Set aside what does not matter.",
-    r"who says it": "Consider who says it and why.",
+    "step by step": "Work step by step.",
+    "given facts": "List the given facts first.",
+    "exactly what is asked": "Say exactly what is asked.",
+    "check the result": "Check the result against the question.",
+    "each possibility": "Go through each possibility.",
+    "order of events": "Keep track of the order of events.",
+    "every word means": "Say what every word means.",
+    "counterexample": "Look for a counterexample.",
+    "negations": "Watch out for negations.",
+    "every calculation": "Write out every calculation.",
+    "does not matter": "Set aside what does not matter.",
+    "who says it": "Consider who says it and why.",
 }
-HASTE = r"at once, without explanation"
-HELPFUL = 8  # skills that help with a task, out of the twelve
-START, GAIN, LOSS = (
-    -0.3,
-    (0.2, 0.6),
-    1.5,
-)  # ability without any skill; what a skill adds, least to most; what haste takes (logits)
+HASTE = "at once, without explanation"  # the cue of harmful advice
+HELPFUL = 8  # skills that help with a task, of the twelve
 FOLLOWED = 2  # pieces of advice in one instruction that are followed: the first ones
-MISJUDGED, HARMFUL = (
-    0.15,
-    0.15,
-)  # share of a coach's judgements that name a useless skill, and of its instructions that do harm
+START = -0.3  # ability without any skill, in logits
+GAIN = (0.2, 0.6)  # the least and the most that a skill adds to it
+LOSS = 1.5  # what haste takes from it
+MISJUDGED = 0.15  # share of a coach's judgements that name a random skill
+HARMFUL = 0.15  # share of a coach's instructions that do harm
 
 
 def model(name: str, task: Task, cache: ResponseCache | None = None, **settings) -> LLM:
-    """The model that a notebook's parameter names: a simulated one if the name begins with "simulated", else LLM(name)."""
-    ours = isinstance(name, str) and name.startswith(SIMULATED)
-    return simulated(task, cache, name=name, **settings) if ours else LLM(name, cache, **settings)
+    """The model of this name: `simulated` if the name begins with "simulated", else ``LLM(name)``.
+
+    Parameters
+    ----------
+    name : str
+    task : Task
+        What a simulated model can answer.
+    cache : ResponseCache, optional
+    **settings
+        The other parameters of `LLM`.
+    """
+    if isinstance(name, str) and name.startswith(SIMULATED):
+        return simulated(task, cache, name=name, **settings)
+    return LLM(name, cache, **settings)
 
 
 def simulated(
-    task: Task,
-    cache: ResponseCache | None = None,
-    name: str = SIMULATED,
-    delay: float = 0.0,
-    failing: float = 0.0,
-    unreadable: float = 0.0,
-    **settings,
+    task: Task, cache: ResponseCache | None = None, name: str = SIMULATED, **settings
 ) -> LLM:
-    """An LLM that is answered by a student model which knows the questions of `task`.
+    """An LLM whose replies come from a student model that knows the questions of a task.
 
     Parameters
     ----------
-    task: its examples are the only questions that it can answer, and only in part.
-    cache: as LLM's.
-    name: begins with "simulated"; another name is another student, with other dice.
-    delay: the longest time to a reply, in seconds; each request has its own, from 0 to that.
-    failing: share of requests, from 0 to 1, that are answered with HTTP status 500.
-    unreadable: share of replies, from 0 to 1, that are not in the form asked for.
-    settings: the other parameters of LLM.
+    task : Task
+        Its examples are the only questions that the model can answer, and only some of them.
+    cache : ResponseCache, optional
+    name : str
+        Begins with "simulated". Another name is another student, with other dice.
+    **settings
+        The other parameters of `LLM`.
 
-    Errors
+    Raises
     ------
-    ParameterError: no task, a name that does not begin so, a time or share that cannot be.
+    ParameterError
+        No task, or a name that does not begin with "simulated".
     """
     check(Task, "a Task, as in simulated(task)", task=task)
-    check(int | float, "a number", delay=delay, failing=failing, unreadable=unreadable)
-    if not 0 <= delay < math.inf or not 0 <= failing <= 1 or not 0 <= unreadable <= 1:
-        raise ParameterError(
-            f"delay is in seconds, failing and unreadable are shares from 0 to 1; not {delay}, {failing}, {unreadable}"
-        )
-    student = Student(task, name)
-
-    async def says(messages, attempt):
-        text = json.dumps(messages)
-        if delay:
-            await asyncio.sleep(delay * dice("delay", text))
-        if dice("fail", text, attempt) < failing:
-            return None
-        return (
-            student.reply(messages)
-            if dice("unreadable", text) >= unreadable
-            else "I would rather not commit myself."
-        )
-
-    return scripted(name, says, cache, **settings)
+    return scripted(name, Student(task, name).reply, cache, **settings)
 
 
-def scripted(name: str, says: Callable, cache: ResponseCache | None = None, **settings) -> LLM:
-    """An LLM that is answered by a function of this process, in place of the network.
+def scripted(
+    name: str, reply: Callable[[list[dict]], str], cache: ResponseCache | None = None, **settings
+) -> LLM:
+    """An LLM whose replies come from a function of this process, in place of an endpoint.
 
     Parameters
     ----------
-    name: begins with "simulated".
-    says: async (messages, attempt) -> the reply, or None for HTTP status 500. attempt: "0", or which retry of the client it is.
-    cache, settings: as LLM's.
+    name : str
+        Begins with "simulated".
+    reply : callable
+        From the messages of a request to the text of the reply.
+    cache : ResponseCache, optional
+    **settings
+        The other parameters of `LLM`.
 
-    Its tokens are four characters each, of the messages as JSON and of the reply.
+    Raises
+    ------
+    ParameterError
+        A name that does not begin with "simulated".
     """
     if not isinstance(name, str) or not name.startswith(SIMULATED):
         raise ParameterError(
-            f"a simulated model's name begins with {SIMULATED!r}, so that nobody takes it for a real one; not {name!r}"
+            f"the name of a simulated model begins with {SIMULATED!r}, so that nobody takes it for "
+            f"a real one; not {name!r}"
         )
 
-    def transport():  # made at the first call that is not recorded, since httpx2 takes time to import
-        import httpx2
+    def transport():
+        import httpx2  # at the first request that is not recorded: the import takes time
 
-        async def handle(request):
+        def handle(request: httpx2.Request) -> httpx2.Response:
             messages = json.loads(request.content)["messages"]
-            said = await says(messages, request.headers.get("x-stainless-retry-count", "0"))
-            if said is None:
-                return httpx2.Response(500, json={"error": {"message": "simulated failure"}})
-            sizes = len(json.dumps(messages)), len(said)
-            return httpx2.Response(
-                200,
-                json={
-                    "id": "simulated",
-                    "object": "chat.completion",
-                    "created": 0,
-                    "model": name,
-                    "choices": [
-                        {
-                            "index": 0,
-                            "finish_reason": "stop",
-                            "message": {"role": "assistant", "content": said},
-                        }
-                    ],
-                    "usage": {
-                        "prompt_tokens": sizes[0] // 4,
-                        "completion_tokens": sizes[1] // 4,
-                        "total_tokens": sum(sizes) // 4,
-                    },
-                },
-            )
+            return httpx2.Response(200, json=_completion(name, messages, reply(messages)))
 
         return httpx2.MockTransport(handle)
 
     return LLM(name, cache, transport=transport, **settings)
 
 
-def prompt_parts(messages: list[dict]) -> tuple[str, list[tuple[str, str]], str]:
-    """What a prompt consists of: the system message, the (label, text) of each fenced block, and the user message without those."""
-    system = "\n".join(m["content"] for m in messages if m["role"] == "system")
-    prompt = next(m["content"] for m in messages if m["role"] == "user")
-    return system, fenced(prompt), outside(prompt)
+def _completion(name: str, messages: list[dict], text: str) -> dict:
+    """The body of a chat completion. A token is four characters, of JSON in the prompt."""
+    prompt, reply = len(json.dumps(messages)) // 4, len(text) // 4
+    usage = {"prompt_tokens": prompt, "completion_tokens": reply, "total_tokens": prompt + reply}
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    head = {"id": "simulated", "object": "chat.completion", "created": 0, "model": name}
+    return {**head, "choices": [choice], "usage": usage}
 
 
 def dice(*parts) -> float:
-    """A number from 0 to 1 that depends on nothing but the parts."""
-    return (
-        int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:7], "big")
-        / 2**56
-    )
+    """A pseudo-random number from 0 to 1 that depends on the parts alone."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56
+
+
+def pick(options: Sequence[str], *parts) -> str:
+    """One of the options; which one depends on the parts alone."""
+    return options[int(dice(*parts) * len(options))]
+
+
+def block(tag: str, text: str, to: str | None = None) -> str:
+    """A block of a reply, in the form that the prompts ask for."""
+    opening = tag if to is None else f'{tag} to="{to}"'
+    return f"<{opening}>\n{text}\n</{tag}>"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The messages of a request, taken apart.
+
+    Attributes
+    ----------
+    system : str
+        The system message: in a forward call, the node's instruction and form.
+    user : str
+        The first user message.
+    """
+
+    system: str
+    user: str
+
+    @classmethod
+    def of(cls, messages: list[dict]) -> "Prompt":
+        """The prompt that these messages hold, in OpenAI's chat format."""
+        system = "\n".join(m["content"] for m in messages if m["role"] == "system")
+        return cls(system, next(m["content"] for m in messages if m["role"] == "user"))
+
+    @cached_property
+    def data(self) -> list[tuple[str, str]]:
+        """The (label, text) of each fenced block of the user message."""
+        return fenced(self.user)
+
+    @cached_property
+    def wording(self) -> str:
+        """The user message without its fenced blocks."""
+        return outside(self.user)
+
+    @property
+    def targets(self) -> list[str]:
+        """The inputs for which the prompt asks a gradient."""
+        return re.findall(r'^<gradient to="(.*)">$', self.wording, re.MULTILINE)
+
+    def texts(self, *labels: str) -> list[str]:
+        """The fenced texts with one of these labels; "from" stands for the values of all inputs."""
+        return [text for label, text in self.data if label.partition(" ")[0] in labels]
 
 
 class Student:
-    """What the simulated model knows and does: a function from messages to a reply."""
+    """What the simulated model knows of a task, and its replies.
+
+    Parameters
+    ----------
+    task : Task
+    name : str
+        Of the model; it is part of all dice.
+    """
 
     def __init__(self, task: Task, name: str):
         self.task, self.name = task, name
         self.known: dict[str, str] = {}
         for example in (*task.train, *task.test):
             self.known.setdefault(example.question, example.answer)
-        self.answers = sorted(set(self.known.values()))
         helpful = sorted(SKILLS, key=lambda skill: dice(name, task.name, skill))[:HELPFUL]
+        least, most = GAIN
         self.gain = {
-            skill: GAIN[0] + (GAIN[1] - GAIN[0]) * dice(name, task.name, skill, "gain")
+            skill: least + (most - least) * dice(name, task.name, skill, "gain")
             for skill in helpful
         }
 
     def reply(self, messages: list[dict]) -> str:
-        """What the student says; it tells what it is asked for by the blocks that the prompt wants, and looks at nothing else."""
-        (system, fences, asked), prompt = (
-            prompt_parts(messages),
-            next(m["content"] for m in messages if m["role"] == "user"),
-        )
-        if targets := re.findall(r'^<gradient to="(.*)">$', asked, re.MULTILINE):
-            return "\n".join(
-                f'<gradient to="{to}">\n{said}\n</gradient>'
-                for to, said in self._judge(targets, fences).items()
-            )
-        if "<critique>" in asked:
-            return f"<critique>\n{self._weakness(fences)}\n</critique>"
-        if "<instruction>" in asked:
-            return f"<instruction>\n{self._instruction(fences, prompt)}\n</instruction>"
-        return self._answer(system, fences)
+        """The reply to a prompt; the blocks that a prompt asks for tell what kind of call it is."""
+        prompt = Prompt.of(messages)
+        if prompt.targets:
+            return self._gradients(prompt)
+        if "<critique>" in prompt.wording:
+            return block("critique", self._weakness(prompt))
+        if "<instruction>" in prompt.wording:
+            return block("instruction", self._instruction(prompt))
+        return self._value(prompt)
 
-    def _answer(self, system: str, fences) -> str:
-        """A hint shows the skills of its node and of the node's inputs; the answer node shows them too, and commits itself."""
-        own, hasty = _skills(system)[:FOLLOWED], bool(re.search(HASTE, system))
-        gathered = list(
-            dict.fromkeys(
-                [
-                    *own,
-                    *_skills(
-                        "\n".join(text for label, text in fences if label.startswith("from "))
-                    ),
-                ]
-            )
-        )
-        worked = (
-            "I took it at once."
-            if hasty
-            else " ".join(["I looked at the question.", *(SKILLS[skill] for skill in gathered)])
-        )
-        question = next((text for label, text in fences if label == "question"), None)
-        if not self._answers(system) or question not in self.known:
-            return worked
-        ability = START + sum(self.gain.get(skill, 0) for skill in gathered) - LOSS * hasty
-        difficulty = _logit(dice(self.name, question, "difficulty")) / 2
-        right = _logit(dice(self.name, question, "luck")) < ability - difficulty
-        answer = self.known[question] if right else self._mistake(question)
-        stated = f"{worked}\n\nAnswer: {answer}"
-        return stated if self.task.read(stated) == answer else answer
+    def _value(self, prompt: Prompt) -> str:
+        """The value of a node: it shows the skills of the node and of its inputs."""
+        skills = _skills(prompt.system)[:FOLLOWED] + _skills("\n".join(prompt.texts("from")))
+        skills = list(dict.fromkeys(skills))
+        hasty = HASTE in prompt.system
+        working = " ".join(["I looked at the question.", *(SKILLS[skill] for skill in skills)])
+        if hasty:
+            working = "I took it at once."
+        question = next(iter(prompt.texts("question")), "")
+        if question not in self.known or not self._is_answer_node(prompt.system):
+            return working
+        ability = START + sum(self.gain.get(skill, 0) for skill in skills) - LOSS * hasty
+        answer = self._answer(question, ability)
+        reply = f"{working}\n\nAnswer: {answer}"
+        return reply if self.task.read(reply) == answer else answer
 
-    def _answers(self, system: str) -> bool:
-        """Whether this is the answer node's prompt: it has the form, or else the purpose, of the task's answer node."""
+    def _is_answer_node(self, system: str) -> bool:
+        """Whether a system message has the form or else the purpose of the task's answer node."""
         node = self.task.graph[self.task.graph.answer]
         return node.form in system if node.form else system.startswith(_purpose(node.instruction))
 
-    def _mistake(self, question: str) -> str:
-        others = [answer for answer in self.answers if answer != self.known[question]]
-        return (
-            others[int(dice(self.name, question, "mistake") * len(others))] if others else "unknown"
-        )
+    def _answer(self, question: str, ability: float) -> str:
+        """The right answer where the ability suffices, else that of another question."""
+        difficulty = _logit(dice(self.name, question, "difficulty")) / 2
+        right = self.known[question]
+        if _logit(dice(self.name, question, "luck")) < ability - difficulty:
+            return right
+        others = sorted(set(self.known.values()) - {right})
+        return pick(others, self.name, question, "mistake") if others else "unknown"
 
-    def _missing(self, fences) -> list[str]:
-        """The skills to name: those that a gradient names; else the helpful ones that nothing in sight shows, unless all was well."""
-        told = [text for label, text in fences if label in ("gradient", "critique")]
-        if (
-            (named := _skills("\n".join(told)))
-            or told
-            and not any("should have been" in text for text in told)
-        ):
+    def _missing(self, prompt: Prompt) -> list[str]:
+        """The skills that gradients name; if they name none, the helpful ones that no text shows.
+
+        None is missing where gradients do not say that anything should have been different.
+        """
+        gradients = "\n".join(prompt.texts("gradient", "critique"))
+        named = _skills(gradients)
+        if named or (gradients and "should have been" not in gradients):
             return named
-        seen = _skills(
-            "\n".join(
-                text
-                for label, text in fences
-                if label in ("instruction", "output") or label.startswith("from ")
-            )
-        )
-        return [skill for skill in self.gain if skill not in seen]
+        shown = _skills("\n".join(prompt.texts("instruction", "output", "from")))
+        return [skill for skill in self.gain if skill not in shown]
 
-    def _judge(self, targets, fences) -> dict[str, str]:
-        missing, judged = self._missing(fences), {}
-        for place, to in enumerate(targets):
-            named = missing[place % len(missing)] if missing else None
-            if dice(self.name, "misjudged", to, fences) < MISJUDGED:
-                named = list(SKILLS)[int(dice(to, fences) * len(SKILLS))]
-            judged[to] = (
-                f"It should have been made with this advice: {SKILLS[named]}"
-                if named
-                else "It should stay as it is."
-            )
-        return judged
+    def _gradients(self, prompt: Prompt) -> str:
+        missing, blocks = self._missing(prompt), []
+        for place, to in enumerate(prompt.targets):
+            skill = missing[place % len(missing)] if missing else None
+            if dice(self.name, "misjudged", to, prompt.data) < MISJUDGED:
+                skill = pick(list(SKILLS), to, prompt.data)
+            text = "It should stay as it is."
+            if skill:
+                text = f"It should have been made with this advice: {SKILLS[skill]}"
+            blocks.append(block("gradient", text, to))
+        return "\n".join(blocks)
 
-    def _weakness(self, fences) -> str:
-        missing = self._missing(fences)
-        return (
-            f"It does not give this advice: {SKILLS[missing[0]]}" if missing else "There is none."
-        )
+    def _weakness(self, prompt: Prompt) -> str:
+        for skill in self._missing(prompt):
+            return f"It does not give this advice: {SKILLS[skill]}"
+        return "There is none."
 
-    def _instruction(self, fences, prompt: str) -> str:
-        old = next(text for label, text in fences if label == "instruction")
-        has = _skills(old)[:FOLLOWED]
-        if any(label == "gradient" for label, _ in fences):
-            inputs = len({label for label, _ in fences if label.startswith("from ")})
-            missing = [skill for skill in self._missing(fences) if skill not in has]
-            new = missing[inputs % len(missing)] if missing else None
-        else:
-            new = list(SKILLS)[int(dice("guess", prompt) * len(SKILLS))]
+    def _instruction(self, prompt: Prompt) -> str:
+        """The old purpose with the latest pieces of advice, as many as are followed."""
+        old = prompt.texts("instruction")[0]
+        skills = _skills(old)[:FOLLOWED]
+        new = self._new_skill(prompt, skills)
         if new:
-            has = [*has, new][-FOLLOWED:]  # there is no room for more: the oldest goes
-        advice = [SKILLS[skill] for skill in dict.fromkeys(has)]
-        if dice(self.name, "harm", prompt) < HARMFUL:
+            skills = [*skills, new][-FOLLOWED:]
+        advice = [SKILLS[skill] for skill in dict.fromkeys(skills)]
+        if dice(self.name, "harm", prompt.user) < HARMFUL:
             advice = ["Answer at once, without explanation."]
         return " ".join([_purpose(old), *advice])
+
+    def _new_skill(self, prompt: Prompt, present: list[str]) -> str | None:
+        if not prompt.texts("gradient"):
+            return pick(list(SKILLS), "guess", prompt.user)
+        missing = [skill for skill in self._missing(prompt) if skill not in present]
+        inputs = {label for label, _ in prompt.data if label.startswith("from ")}
+        return missing[len(inputs) % len(missing)] if missing else None
 
 
 def _skills(text: str) -> list[str]:
     """The skills whose cues stand in a text, in the order of their first cue."""
-    places = {
-        skill: found.start() for skill in SKILLS if (found := re.search(skill, text, re.IGNORECASE))
-    }
-    return sorted(places, key=places.get)
+    lower = text.lower()
+    return sorted((skill for skill in SKILLS if skill in lower), key=lower.index)
 
 
 def _purpose(instruction: str) -> str:
-    """The first sentence, which says what a node is for; the simulated coach never changes it."""
+    """The first sentence of an instruction, which the simulated coach never changes."""
     return re.split(r"(?<=[.!?])\s", instruction.strip())[0]
 
 

@@ -1,206 +1,197 @@
-"""A clerk: a simulated model that reckons, and knows nothing but the text of the prompt that it is given.
+"""The clerk: a rule-based model that does arithmetic, and knows nothing but the text of its prompt.
 
-As a node it works out formulas; as a coach it says which of a step's inputs should have been different, as far as what is in sight
-allows to tell; as an updater it mends numbers. Worked examples and `credit` use it: what it says follows from what it was shown.
+As a node it works out formulas. As a coach it says which of a node's inputs should have been
+different, as far as the prompt allows to tell; as an updater it corrects numbers. The worked
+example of notebook 01 and `semback.studies.credit` use it: its replies show what can be concluded
+from a prompt.
 """
 
 import ast
 import operator
 import re
 from fractions import Fraction
-from functools import lru_cache
+from typing import NamedTuple
 
 from ..errors import ParameterError
-from ..llm.chat import LLM
-from ..llm.simulated import dice, prompt_parts, scripted
-from ..usage import SIMULATED
+from ..llm import LLM
+from ..llm.simulated import Prompt, block, dice, scripted
 
-STAY, DIFFERENT = (
-    "It should stay as it is.",
-    "It should have been different; how, depends on what is not in sight.",
-)
+STAY = "It should stay as it is."
+DIFFERENT = "It should have been different; how, depends on what is not in sight."
+_CORRECTION = re.compile(r"should have been\W{1,4}?(-?\d+)(?![\d.,]*\d)")  # "12", ": 12", "**12**"
 _NUMBER = r"(?<![\w.])\d+(?![\w.]*\w)"  # on its own, not as in "shelf_3"
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 
 
 def clerk(
-    error: float = 0.0, name: str = f"{SIMULATED}-clerk", asked: list | None = None, **settings
+    error: float = 0.0, name: str = "simulated-clerk", prompts: list | None = None, **settings
 ) -> LLM:
-    """A simulated model that reckons. It knows nothing but the text of the prompt that it is given.
+    """A rule-based model that does arithmetic and knows nothing but the text of its prompt.
 
-    Answering, it works out a formula ("Work out: a + b"), says the number that its instruction holds, repeats the paragraphs that
-    the question names, or looks a number up. As a coach it names every input that nothing in sight clears:
+    As a node it works out a formula ("Work out: a + b"), repeats the paragraphs that the question
+    names ("Repeat …"), looks a number up ("Look up: a"), or gives the number in its instruction.
 
-    - An input whose name is in a list in sight ("price: 12") should have been what stands there.
-    - Any other should have been what makes the step's formula give the right result, with the other inputs as they should be,
-      or else as they are. So it is cleared where the others explain the whole error.
-    - If too little is in sight for that, it should have changed by (right result - result) / slope, where the slope of the formula
-      is the same whatever the rest may be, as in a sum. Where it is not, the clerk can only say "different".
+    As a coach it judges every input of a formula:
 
-    As an updater it puts the number that the gradient names into the instruction. To a formula it adds what is missing, unless nothing
-    is, once the inputs are as they should be.
+    - An input that a list in the prompt contains ("price: 12") should have the value in the list.
+    - Any other input should have the value with which the formula gives the right result, given the
+      values that the other inputs should have, where a list has them, or else the values that they
+      have. So it should stay where the other inputs explain the whole error.
+    - If the prompt does not show all the other inputs, it should have changed by (right result -
+      result) / slope, provided that the slope of the formula is the same whatever the others are,
+      as in a sum. Otherwise the clerk can only say that it should have been different.
+
+    As an updater it writes the number that the gradient names into the instruction. To a formula it
+    adds what is missing, unless nothing is missing with the right inputs.
 
     Parameters
     ----------
-    error: the share of its judgements, from 0 to 1, that it says the wrong way round: who should change should stay, and the reverse.
-    name, settings: as of `simulated`.
-    asked: a list to which the messages of every prompt are appended.
+    error : float
+        Share of its judgements, from 0 to 1, that are reversed: an input that should change should
+        stay, and the other way round.
+    name : str
+        Begins with "simulated".
+    prompts : list, optional
+        The messages of every request are appended to it.
+    **settings
+        The other parameters of `LLM`.
+
+    Raises
+    ------
+    ParameterError
+        An error that is not from 0 to 1, or a name that does not begin with "simulated".
     """
     if not isinstance(error, int | float) or not 0 <= error <= 1:
         raise ParameterError(f"error is a share from 0 to 1, not {error}")
 
-    async def says(messages, attempt):
-        if asked is not None:
-            asked.append(messages)
-        system, fences, wanted = prompt_parts(messages)
-        if targets := re.findall(r'^<gradient to="(.*)">$', wanted, re.MULTILINE):
-            said = {to: _judge(to, fences, dice(name, to, fences) < error) for to in targets}
-            return "\n".join(
-                f'<gradient to="{to}">\n{text}\n</gradient>' for to, text in said.items()
-            )
-        return (
-            f"<instruction>\n{_update(fences)}\n</instruction>"
-            if "<instruction>" in wanted
-            else _answer(system, fences)
+    def reply(messages: list[dict]) -> str:
+        if prompts is not None:
+            prompts.append(messages)
+        prompt = Prompt.of(messages)
+        if "<instruction>" in prompt.wording:
+            return block("instruction", _update(prompt.data))
+        if not prompt.targets:
+            return _value(prompt)
+        evidence = _evidence(prompt.data)
+        return "\n".join(
+            block("gradient", _gradient(to, evidence, dice(name, to, prompt.data) < error), to)
+            for to in prompt.targets
         )
 
-    return scripted(name, says, **settings)
+    return scripted(name, reply, **settings)
 
 
-def numbers_told(text: str) -> list[int]:
-    """The numbers that a gradient says a value should have been."""
-    return [
-        int(number) for number in re.findall(r"should have been\W{1,4}?(-?\d+)(?![\d.,]*\d)", text)
-    ]  # "12", ": 12", "**12**."
+def corrections(gradient: str) -> list[int]:
+    """The whole numbers that, in the words of a gradient, a value should have been."""
+    return [int(number) for number in _CORRECTION.findall(gradient)]
 
 
-def _answer(system: str, fences) -> str:
-    seen = _inputs(fences)
-    if system.startswith("Repeat"):
-        question = dict(fences)["question"]
-        return "\n\n".join(
-            part for part in system.split("\n\n")[1:] if part.split("\n")[0] in question
-        )
-    if formula := _formula(system):
-        known = {name: int(text) for name, text in seen.items() if _is_number(text)}
-        return (
-            str(_work_out(formula, known))
-            if _names(formula) <= set(known)
-            else "I was not given all the numbers."
-        )
-    if wanted := re.search(r"Look up: (\w+)", system):
-        return str(_listed(fences).get(wanted[1], "It is not on the list."))
-    return next(iter(re.findall(_NUMBER, system)), "I do not know.")
+class Evidence(NamedTuple):
+    """What a prompt shows of one example at one node.
+
+    Attributes
+    ----------
+    texts : dict
+        {label: text} of the fenced blocks: question, "from …" for each input, output, gradient.
+    shown : dict
+        {input: its value}, of those whose values are numbers.
+    listed : dict
+        {name: number} of the lists in the question or in an input: lines like "price: 12".
+    target : int, optional
+        The number that the output should have been, if the gradient names one.
+    """
+
+    texts: dict[str, str]
+    shown: dict[str, int]
+    listed: dict[str, int]
+    target: int | None
 
 
-def _judge(to: str, fences, mistaken: bool) -> str:
-    """How the input `to` should have been, in the words of the gradient."""
-    sight, seen, listed = dict(fences), _inputs(fences), _listed(fences)
-    formula = _formula(sight["instruction"])
-    if (
-        not formula
-        or to not in _names(formula)
-        or not (_is_number(seen[to]) and _is_number(sight.get("output", "")))
-    ):
+def _evidence(data: list[tuple[str, str]]) -> Evidence:
+    texts, shown, listed = dict(data), {}, {}
+    for label, text in data:
+        if label.startswith("from ") and _is_number(text):
+            shown[label.removeprefix("from ")] = int(text)
+        elif label.startswith("from ") or label == "question":
+            found = re.findall(r"^(\w+): (-?\d+)$", text, re.MULTILINE)
+            listed |= {name: int(number) for name, number in found}
+    numbers = corrections(texts.get("gradient", ""))
+    target = next((n for n in numbers if str(n) != texts.get("output")), None)
+    return Evidence(texts, shown, listed, target)
+
+
+def _value(prompt: Prompt) -> str:
+    """The value of a node, by the words of its instruction."""
+    evidence, instruction = _evidence(prompt.data), prompt.system
+    if instruction.startswith("Repeat"):
+        paragraphs, question = instruction.split("\n\n")[1:], evidence.texts["question"]
+        return "\n\n".join(text for text in paragraphs if text.split("\n")[0] in question)
+    if formula := _formula(instruction):
+        if not _names(formula) <= set(evidence.shown):
+            return "I was not given all the numbers."
+        return str(_result(formula, evidence.shown))
+    if name := re.search(r"Look up: (\w+)", instruction):
+        return str(evidence.listed.get(name[1], "It is not on the list."))
+    number = re.search(_NUMBER, instruction)
+    return number[0] if number else "I do not know."
+
+
+def _gradient(to: str, evidence: Evidence, mistaken: bool) -> str:
+    """How the value of the input `to` should have been, or the reverse of it."""
+    texts, value, target = evidence.texts, evidence.shown.get(to), evidence.target
+    formula, output = _formula(texts["instruction"]), texts.get("output", "")
+    if not formula or to not in _names(formula) or value is None or not _is_number(output):
         return STAY
-    value, result, said = int(seen[to]), int(sight["output"]), sight["gradient"]
-    told = next((number for number in numbers_told(said) if number != result), None)
-    if told is None and DIFFERENT not in said:
+    if target is None and DIFFERENT not in texts["gradient"]:
         return STAY
-    right = (
-        listed[to]
-        if to in listed
-        else _solved(formula, to, value, result, told, _others(seen, listed, to))
-    )
-    conclusion = (
-        DIFFERENT if right is None else STAY if right == value else f"It should have been {right}."
-    )
-    if not mistaken:
-        return conclusion
-    return (
-        STAY
-        if conclusion != STAY
-        else DIFFERENT
-        if told is None
-        else f"It should have been {value + told - result}."
-    )
+    right = evidence.listed.get(to)
+    if right is None and target is not None:
+        right = _solved(formula, to, evidence, target)
+    if mistaken:
+        other = None if target is None else value + target - int(output)
+        right = other if right == value else value
+    if right == value:
+        return STAY
+    return DIFFERENT if right is None else f"It should have been {right}."
 
 
-def _solved(
-    formula: str, to: str, value: int, result: int, told: int | None, others: dict[str, int]
-) -> int | None:
-    """The value of `to` with which the formula would have given what it was told; None where that is not known, or no whole number."""
-    unknown = sorted(_names(formula) - {to, *others})
-    if told is None:
-        return None
-
-    def slope(rest):
-        return _work_out(formula, {**rest, to: value + 1}) - _work_out(formula, {**rest, to: value})
-
-    if unknown:  # the others stay what they were, whatever that was: enough, if the slope is the same for any two guesses
-        slopes = {
-            slope(others | {name: 1 + guess * (place + 2) for place, name in enumerate(unknown)})
-            for guess in (0, 1, 2)
-        }
-    else:
-        slopes, result = {slope(others)}, _work_out(formula, {**others, to: value})
+def _solved(formula: str, to: str, evidence: Evidence, target: int) -> int | None:
+    """The whole number `to` with which the formula gives the target; None if there is none."""
+    value, others = evidence.shown[to], evidence.shown | evidence.listed
+    unknown = sorted(_names(formula) - set(others))
+    result = int(evidence.texts["output"])  # with all the others as they are
+    if not unknown:
+        result = _result(formula, others | {to: value})  # with the others as they should be
+    slopes = set()
+    for guess in range(3):  # whatever the unknown others are, is the slope the same?
+        rest = others | {name: 1 + guess * (place + 2) for place, name in enumerate(unknown)}
+        before, after = (_result(formula, rest | {to: number}) for number in (value, value + 1))
+        slopes.add(after - before)
     if len(slopes) > 1 or 0 in slopes:
         return None
-    right = value + Fraction(told - result, slopes.pop())
+    right = value + Fraction(target - result, slopes.pop())
     return int(right) if right.denominator == 1 else None
 
 
-def _update(fences) -> str:
-    """The instruction, mended by the first case whose gradient names a number, unless right inputs alone would mend that case."""
-    (_, instruction), *rest = fences
-    formula, starts = (
-        _formula(instruction),
-        [place for place, (label, _) in enumerate(rest) if label == "question"],
-    )
+def _update(data: list[tuple[str, str]]) -> str:
+    """The instruction, corrected by the first example whose gradient names a number.
+
+    An example that comes out right with the right inputs asks for no correction.
+    """
+    (_, instruction), *rest = data
+    formula = _formula(instruction)
+    starts = [place for place, (label, _) in enumerate(rest) if label == "question"]
     for start, end in zip(starts, [*starts[1:], len(rest)]):
-        case = rest[start:end]
-        sight, known = dict(case), _others(_inputs(case), _listed(case))
-        told = next(
-            (
-                number
-                for number in numbers_told(sight["gradient"])
-                if str(number) != sight["output"]
-            ),
-            None,
-        )
-        if (
-            told is None
-            or formula
-            and (not _names(formula) <= set(known) or _work_out(formula, known) == told)
-        ):
+        evidence = _evidence(rest[start:end])
+        right = evidence.shown | evidence.listed
+        if evidence.target is None:
             continue
-        if formula:
-            more = told - _work_out(formula, known)
-            return f"{instruction} {'+' if more > 0 else '-'} {abs(more)}"
-        return re.sub(_NUMBER, str(told), instruction)
+        if not formula:
+            return re.sub(_NUMBER, str(evidence.target), instruction)
+        if _names(formula) <= set(right) and _result(formula, right) != evidence.target:
+            missing = evidence.target - _result(formula, right)
+            return f"{instruction} {'+' if missing > 0 else '-'} {abs(missing)}"
     return instruction
-
-
-def _inputs(fences) -> dict[str, str]:
-    return {
-        label.removeprefix("from "): text for label, text in fences if label.startswith("from ")
-    }
-
-
-def _listed(fences) -> dict[str, int]:
-    """What stands in the lists that are in sight, in the question or in an input: lines like "price: 12"."""
-    texts = [text for label, text in fences if label == "question" or label.startswith("from ")]
-    return {
-        name: int(number)
-        for text in texts
-        for name, number in re.findall(r"^(\w+): (-?\d+)$", text, re.MULTILINE)
-    }
-
-
-def _others(seen: dict[str, str], listed: dict[str, int], to: str | None = None) -> dict[str, int]:
-    """The values that the inputs, other than `to`, should have, where a list tells, or else have, where they are in sight."""
-    known = {name: int(text) for name, text in seen.items() if _is_number(text)} | listed
-    return {name: number for name, number in known.items() if name != to}
 
 
 def _is_number(text: str) -> bool:
@@ -208,23 +199,19 @@ def _is_number(text: str) -> bool:
 
 
 def _formula(instruction: str) -> str | None:
+    """The formula in an instruction: names, whole numbers, +, - and *."""
     found = re.search(r"^Work out: (.+)$", instruction, re.MULTILINE)
-    return found and found[1]
+    return found[1] if found else None
 
 
 def _names(formula: str) -> set[str]:
-    return {node.id for node in ast.walk(_parsed(formula)) if isinstance(node, ast.Name)}
+    return set(re.findall(r"[^\W\d]\w*", formula))
 
 
-def _work_out(formula: str, values: dict[str, int]) -> int:
-    def value(node):
+def _result(formula: str, values: dict[str, int]) -> int:
+    def value(node: ast.expr) -> int:
         if isinstance(node, ast.BinOp):
             return _OPERATIONS[type(node.op)](value(node.left), value(node.right))
-        return values[node.id] if isinstance(node, ast.Name) else node.value
+        return values[node.id] if isinstance(node, ast.Name) else ast.literal_eval(node)
 
-    return value(_parsed(formula).body)
-
-
-@lru_cache(512)
-def _parsed(formula: str) -> ast.Expression:
-    return ast.parse(formula, mode="eval")
+    return value(ast.parse(formula, mode="eval").body)

@@ -1,47 +1,67 @@
-"""Credit assignment, measured: graphs with one planted fault, and how often backpropagation names it, and nobody else.
+"""Credit assignment, measured: graphs with one planted fault, and how often backpropagation names
+it alone.
 
-In a warehouse shelves are counted and halls add up what was counted in them; one count, a number in one node's instruction, is wrong.
-A stock list says what is on each shelf. It is the value of one more input of every adding node; so who judges all inputs of a node
-together can check each against it, and who judges one alone cannot. (At depth 1 its prompts are the same to the letter whichever of
-the inputs is at fault: no model, however good, can do better than chance there.) As a control the list can stand in the question,
-which every prompt shows; then both methods have what they need. Any model can be the coach; without one it is a `clerk`.
+In a warehouse the boxes on shelves are counted and halls add up the counts. One count, a number in
+one node's instruction, is wrong. A stock list has the right number for each shelf; it is the value
+of one more input of every adding node. If a call judges all inputs of a node together, it can check
+each against the list; if it judges one input alone, it cannot. (At depth 1 its prompts are
+identical whichever input is faulty, so no model can do better than chance.) As a control, the list
+can stand in the question, which every prompt shows; then both methods have what they need.
 
-What it shows of a clerk: what each form of backpropagation loses because of what its prompts do not say, and what becomes of a
-coach's errors on the way. What it does not show: how well real models add, compare and obey. For that, give it a real coach.
+Any model can be the coach; without one it is the clerk, a rule-based model. With the clerk the
+study shows what each form of backpropagation loses because of what its prompts do not contain, and
+what becomes of a coach's errors on their way through the graph. It does not show how well real
+models add, compare and follow instructions: for that, pass a real coach.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from ..errors import ParameterError, check
-from ..graph import Graph, Node
-from ..language import Language
-from ..llm.chat import LLM
-from ..propagate import Gradients, Trace, backward, together
-from ..report.statistics import wilson
-from ..tasks import Example, expected_answer
-from ..usage import SIMULATED
-from .clerk import clerk, numbers_told
+import pandas
 
-METHODS = {  # name: whether a node judges its inputs together, where the stock list stands
+from ..errors import ParameterError, check, known
+from ..graph import Graph, Node
+from ..language import ChatModel, Language
+from ..propagate import Trace, backward, together
+from ..run import wilson
+from ..task import Example, expected_answer
+from ..usage import SIMULATED
+from .clerk import clerk, corrections
+
+METHODS = {  # {name: (whether a node's inputs are judged together, where the stock list stands)}
     "all inputs together": (True, "input"),
     "each input alone (TextGrad form)": (False, "input"),
     "each input alone, the list in the question": (False, "question"),
 }
 SIZES = ((1, 3), (2, 3), (3, 3), (4, 3), (6, 3), (1, 1), (1, 2), (1, 4), (1, 8))  # depth, width
-QUESTION = """How many boxes are in the warehouse? Every shelf is counted by one step, and every hall adds up what was counted in it. \
-The stock list is right; a count may be wrong.
-Every step replies with a number alone. How a number should have been different is said in one of these two ways:
+FORM = "Only a number."
+QUESTION = """\
+How many boxes are in the warehouse? Every shelf is counted by one step, and every hall adds up \
+what was counted in it. The stock list is right; a count may be wrong.
+Every step replies with a number alone. How a number should have been different is said in one \
+of these two ways:
 It should have been N.
 It should stay as it is."""
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A graph with one fault. example: its question and right answer. faulty: the node whose instruction holds a wrong number.
-    right: {node: the number that its value should be}, without the stock list. trace: what `forward` with a clerk computes."""
+    """A graph with one fault.
+
+    Attributes
+    ----------
+    graph : Graph
+    example : Example
+        Its question and the right answer.
+    faulty : str
+        The node whose instruction has a wrong number.
+    right : dict
+        {node: the number that its value should be}, without the stock list.
+    trace : Trace
+        What `forward` computes with a model that does not err.
+    """
 
     graph: Graph
     example: Example
@@ -53,201 +73,198 @@ class Planted:
 def plant(
     depth: int, width: int, number: int = 0, listed: str = "input", faulty: int | None = None
 ) -> Planted:
-    """A graph of `depth` levels of `width` inputs each, one of which leads on to the next level; the fault is on the last.
+    """A graph of levels, in each of which one node leads on to the next; the fault is in the last.
 
     Parameters
     ----------
-    depth: the number of edges from the faulty node to the answer, from 1.
-    width: the number of inputs of each adding node, from 1, not counting the stock list.
-    number: another number is another graph of this size: other counts, names and places.
-    listed: where the stock list stands, "input" or "question".
-    faulty: which shelf of the last level is at fault, from 0; without it, chosen by `number`. The counts do not depend on it.
+    depth : int
+        Edges from the faulty node to the answer, from 1.
+    width : int
+        Inputs of each adding node, from 1, without the stock list.
+    number : int
+        Seed of counts, names and places.
+    listed : {"input", "question"}
+        Where the stock list stands.
+    faulty : int, optional
+        Which shelf of the last level is faulty, from 0; by default `number` decides. The counts do
+        not depend on it.
+
+    Raises
+    ------
+    ParameterError
+        An argument outside these ranges.
     """
     check(int, "a whole number", depth=depth, width=width, number=number)
-    if (
-        depth < 1
-        or width < 1
-        or listed not in ("input", "question")
-        or faulty not in (None, *range(width))
-    ):
+    shelf_exists = faulty is None or faulty in range(width)
+    if depth < 1 or width < 1 or listed not in ("input", "question") or not shelf_exists:
         raise ParameterError(
-            'plant takes a depth and a width from 1, listed="input" or "question", and a faulty shelf below the '
-            f"width; not {depth}, {width}, {listed!r} and {faulty}"
+            'plant takes a depth and a width from 1, listed="input" or "question", and a faulty '
+            f"shelf below the width; not {depth}, {width}, {listed!r} and {faulty}"
         )
     chance = random.Random(f"{depth} {width} {number}")
-    labels = chance.sample(range(1, depth * width + 1), depth * (width - 1) + 1)
-    levels = [
-        [f"shelf_{labels.pop()}" for _ in range(width - (level < depth))]
-        for level in range(1, depth + 1)
-    ]
+    levels = _shelves(depth, width, chance)
     counts = {shelf: chance.randint(10, 99) for level in levels for shelf in level}
     missing, place = chance.randint(1, 9), chance.randrange(width)
     wrong = levels[-1][place if faulty is None else faulty]
     right = counts | {wrong: counts[wrong] + missing}
-    lines = "\n".join(["stock list", *(f"{shelf}: {right[shelf]}" for shelf in sorted(right))])
-    nodes = (
-        [Node("stock_list", f"Repeat this.\n\n{lines}", trainable=False)]
-        if listed == "input"
-        else []
-    )
-    given = tuple(node.name for node in nodes)
-    nodes += [
-        Node(shelf, f"There are {count} boxes on {shelf}. Say how many.", form="Only a number.")
-        for shelf, count in counts.items()
-    ]
-    halls = ["answer", *(f"hall_{level}" for level in range(1, depth))]
+    stock_list = "\n".join(["stock list", *(f"{shelf}: {right[shelf]}" for shelf in sorted(right))])
+
+    given, question = ("stock_list",), QUESTION
+    if listed == "question":
+        given, question = (), f"{QUESTION}\n\n{stock_list}"
+    nodes = [Node(name, f"Repeat this.\n\n{stock_list}", trainable=False) for name in given]
+    for shelf, count in counts.items():
+        instruction = f"There are {count} boxes on {shelf}. Say how many."
+        nodes.append(Node(shelf, instruction, form=FORM))
+    values, inner = dict(counts), []
     for level in reversed(range(depth)):
-        inner = halls[level + 1 : level + 2]
+        hall = f"hall_{level}" if level else "answer"
         inputs = chance.sample([*levels[level], *inner], width)
-        nodes.append(
-            Node(
-                halls[level],
-                f"Work out: {' + '.join(inputs)}",
-                (*given, *inputs),
-                form="Only a number.",
-            )
-        )
-        right[halls[level]] = sum(right[name] for name in inputs)
-    question = QUESTION if listed == "input" else f"{QUESTION}\n\n{lines}"
-    example = Example(f"credit/{depth}-{width}-{number}", question, str(right["answer"]))
-    said = {
-        name: str(n - missing * (name in (wrong, *halls))) for name, n in right.items()
-    } | dict.fromkeys(given, lines)
+        nodes.append(Node(hall, f"Work out: {' + '.join(inputs)}", (*given, *inputs), form=FORM))
+        right[hall] = sum(right[name] for name in inputs)
+        values[hall] = sum(values[name] for name in inputs)
+        inner = [hall]
+
     graph = Graph(tuple(nodes), "answer")
-    return Planted(graph, example, wrong, right, Trace(graph, question, said))
+    texts = {name: str(value) for name, value in values.items()} | dict.fromkeys(given, stock_list)
+    example = Example(f"credit/{depth}-{width}-{number}", question, str(right["answer"]))
+    return Planted(graph, example, wrong, right, Trace(graph, question, texts))
+
+
+def _shelves(depth: int, width: int, chance: random.Random) -> list[list[str]]:
+    """The names of the shelves of each level; all but the last have a hall among their inputs."""
+    labels = chance.sample(range(1, depth * width + 1), depth * (width - 1) + 1)
+    sizes = [width - 1] * (depth - 1) + [width]
+    return [[f"shelf_{labels.pop()}" for _ in range(size)] for size in sizes]
 
 
 async def credit(
-    coach: LLM | None = None,
-    sizes: Iterable[tuple[int, int]] = SIZES,
+    coach: ChatModel | None = None,
+    sizes: Iterable[Sequence[int]] = SIZES,
     faults: int = 30,
     error: float = 0.1,
-    methods: Iterable[str] = METHODS,
-):
-    """Plant faults, backpropagate the right answer, and see who was told what.
+    methods: Iterable[str] = tuple(METHODS),
+) -> pandas.DataFrame:
+    """Plant faults, backpropagate the right answer, and see which nodes should change.
 
     Parameters
     ----------
-    coach: the model to measure; without it a clerk. It is asked to go backward only: the forward pass is planted.
-    sizes: pairs of depth and width.
-    faults: graphs of each size.
-    error: of the clerk; see there.
-    methods: of `METHODS`.
+    coach : ChatModel, optional
+        The model to measure; by default the clerk. It gets backward calls only: the forward pass is
+        planted.
+    sizes : iterable of (depth, width)
+    faults : int
+        Graphs of each size.
+    error : float
+        The clerk's share of reversed judgements.
+    methods : iterable of str
+        Of `METHODS`.
 
-    Returns a DataFrame, one row for each size and method. found: the share of faults whose node was told the right number. blamed:
-    the share of innocent nodes (trained, and with the right value) that were told another number. only: the share of faults
-    where the faulty node was told the right number and no innocent node another one. unclear: how many nodes, of all faults together,
-    have a gradient that says neither another number nor that they should stay, or have none. calls: of the coach, for each fault.
-    found_low and so on are 95 % Wilson intervals over faults; for `blamed` too, since the nodes of one graph are not independent: all
-    of them count as one, and the sum of their shares is rounded. found_expected and so on are what the theory says of a clerk
-    (`expected`); None for another coach.
+    Returns
+    -------
+    DataFrame
+        One row for each size and method.
 
-    Errors
+        found : share of faults whose node gets the right number. blamed : share of innocent nodes
+        (trainable, with the right value) that get another number. only : share of faults whose node
+        gets the right number while no innocent node gets another. unclear : nodes, of all faults,
+        without a gradient, or with one that has neither another number nor says that the value
+        should stay. calls : of the coach, per fault. found_low, found_high and so on : 95 % Wilson
+        intervals over faults. For `blamed` too: the nodes of one graph are not independent, so they
+        count as one, and the sum of their shares is rounded. found_expected and so on : what
+        `expected` gives for the clerk; None for another coach.
+
+    Raises
     ------
-    ParameterError: no fault, or sizes or methods that there are not. Those of the model, as everywhere.
+    ParameterError
+        No faults, or sizes or methods that do not exist.
     """
-    import pandas
-
     check(int, "a whole number", faults=faults)
     check(Iterable, "several, as in [(1, 3)] and list(METHODS)", sizes=sizes, methods=methods)
     methods, sizes = list(methods), list(sizes)
-    if not all(
-        isinstance(size, tuple | list)
-        and len(size) == 2
-        and all(type(n) is int and n > 0 for n in size)
-        for size in sizes
-    ):
+    for method in methods:
+        known("methods", method, list(METHODS))
+    if faults < 1 or not all(_is_size(size) for size in sizes):
         raise ParameterError(
-            f"sizes are pairs of a depth and a width, whole numbers from 1; not {sizes}"
+            "credit takes sizes, pairs of a depth and a width from 1, and one fault or more; "
+            f"not {sizes} and {faults}"
         )
-    if faults < 1 or any(method not in list(METHODS) for method in methods):
-        raise ParameterError(
-            f"credit takes one fault or more, and methods out of {list(METHODS)}; not {faults} and {methods}"
-        )
-    scripted, coach, rows = coach is None, coach or clerk(error), []
+    model, rows = coach or clerk(error), []
     for depth, width in sizes:
         for method in methods:
             neighbourhood, listed = METHODS[method]
-            lang = Language(coach, coach, neighbourhood=neighbourhood)
-            told = await together(
-                _told(plant(depth, width, number, listed), lang) for number in range(faults)
+            lang = Language(model, model, neighbourhood=neighbourhood)
+            outcomes = await together(
+                _outcome(plant(depth, width, number, listed), lang) for number in range(faults)
             )
             row = {"depth": depth, "width": width, "method": method, "faults": faults}
-            theory = (
-                expected(depth, width, error, neighbourhood or listed == "question")
-                if scripted
-                else {}
-            )
-            for measure in ("found", "blamed", "only"):
-                shares = [each[measure] for each in told if each[measure] is not None]
-                low_high = wilson(round(sum(shares)), len(shares)) if shares else (None, None)
-                row |= {
-                    measure: mean(shares) if shares else None,
-                    **dict(zip((f"{measure}_low", f"{measure}_high"), low_high)),
-                    f"{measure}_expected": theory.get(measure),
-                }
-            calls = sum(
-                count.calls
-                for (phase, _), count in lang.usage.counts.items()
-                if phase == "backward"
-            )
-            rows.append(
-                {
-                    **row,
-                    "unclear": sum(each["unclear"] for each in told),
-                    "calls": calls / faults,
-                    "coach": coach.model,
-                    "simulated": coach.model.startswith(SIMULATED),
-                    "interval": "Wilson over faults",
-                }
-            )
+            theory = expected(depth, width, error, neighbourhood or listed == "question")
+            for measure, share in theory.items():
+                interval = _interval([outcome[measure] for outcome in outcomes])
+                row[measure], row[f"{measure}_low"], row[f"{measure}_high"] = interval
+                row[f"{measure}_expected"] = share if coach is None else None
+            row["unclear"] = sum(outcome["unclear"] for outcome in outcomes)
+            row["calls"] = sum(count.calls for count in lang.usage.counts.values()) / faults
+            row |= {"coach": model.model, "simulated": model.model.startswith(SIMULATED)}
+            rows.append(row | {"interval": "Wilson over faults"})
     return pandas.DataFrame(rows)
 
 
-async def _told(planted: Planted, lang: Language) -> dict:
-    """One fault's part in each measure of `credit`."""
-    trace, right = planted.trace, planted.right
-    gradients = await backward(trace, expected_answer(planted.example), lang)
-    named = {name: _named(gradients, name) for name in right}
-    innocent = [name for name in right if trace.values[name] == str(right[name])]
-    blamed, found = (
-        [name for name in innocent if named[name]],
-        right[planted.faulty] in named[planted.faulty],
-    )
-    unclear = [
-        name for name in right if not named[name] and "stay as it is" not in gradients.get(name, "")
-    ]
-    return {
-        "found": found,
-        "blamed": len(blamed) / len(innocent) if innocent else None,
-        "only": found and not blamed,
-        "unclear": len(unclear),
-    }
+def _is_size(size) -> bool:
+    pair = isinstance(size, tuple | list) and len(size) == 2
+    return pair and all(type(number) is int and number > 0 for number in size)
 
 
-def _named(gradients: Gradients, name: str) -> set[int]:
-    """The numbers, other than its value, that a node was told it should have been."""
-    return {
-        number
-        for number in numbers_told(gradients.get(name, ""))
-        if str(number) != gradients.trace.values[name]
-    }
+async def _outcome(planted: Planted, lang: Language) -> dict:
+    """What one fault adds to each measure of `credit`."""
+    gradients = await backward(planted.trace, expected_answer(planted.example), lang)
+    found, blamed, unclear = False, [], 0
+    for name, right in planted.right.items():
+        gradient, value = gradients.get(name, ""), planted.trace.values[name]
+        others = [number for number in corrections(gradient) if str(number) != value]
+        if name == planted.faulty:
+            found = right in others
+        elif value == str(right):
+            blamed.append(len(others) > 0)
+        if not others and "stay as it is" not in gradient:
+            unclear += 1
+    share = sum(blamed) / len(blamed) if blamed else None
+    return {"found": found, "blamed": share, "only": found and not share, "unclear": unclear}
 
 
-def expected(depth: int, width: int, error: float, clear: bool) -> dict:
-    """What `credit` measures of a clerk, in theory.
+def _interval(shares: list) -> tuple:
+    """(mean, low, high): 95 % Wilson interval over faults; None where no node is innocent."""
+    some = [share for share in shares if share is not None]
+    if not some:
+        return None, None, None
+    return mean(some), *wilson(round(sum(some)), len(some))
 
-    A chain of `depth` judgements leads to the faulty node, each right with probability 1 - error, independently: found = (1 - error)^depth.
-    The width - 1 innocent nodes of a level are judged if the chain held so far, and told to change with probability b.
+
+def expected(depth: int, width: int, error: float, clear: bool) -> dict[str, float | None]:
+    """What `credit` should measure of the clerk.
 
     Parameters
     ----------
-    clear: whether the prompts hold what clears the innocent: then b = error, else b = 1 - error.
+    depth, width : int
+    error : float
+        The clerk's share of reversed judgements, e.
+    clear : bool
+        Whether the prompts contain what clears the innocent nodes.
+
+    Returns
+    -------
+    dict
+        The shares "found", "blamed" (None at width 1, where no node is innocent) and "only".
+
+    Notes
+    -----
+    A chain of `depth` independent judgements leads to the faulty node: found = (1 - e)^depth. The
+    width - 1 innocent nodes of a level are judged if the chain has held so far, and each is blamed
+    with probability b = e if the prompts clear it, else b = 1 - e. So blamed is the mean of
+    b (1 - e)^level over the levels from 0, and only = ((1 - e) (1 - b)^(width - 1))^depth.
     """
-    right, b = 1 - error, error if clear else 1 - error
+    right = 1 - error
+    b = error if clear else right
     blamed = b * mean(right**level for level in range(depth)) if width > 1 else None
-    return {
-        "found": right**depth,
-        "blamed": blamed,
-        "only": (right * (1 - b) ** (width - 1)) ** depth,
-    }
+    only = (right * (1 - b) ** (width - 1)) ** depth
+    return {"found": right**depth, "blamed": blamed, "only": only}

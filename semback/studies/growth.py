@@ -1,201 +1,199 @@
-"""What a graph costs: calls, tokens, rounds and the size of prompts, as nodes and edges grow; the formulas, and their measurement.
+"""What a graph costs: calls, rounds, tokens and the longest prompt, as nodes and edges grow.
 
-For one example on a graph of V nodes and E edges, of which I nodes have inputs and T are trained:
-
-    calls    forward V; backward I, without the neighbourhood E; update T for each step (with a critique 2 T).
-    rounds   the longest chain of calls that wait for one another: forward the nodes on the longest path, backward one less (its
-             first node has no inputs to judge), update 1. A pass takes rounds times the time of a call, as long as no more calls are
-             ready at once than `LLM.in_flight` allows.
-    prompts  values of nodes stand in them: forward E times, backward E + I times, without the neighbourhood 2 E times. The longest
-             backward prompt holds all inputs of the node that has the most; without the neighbourhood it holds one. Either way it
-             holds what each user of the node's value said, so it grows with the users too.
-
-`plan` says what a whole run asks, in calls and dollars; this is about how that grows.
+`expected` has the formulas, `measure` counts the requests that are really sent. How much a whole
+run costs, in calls and dollars, `semback plan` says; this is about how that grows.
 """
 
 import json
 import re
 from collections.abc import Iterable
+from itertools import product
 
-from ..batch.plan import FORWARD, GRADIENT, INSTRUCTION
+import pandas
+
 from ..errors import ParameterError, check
 from ..graph import Graph, Node
 from ..language import Case, Language
-from ..llm.simulated import dice, prompt_parts, scripted
+from ..llm.simulated import Prompt, block, dice, scripted
 from ..propagate import backward, forward, together
-from ..usage import SIMULATED
 
+FORWARD, GRADIENT, INSTRUCTION = 200, 60, 100  # tokens of a value, a gradient, an instruction
 SHAPES = ("chain", "tree", "layers", "skips", "wide")
 SIZES = (3, 8, 20, 60)
 
 
 def shape(name: str, nodes: int) -> Graph:
-    """A graph of so many nodes, from 2.
+    """A graph of one of five shapes.
 
-    "chain": one after the other. "tree": a node has two inputs. "layers": three layers, as equal as can be, each of which feeds the
-    whole next one, then the answer. "skips": a node is fed by all nodes before it. "wide": all others feed the answer.
+    Parameters
+    ----------
+    name : {"chain", "tree", "layers", "skips", "wide"}
+        "chain": one node after the other. "tree": a node has two inputs. "layers": three layers, as
+        equal as possible, each of which feeds all nodes of the next one. "skips": all nodes before
+        a node feed it. "wide": all other nodes feed the answer.
+    nodes : int
+        From 2.
+
+    Raises
+    ------
+    ParameterError
+        Another name, or fewer nodes.
     """
     if name not in SHAPES or type(nodes) is not int or nodes < 2:
         raise ParameterError(
-            f"a shape is one of {', '.join(SHAPES)}, with 2 nodes or more; not {name!r} with {nodes!r}"
+            f"a shape is one of {', '.join(SHAPES)}, with 2 nodes or more; not {name!r}, {nodes!r}"
         )
+    inner = nodes - 1
+    widths = [inner] if name == "wide" else [1] * inner
     if name == "tree":
-        called = {1: "answer"} | {i: f"step_{i}" for i in range(2, nodes + 1)}
-        below = {i: tuple(called[j] for j in (2 * i, 2 * i + 1) if j <= nodes) for i in called}
-        return Graph(
-            tuple(
-                Node(called[i], "Work out a step, with what others worked out.", below[i])
-                for i in called
-            ),
-            "answer",
-        )
-    inner, parts = nodes - 1, min(3, nodes - 1)
-    widths = {
-        "chain": [1] * inner,
-        "skips": [1] * inner,
-        "wide": [inner],
-        "layers": [inner // parts + (layer < inner % parts) for layer in range(parts)],
-    }[name]
+        names = ["answer", *(f"step_{number}" for number in range(2, nodes + 1))]
+        text = "Work out a step, with what others worked out."
+        inputs = [tuple(names[2 * i + 1 : 2 * i + 3]) for i in range(nodes)]
+        return Graph(tuple(Node(*each) for each in zip(names, [text] * nodes, inputs)), "answer")
+    if name == "layers":
+        layers = min(3, inner)
+        widths = [inner // layers + (layer < inner % layers) for layer in range(layers)]
     return Graph.layered([*widths, 1], skips=name == "skips")
 
 
 def expected(graph: Graph, neighbourhood: bool = True) -> list[dict]:
-    """The formulas above for one example and one step: a row for each phase, with calls, rounds, and shown: how many values of nodes
-    stand in the prompts of the phase together, and at most in one of them."""
-    check(Graph, "a Graph", graph=graph)
-    judging, edges = (
-        [node for node in graph.nodes if node.inputs],
-        sum(len(node.inputs) for node in graph.nodes),
-    )
-    widest = max(len(node.inputs) for node in graph.nodes)
-    path, trained = 1 + graph.depth[graph.answer], [node for node in graph.nodes if node.trainable]
-    calls = len(judging) if neighbourhood else edges
-    shown = (
-        sum(len(node.inputs) + 1 for node in trained),
-        max((len(node.inputs) + 1 for node in trained), default=0),
-    )
-    return [
-        {
-            "phase": "forward",
-            "calls": len(graph.nodes),
-            "rounds": path,
-            "shown": edges,
-            "shown_most": widest,
-        },
-        {
-            "phase": "backward",
-            "calls": calls,
-            "rounds": path - 1,
-            "shown": edges + calls,
-            "shown_most": 1 + (widest if neighbourhood else min(widest, 1)),
-        },
-        {
-            "phase": "update",
-            "calls": len(trained),
-            "rounds": min(1, len(trained)),
-            "shown": shown[0],
-            "shown_most": shown[1],
-        },
-    ]
-
-
-async def measure(graph: Graph, neighbourhood: bool = True, reply: int = FORWARD) -> list[dict]:
-    """Send one example forward, backward and into an update of every trained node, and count.
+    """The cost of one example and one step, by formulas.
 
     Parameters
     ----------
-    graph: its instructions are sent as they are.
-    neighbourhood: as in Language.
-    reply: tokens of each node's value, four characters each; a gradient has `plan.GRADIENT`, an instruction `plan.INSTRUCTION`.
+    graph : Graph
+    neighbourhood : bool
+        As of `Language`.
 
-    Returns a row for each phase: calls, prompt_tokens, completion_tokens, largest (tokens of the longest prompt), and rounds. The model
-    is simulated and writes filler, and the time on a clock: one more than the latest time in its prompt. So rounds are measured as the
-    longest chain of replies that each needed the one before.
+    Returns
+    -------
+    list of dict
+        One for each phase: "forward", "backward" and "update", with
+
+        calls : int
+        rounds : int
+            The longest chain of calls of which each needs the reply to the one before. A pass takes
+            rounds times the latency of a call, unless more calls are ready at once than
+            `LLM.in_flight`.
+        shown, shown_most : int
+            Values of nodes in all prompts of the phase together, and in the longest of them.
+
+    Notes
+    -----
+    With V nodes and E edges, of which I nodes have inputs and T are trainable:
+
+    - Calls: V forward; I backward, or E without the neighbourhood; T update (2 T with a critique).
+    - Rounds: forward, the nodes on the longest path; backward, one less, since the first node of
+    the path
+      has no inputs; update, 1.
+    - Values in prompts: E forward; E + I backward, or 2 E without the neighbourhood. The longest
+      backward prompt has all inputs of the node with the most; without the neighbourhood it has
+      one. Both have the gradients of all users of the node's value, so they grow with the users
+      too.
+    """
+    check(Graph, "a Graph", graph=graph)
+    inputs = [len(node.inputs) for node in graph.nodes]
+    trained = [len(node.inputs) + 1 for node in graph.nodes if node.trainable]
+    edges, widest, longest = sum(inputs), max(inputs), 1 + graph.depth[graph.answer]
+    calls, judged = edges, min(widest, 1)
+    if neighbourhood:
+        calls, judged = sum(number > 0 for number in inputs), widest
+    rows = [
+        ("forward", len(inputs), longest, edges, widest),
+        ("backward", calls, longest - 1, edges + calls, 1 + judged),
+        ("update", len(trained), min(1, len(trained)), sum(trained), max(trained, default=0)),
+    ]
+    return [dict(zip(("phase", "calls", "rounds", "shown", "shown_most"), row)) for row in rows]
+
+
+async def measure(graph: Graph, neighbourhood: bool = True, reply: int = FORWARD) -> list[dict]:
+    """Send one example forward, backward and into an update of every trainable node, and count.
+
+    Parameters
+    ----------
+    graph : Graph
+        Its instructions are sent as they are.
+    neighbourhood : bool
+        As of `Language`.
+    reply : int
+        Tokens of each node's value, of four characters each. A gradient has `GRADIENT` tokens, an
+        instruction `INSTRUCTION`.
+
+    Returns
+    -------
+    list of dict
+        One for each phase: calls, prompt_tokens, completion_tokens, largest (tokens of the longest
+        prompt) and rounds.
+
+    Notes
+    -----
+    The model is simulated. It writes filler and the time on a clock: one more than the latest time
+    in its prompt. So rounds are measured as the longest chain of replies of which each needed the
+    one before.
     """
     check(Graph, "a Graph", graph=graph)
     check(int, "a whole number", reply=reply)
-    seen = []
+    seen = []  # (phase, clock, tokens of the prompt) of each request
 
-    async def says(messages, attempt):
-        _, _, wanted = prompt_parts(messages)
-        sent = json.dumps(messages)
-        now = 1 + max(map(int, re.findall(r"clock (\d+)\b", sent)), default=0)
-        tags = re.findall(r'^<(gradient to=".*"|instruction)>$', wanted, re.MULTILINE)
-        phase = "forward" if not tags else "update" if tags == ["instruction"] else "backward"
-        seen.append((phase, now, len(sent) // 4))
-        size = {"forward": reply, "backward": GRADIENT, "update": INSTRUCTION}[phase]
-        texts = [f"clock {now}, {dice(sent, tag)} ".ljust(4 * size, "x") for tag in tags or [""]]
-        return (
-            "\n".join(f"<{tag}>\n{text}\n</{tag.split()[0]}>" for tag, text in zip(tags, texts))
-            if tags
-            else texts[0]
-        )
+    def filler(messages: list[dict]) -> str:
+        prompt, sent = Prompt.of(messages), json.dumps(messages)
+        clock = 1 + max(map(int, re.findall(r"clock (\d+)\b", sent)), default=0)
+        start = f"clock {clock}, {dice(sent)} "
+        if prompt.targets:
+            phase, text = "backward", start.ljust(4 * GRADIENT, "x")
+            text = "\n".join(block("gradient", text, to) for to in prompt.targets)
+        elif "<instruction>" in prompt.wording:
+            phase, text = "update", block("instruction", start.ljust(4 * INSTRUCTION, "x"))
+        else:
+            phase, text = "forward", start.ljust(4 * reply, "x")
+        seen.append((phase, clock, len(sent) // 4))
+        return text
 
-    model = scripted(f"{SIMULATED}-filler", says)
+    model = scripted("simulated-filler", filler)
     lang = Language(model, model, neighbourhood=neighbourhood)
     trace = await forward(graph, "How much is it?", lang)
     gradients = await backward(trace, "The answer should have been another.", lang)
-    await together(
-        lang.update(
-            node,
-            [
-                Case(
-                    trace.question,
-                    trace.inputs(node.name),
-                    trace.values[node.name],
-                    gradients[node.name],
-                )
-            ],
-        )
-        for node in graph.nodes
-        if node.trainable
-    )
+
+    def case(name: str) -> Case:
+        return Case(trace.question, trace.inputs(name), trace.values[name], gradients[name])
+
+    trained = [node for node in graph.nodes if node.trainable]
+    await together(lang.update(node, [case(node.name)]) for node in trained)
     rows, before = [], 0
     for (phase, _), count in lang.usage.counts.items():
-        mine = [(now, size) for each, now, size in seen if each == phase]
-        last = max(now for now, _ in mine)
-        rows.append(
-            {
-                "phase": phase,
-                "calls": count.calls,
-                "prompt_tokens": count.prompt_tokens,
-                "completion_tokens": count.completion_tokens,
-                "largest": max(size for _, size in mine),
-                "rounds": last - before,
-            }
-        )
-        before = last
+        clocks, sizes = zip(*(request[1:] for request in seen if request[0] == phase))
+        row = {"phase": phase, "calls": count.calls, "prompt_tokens": count.prompt_tokens}
+        row |= {"completion_tokens": count.completion_tokens, "largest": max(sizes)}
+        rows.append(row | {"rounds": max(clocks) - before})
+        before = max(clocks)
     return rows
 
 
-async def grow(sizes: Iterable[int] = SIZES, shapes: Iterable[str] = SHAPES):
+async def grow(sizes: Iterable[int] = SIZES, shapes: Iterable[str] = SHAPES) -> pandas.DataFrame:
     """`measure` graphs of several shapes and sizes, with and without the neighbourhood.
 
-    sizes: numbers of nodes. Returns a DataFrame, a row for each shape, size, method and phase: what was measured, and calls_expected and
-    rounds_expected from the formulas.
-    """
-    import pandas
+    Parameters
+    ----------
+    sizes : iterable of int
+        Numbers of nodes.
+    shapes : iterable of str
+        As of `shape`.
 
+    Returns
+    -------
+    DataFrame
+        One row for each shape, size, method and phase: what `measure` counts, and calls_expected
+        and rounds_expected from the formulas.
+    """
     check(Iterable, "several, as in (3, 8) and SHAPES", sizes=sizes, shapes=shapes)
     rows = []
-    for name in shapes:
-        for nodes in sizes:
-            graph = shape(name, nodes)
-            for neighbourhood in (True, False):
-                method = "all inputs together" if neighbourhood else "each input alone"
-                for found, theory in zip(
-                    await measure(graph, neighbourhood), expected(graph, neighbourhood)
-                ):
-                    rows.append(
-                        {
-                            "shape": name,
-                            "nodes": nodes,
-                            "edges": sum(len(node.inputs) for node in graph.nodes),
-                            "method": method,
-                            **found,
-                            "calls_expected": theory["calls"],
-                            "rounds_expected": theory["rounds"],
-                            "simulated": True,
-                        }
-                    )
+    for name, nodes, neighbourhood in product(shapes, sizes, (True, False)):
+        graph = shape(name, nodes)
+        edges = sum(len(node.inputs) for node in graph.nodes)
+        method = "all inputs together" if neighbourhood else "each input alone"
+        head = {"shape": name, "nodes": nodes, "edges": edges, "method": method}
+        measured = await measure(graph, neighbourhood)
+        for found, formula in zip(measured, expected(graph, neighbourhood)):
+            theory = {f"{cost}_expected": formula[cost] for cost in ("calls", "rounds")}
+            rows.append(head | found | theory | {"simulated": True})
     return pandas.DataFrame(rows)

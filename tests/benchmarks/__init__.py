@@ -1,1 +1,1 @@
-"""How fast semback is, beside what bounds it: `make bench`. Programs, not tests; see __main__.py for what is measured."""
+"""How fast semback is, beside what bounds it: `make bench`. Programs, not tests."""

@@ -1,4 +1,5 @@
-"""The work W by other libraries and by semback in turn, in the same way: each in a process of its own, against the same endpoint.
+"""The work W by other libraries and by semback in turn, each in a process of its own, at the same
+endpoint.
 
 `make bench PEERS=1` makes the peers' interpreter, `.venv-peers`, from peers/requirements.lock.
 """
@@ -11,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import work
-from .endpoint import Endpoint
-from .measure import TESTS, Measurement, with_tests_in_path
+from .endpoint import EndpointProcess
+from .measure import TESTS, Measurement, environment
 
 PYTHON = TESTS.parent / ".venv-peers" / "bin" / "python"
 FOLDER = Path(__file__).parent / "peers"
@@ -30,78 +31,67 @@ class PeerFailed(Exception):
     """A peer's program failed, or did less than the work W."""
 
 
-def by_peers(endpoint: Endpoint, rounds: int, python: Path = PYTHON) -> Iterator[Measurement]:
-    """W by each in turn, and again: seconds, also of its parts, requests and import. An error after the rows tells those that failed."""
-    seen, failed = {}, {}
+def by_peers(
+    endpoint: EndpointProcess, rounds: int, python: Path = PYTHON
+) -> Iterator[Measurement]:
+    """W by each in turn, and again: seconds, also of its parts and of the import, and requests.
+
+    PeerFailed, after the measurements of the others, names those that failed.
+    """
+    runs: dict[str, list[dict]] = {who: [] for who in PROGRAMS}
+    failed = {}
     for _ in range(rounds):
-        for who, name in PROGRAMS.items():
+        for who, program in PROGRAMS.items():
+            interpreter = Path(sys.executable) if program == "by_semback" else python
             try:
-                seen.setdefault(who, []).append(
-                    by_peer(
-                        endpoint, name, Path(sys.executable) if name == "by_semback" else python
-                    )
-                )
+                runs[who].append(by_peer(endpoint, program, interpreter))
             except PeerFailed as error:
                 failed[who] = str(error)
-    limits = work.bounds(work.task())
-    whole = {who: times for who, times in seen.items() if len(times) == rounds}
-    for what, unit, limit in (
-        ("W", "s", sum(limits.values())),
-        ("evaluate", "s", limits["evaluate"]),
-        ("step", "s", None),
-        ("requests", "requests", None),
-        ("import", "s", None),
-    ):
-        group = "work W, beside peers" + (f": {what}" if what != "W" else "")
-        for who, times in whole.items():
+    bounds = work.bounds(work.task())
+    limits = {"W": sum(bounds.values()), "evaluate": bounds["evaluate"]}
+    for what in ("W", "evaluate", "step", "requests", "import"):
+        group = "work W, beside peers" if what == "W" else f"work W, beside peers: {what}"
+        unit = "requests" if what == "requests" else "s"
+        for who, times in runs.items():
+            if len(times) < rounds:
+                continue
             target = work.TARGET if what == "W" and PROGRAMS[who] == "by_semback" else None
-            yield Measurement(group, who, unit, [each[what] for each in times], limit, target)
+            values = [each[what] for each in times]
+            yield Measurement(group, who, unit, values, limits.get(what), target)
     if failed:
         raise PeerFailed("; ".join(f"{who}: {why}" for who, why in failed.items()))
 
 
-def by_peer(endpoint: Endpoint, name: str, python: Path) -> dict:
-    """What a peer's program says of its W, and how many requests it took; with an empty home, so that no cache helps it."""
-    asked = json.dumps(
-        [
-            {"question": each.question, "answer": each.answer}
-            for each in work.questions(work.QUESTIONS + 1)
-        ]
-    )
-    endpoint.set(latency=work.LATENCY)
+def by_peer(endpoint: EndpointProcess, program: str, python: Path) -> dict:
+    """What a peer's program prints of its W, with its number of requests.
+
+    Its home is empty, so no cache helps it.
+    """
+    examples = work.questions(work.QUESTIONS + 1)
+    questions = [{"question": each.question, "answer": each.answer} for each in examples]
+    endpoint.configure(latency=work.LATENCY)
     with tempfile.TemporaryDirectory(prefix="semback-bench-") as home:
-        settings = {
-            "HOME": home,
-            "XDG_CACHE_HOME": home,
-            "OPENAI_API_KEY": "none",
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        }
+        settings = {"HOME": home, "XDG_CACHE_HOME": home, "OPENAI_API_KEY": "none"}
+        settings["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
         try:
             done = subprocess.run(
-                [python, FOLDER / "program.py", name, endpoint.url],
+                [python, FOLDER / "program.py", program, endpoint.url],
                 cwd=home,
-                env=with_tests_in_path(**settings),
-                input=asked,
+                env=environment(**settings),
+                input=json.dumps(questions),
                 capture_output=True,
                 text=True,
                 check=True,
                 timeout=120,
             )
-            told = json.loads(done.stdout.splitlines()[-1])
+            printed = json.loads(done.stdout.splitlines()[-1])
         except subprocess.CalledProcessError as error:
-            raise PeerFailed(
-                (error.stderr.strip().splitlines() or ["no word of why"])[-1]
-            ) from error
-        except (
-            OSError,
-            subprocess.TimeoutExpired,
-            ValueError,
-            IndexError,
-        ) as error:  # the last two: its last line is no JSON
+            lines = error.stderr.strip().splitlines() or ["it printed no reason"]
+            raise PeerFailed(lines[-1]) from error
+        except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
             raise PeerFailed(f"{type(error).__name__}: {error}") from error
     for part in ("evaluate", "evaluate again"):
-        if told["requests"][part] < work.CALLS:
-            raise PeerFailed(
-                f"{told['requests'][part]} requests in {part}, and W takes {work.CALLS}"
-            )
-    return {**told, "requests": sum(told["requests"].values())}
+        number = printed["requests"][part]
+        if number < work.CALLS:
+            raise PeerFailed(f"{number} requests in {part}, and W takes {work.CALLS}")
+    return {**printed, "requests": sum(printed["requests"].values())}

@@ -6,83 +6,80 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-TESTS = Path(__file__).parent.parent
+TESTS = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One thing measured some times.
+    """One thing, measured several times.
 
-    group, name: what, as the table calls it. unit: of the values. values: one for each time; of one measured elsewhere, the number quoted.
-    bound: what no program can be better than, in the same unit. target: what the median must reach, as a ratio to the bound where
-    there is one. more: whether more is better. size: where on the axis of a growth series it stands. quoted: from where, if it was
-    not measured in this run.
+    Attributes
+    ----------
+    group, name : str
+        What was measured, as the table calls it.
+    unit : str
+    values : sequence of float
+        One for each time.
+    bound : float, optional
+        What no program can be better than, in the same unit.
+    target : float, optional
+        What the median must reach: as a ratio to the bound, where there is one.
+    at_least : bool
+        Whether the target is a minimum.
+    quoted : str, optional
+        The source, where it was not measured in this run.
     """
 
     group: str
     name: str
     unit: str
-    values: tuple[float, ...]
+    values: Sequence[float]
     bound: float | None = None
     target: float | None = None
-    more: bool = False
-    size: int | None = None
+    at_least: bool = False
     quoted: str | None = None
 
     def row(self) -> dict:
-        """Plain data for JSON: the fields, the median, its ratio to the bound, and whether the target is met."""
+        """Plain data: the fields, the median, its ratio to the bound, whether it is met."""
         middle = median(self.values)
         ratio = None if self.bound is None else middle / self.bound
         judged = middle if ratio is None else ratio
-        met = (
-            None
-            if self.target is None
-            else judged >= self.target
-            if self.more
-            else judged <= self.target
-        )
-        return {
-            **asdict(self),
-            "median": middle,
-            "low": min(self.values),
-            "high": max(self.values),
-            "ratio": ratio,
-            "met": met,
-        }
+        met = None
+        if self.target is not None:
+            met = judged >= self.target if self.at_least else judged <= self.target
+        limits = {"median": middle, "low": min(self.values), "high": max(self.values)}
+        return {**asdict(self), **limits, "ratio": ratio, "met": met}
 
 
 def in_process(module: str, *arguments) -> dict:
-    """What `python -m benchmarks.module arguments` prints as JSON on its last line, and the seconds the whole process took."""
+    """The JSON that `python -m benchmarks.module arguments` prints on its last line.
+
+    "process" is added: the seconds of the whole process.
+    """
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
     start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)],
-        env=with_tests_in_path(),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
+    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
     return {**json.loads(done.stdout.splitlines()[-1]), "process": time.perf_counter() - start}
 
 
-def with_tests_in_path(**environment) -> dict[str, str]:
-    """This process's environment for another one: it finds these benchmarks and the semback beside them, and, as for most users, compiles
-    once what it imports (containers are often told not to)."""
-    path = os.pathsep.join(
-        [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    return {
-        **os.environ,
-        "PYTHONPATH": path,
-        "SEMBACK_PROGRESS": "off",
-        "PYTHONDONTWRITEBYTECODE": "",
-        **environment,
-    }
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment for another one, which finds these benchmarks and this semback.
+
+    As for most users, imported modules are compiled once (containers often forbid that).
+    """
+    path = [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    ours = {"PYTHONPATH": os.pathsep.join(path), "SEMBACK_PROGRESS": "off"}
+    return {**os.environ, **ours, "PYTHONDONTWRITEBYTECODE": "", **settings}
 
 
 def memory() -> float:
-    """The most memory that this process has had, in MB. (getrusage would count what its parent had when it started it.)"""
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+    """The peak memory of this process, in MB. (getrusage counts the parent's, too.)"""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found
+    return int(found[1]) / 1024

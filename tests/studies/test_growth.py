@@ -1,32 +1,40 @@
-"""What a graph costs: the formulas, held against what is asked, against a clock, and against the plan of a run."""
+"""What a graph costs: the formulas, held against counted requests, a clock, and a descent."""
 
 import asyncio
 import selectors
 
 import pytest
 from hypothesis import given, settings
-from test_plan import calls, job
-from test_propagate import graphs
+from hypothesis import strategies as st
 
-from semback import Graph, Node, ParameterError, backward, forward, growth
+from semback import LLM, Graph, Language, Node, ParameterError, backward, descend, forward, growth
 from semback.studies.growth import expected, measure, shape
 
 
+@st.composite
+def graphs(draw):
+    """Up to nine nodes; each takes some of those before it, the answer all that nobody takes."""
+    nodes, unused = [], set()
+    for number in range(draw(st.integers(0, 8))):
+        names = [node.name for node in nodes]
+        inputs = draw(st.sets(st.sampled_from(names), max_size=4)) if names else set()
+        nodes.append(Node(f"n{number}", f"Do {number}.", tuple(sorted(inputs))))
+        unused = (unused | {f"n{number}"}) - inputs
+    return Graph((*nodes, Node("answer", "Answer.", tuple(sorted(unused)))))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("neighbourhood", [True, False])
 @settings(max_examples=15)
 @given(graphs())
 def test_calls_and_rounds_are_those_of_the_formulas_on_any_graph(neighbourhood, graph):
-    found, theory = (
-        asyncio.run(measure(graph, neighbourhood)),
-        {row["phase"]: row for row in expected(graph, neighbourhood)},
-    )
+    found = asyncio.run(measure(graph, neighbourhood))
+    theory = {row["phase"]: row for row in expected(graph, neighbourhood)}
     for row in found:
-        assert (row["calls"], row["rounds"]) == (
-            theory[row["phase"]]["calls"],
-            theory[row["phase"]]["rounds"],
-        )
-    asked = {row["phase"] for row in found}
-    assert {phase for phase, row in theory.items() if row["calls"]} == asked
+        for cost in ("calls", "rounds"):
+            assert row[cost] == theory[row["phase"]][cost]
+    phases = {row["phase"] for row in found}
+    assert {phase for phase, row in theory.items() if row["calls"]} == phases
 
 
 @pytest.mark.parametrize("neighbourhood", [True, False])
@@ -87,40 +95,35 @@ def test_a_pass_takes_as_long_as_its_rounds(graph):
     assert taken == pytest.approx([row["rounds"] for row in expected(graph)[:2]])
 
 
-@pytest.mark.parametrize(
-    "experiment, variant", [("gsm8k", "full"), ("liar", "full"), ("liar", "no_neighbourhood")]
-)
-def test_the_formulas_are_those_of_the_plan(experiment, variant):
-    this = job(experiment, variant=variant)
-    task, steps, planned = this.task(), this.settings["steps"], calls(this)
-    each = {
-        row["phase"]: row["calls"] for row in expected(task.graph, variant != "no_neighbourhood")
-    }
-    assert planned["training"] == each["forward"] * len(task.train) * (1 + steps)
-    assert planned["backward"] == each["backward"] * 2 * steps  # from two wrong answers each
-    assert planned["update"] == each["update"] * steps
+@pytest.mark.parametrize("neighbourhood", [True, False])
+def test_a_descent_makes_the_calls_of_the_formulas_at_most(task, neighbourhood):
+    llm, steps, errors = LLM.simulated(task), 2, 2
+    lang = Language(llm, llm, neighbourhood=neighbourhood)
+    run = asyncio.run(descend(task, lang, steps=steps, errors=errors))
+    made = {phase: count.calls for (phase, _), count in run.usage.counts.items()}
+    calls = {row["phase"]: row["calls"] for row in expected(task.graph, neighbourhood)}
+    assert made["forward"] == calls["forward"] * len(task.train) * (1 + steps)
+    assert made["backward"] == calls["backward"] * errors * steps
+    assert made["update"] == calls["update"] * steps
 
 
-def test_the_shapes_have_the_edges_they_are_known_for():
-    for nodes in (2, 3, 4, 11):
-        edges = {
-            name: sum(len(node.inputs) for node in shape(name, nodes).nodes)
-            for name in growth.SHAPES
-        }
-        assert all(len(shape(name, nodes).nodes) == nodes for name in growth.SHAPES)
-        assert (edges["chain"], edges["tree"], edges["wide"], edges["skips"]) == (
-            nodes - 1,
-        ) * 3 + (nodes * (nodes - 1) // 2,)
-    assert [
-        len(shape("layers", 11)[name].inputs) for name in ("step_2_1", "step_3_1", "answer")
-    ] == [4, 3, 3]
-    assert (
-        expected(shape("tree", 15))[0]["rounds"] == 4
-        and expected(shape("wide", 15))[0]["rounds"] == 2
-    )
+@pytest.mark.parametrize("nodes", [2, 3, 4, 11])
+def test_the_shapes_have_the_edges_they_are_known_for(nodes):
+    graphs = {name: shape(name, nodes) for name in growth.SHAPES}
+    assert {len(graph.nodes) for graph in graphs.values()} == {nodes}
+    edges = {name: sum(len(node.inputs) for node in graph.nodes) for name, graph in graphs.items()}
+    assert edges["chain"] == edges["tree"] == edges["wide"] == nodes - 1
+    assert edges["skips"] == nodes * (nodes - 1) // 2
 
 
-def test_a_node_that_is_not_trained_is_not_updated():
+def test_the_shapes_have_the_depth_they_are_known_for():
+    layers, names = shape("layers", 11), ("step_2_1", "step_3_1", "answer")
+    assert [len(layers[name].inputs) for name in names] == [4, 3, 3]
+    assert expected(shape("tree", 15))[0]["rounds"] == 4
+    assert expected(shape("wide", 15))[0]["rounds"] == 2
+
+
+def test_a_node_that_is_not_trainable_is_not_updated():
     graph = Graph(
         (
             Node("list", "Repeat the list.", trainable=False),

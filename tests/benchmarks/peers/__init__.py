@@ -1,1 +1,1 @@
-"""The work W by semback and by other libraries, each in its own idiom; `beside` runs them, in the interpreter that has the library."""
+"""The work W by semback and by other libraries, each in its own idiom; `beside` runs them."""

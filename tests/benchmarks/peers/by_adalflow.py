@@ -1,6 +1,8 @@
-"""AdalFlow 1.1.3: an AdalComponent with 64 workers and the TGD optimiser, no cache; its Groq client, since that of OpenAI has no chat.
+"""AdalFlow 1.1.3: an AdalComponent with 64 workers and the TGD optimiser, no cache; its Groq
+client, since that of OpenAI has no chat.
 
-Otherwise than semback: gradients are asked for each input of a node by itself, and everything in a step one after the other.
+Otherwise than semback: gradients are asked for each input of a node by itself, and everything in a
+step one after the other.
 """
 
 import os
@@ -23,7 +25,10 @@ TEXTS = {
     "hint_2": "List what is given, and say what is asked.",
     "answer": "Work out the answer.",
 }
-SHOWN = "{{instruction}}\n\nThe question:\n{{question}}\n\n{% if hint_1 %}{{hint_1}}\n\n{{hint_2}}{% endif %}"
+SHOWN = (
+    "{{instruction}}\n\nThe question:\n{{question}}\n\n"
+    "{% if hint_1 %}{{hint_1}}\n\n{{hint_2}}{% endif %}"
+)
 
 
 class Graph(adal.Component):

@@ -1,6 +1,8 @@
-"""DSPy 3.4.1: dspy.Evaluate with 64 threads, and one proposal of dspy.GEPA for all predictors; every cache off.
+"""DSPy 3.4.1: dspy.Evaluate with 64 threads, and one proposal of dspy.GEPA for all predictors;
+every cache off.
 
-Otherwise than semback: a step asks no gradients, but answers its two questions four times, to score the old and the new instructions.
+Otherwise than semback: a step asks no gradients, but answers its two questions four times, to score
+the old and the new instructions.
 """
 
 import dspy

@@ -1,7 +1,8 @@
-"""gepa 0.1.4: an adapter with 32 threads over the openai client, which is faster than gepa's own model, and one proposal for all
-instructions; no cache.
+"""gepa 0.1.4: an adapter with 32 threads over the openai client, which is faster than gepa's own
+model, and one proposal for all instructions; no cache.
 
-Otherwise than semback: a step asks no gradients, but answers its two questions four times, to score the old and the new instructions.
+Otherwise than semback: a step asks no gradients, but answers its two questions four times, to score
+the old and the new instructions.
 """
 
 from concurrent.futures import ThreadPoolExecutor

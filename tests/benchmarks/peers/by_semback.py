@@ -1,4 +1,7 @@
-"""semback, in the same way as the others: an empty response cache, 64 requests in flight, and the openai client imported before W."""
+"""semback, in the same way as the others: an empty response cache, and 64 requests in flight.
+
+The openai client is imported before W.
+"""
 
 import asyncio
 

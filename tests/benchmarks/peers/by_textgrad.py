@@ -1,6 +1,8 @@
-"""TextGrad 0.1.8 with 32 threads for an evaluation, as its example of prompt optimisation has threads; 64 are slower on two cores.
+"""TextGrad 0.1.8 with 32 threads for an evaluation, as its example of prompt optimisation has
+threads; 64 are slower on two cores.
 
-Otherwise than semback: its cache (always on) is empty at the start; a step asks for each variable by itself and one after the other.
+Otherwise than semback: its cache (always on) is empty at the start; a step asks for each variable
+by itself and one after the other.
 """
 
 from concurrent.futures import ThreadPoolExecutor

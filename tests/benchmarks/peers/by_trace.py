@@ -1,6 +1,8 @@
-"""Trace (trace-opt) 0.1.3.8: bundles of async functions under asyncio, 64 calls at a time, and OptoPrime.
+"""Trace (trace-opt) 0.1.3.8: bundles of async functions under asyncio, 64 calls at a time, and
+OptoPrime.
 
-Otherwise than semback: a step asks once for all instructions, from the traces of both questions, and there are no gradients; no cache.
+Otherwise than semback: a step asks once for all instructions, from the traces of both questions,
+and there are no gradients; no cache.
 """
 
 import asyncio

@@ -1,8 +1,10 @@
-"""`python program.py by_textgrad URL`: the work W by one library. Questions come as JSON on standard input, seconds and requests go out.
+"""`python program.py by_textgrad URL`: the work W by one library. Questions come as JSON on
+standard input, seconds and requests go out.
 
-What a peer's module gives is `start(url)`, which returns two functions: `evaluate(questions)` gives the answer to each question, a text,
-and `step(questions)` improves the instructions of the three nodes from wrongly answered ones. One question before W is for what a
-library does only once; the import is timed apart.
+What a peer's module gives is `start(url)`, which returns two functions: `evaluate(questions)` gives
+the answer to each question, a text, and `step(questions)` improves the instructions of the three
+nodes from wrongly answered ones. One question before W is for what a library does only once; the
+import is timed apart.
 """
 
 import importlib
@@ -47,7 +49,7 @@ def read(answer: str) -> str:
 
 
 def _requests(url) -> int:
-    with urlopen(url.removesuffix("/v1") + "/counters") as said:
+    with urlopen(url.removesuffix("/v1") + "/counters", data=b"{}") as said:
         return json.load(said)["requests"]
 
 

@@ -1,4 +1,4 @@
-"""What the endpoint says to a peer: the plain reply, in the form that the peer's message asks for and its parser can read."""
+"""The endpoint's reply to a peer: the plain one, in the form that the peer's message asks for."""
 
 import json
 import re
@@ -6,11 +6,11 @@ import re
 FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
 KEY = re.compile(r"`(\w+)`")
 VARIABLE = re.compile(r"^\(str\) (\w+)=", re.MULTILINE)
-END = 300  # characters at the end of a message, where each peer says what it asks for; few, so that a plain reply takes no longer
+END = 300  # characters at the end of a message, where each peer names the form
 
 
 def formed(asked: str, text: str) -> tuple[str, str] | None:
-    """(phase, reply) if `asked`, the last message, asks for one of the peers' forms; None if it does not."""
+    """(phase, reply) if `asked`, the last message, asks for a peer's form; None if it does not."""
     end = asked[-END:]
     if "<IMPROVED_VARIABLE>" in end:  # TextGrad
         return "update", f"<IMPROVED_VARIABLE>{text}</IMPROVED_VARIABLE>"
