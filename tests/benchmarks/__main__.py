@@ -20,11 +20,12 @@ from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
-from semback import figures
 from semback.errors import DataError
+from semback.report.plot import save
 
 from . import beside, growth, live, replay, start
 from .endpoint import Endpoint
+from .figure import speed
 from .measure import TESTS, Measurement
 
 QUICK, LONG = 3, 5  # times that each thing is measured
@@ -194,7 +195,7 @@ def main():
     (chosen.out / "table.md").write_text(said := table(results), encoding="utf-8")
     print(said)
     with suppress(DataError):  # some parts alone have nothing to draw
-        figures.save(*figures.speed(results), chosen.out / "speed")
+        save(speed(results), chosen.out / "speed")
     sys.exit(bool(failed))
 
 

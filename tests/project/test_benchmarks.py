@@ -12,6 +12,7 @@ import pytest
 from benchmarks import __main__ as bench
 from benchmarks import beside, live, work
 from benchmarks.endpoint import Endpoint, reply
+from benchmarks.figure import speed
 from benchmarks.measure import Measurement
 from benchmarks.peers.replies import formed
 
@@ -196,14 +197,14 @@ def test_the_table_has_a_line_for_each_measurement_and_one_for_a_series(results)
 
 
 def test_the_figure_shows_every_measurement_and_is_the_same_every_time(results, tmp_path):
-    plot = sb.figures.speed(results)
+    plot = speed(results)
     labels = [label.get_text() for ax in plot.figure.axes for label in ax.get_yticklabels()]
     assert {"semback", "another (a paper)", "deep graph: forward"} <= set(labels) and len(
         plot.data
     ) == 5
     one, two = (
-        sb.figures.save(*sb.figures.speed(results), tmp_path / name) for name in ("one", "two")
+        sb.figures.save(speed(results), tmp_path / name) for name in ("one", "two")
     )
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
     with pytest.raises(sb.DataError, match="no results of a benchmark"):
-        sb.figures.speed({**results, "measurements": []})
+        speed({**results, "measurements": []})

@@ -1,11 +1,11 @@
-"""The figure of a benchmark: the work W beside what bounds it and beside others, what else has a bound, and what could grow."""
+"""The figure of a benchmark: the work W beside its bound and its peers, what else has a bound, and
+what could grow."""
 
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from ...errors import DataError
-from ..plot import BLUE, GREEN, GREY, PAGE, VERMILLION, Plot, style
-from .points import spread
+from semback.errors import DataError
+from semback.report.plot import BLUE, GREEN, GREY, PAGE, VERMILLION, Plot, style
 
 COLUMNS = [
     "group",
@@ -26,7 +26,12 @@ LINE = 0.155  # inches of height for each line of text
 SHAPES = [(marker, colour) for marker in "os^v" for colour in (BLUE, VERMILLION, GREEN)]
 
 
-def speed(results) -> Plot:
+def spread(rows: DataFrame) -> list:
+    """How far the measurements reach from their median, as matplotlib's error bars take it."""
+    return [rows["median"] - rows["low"], rows["high"] - rows["median"]]
+
+
+def speed(results: dict) -> Plot:
     """The results of `make bench`, as they stand in runs/bench/results.json.
 
     Above: seconds of the work W, ours in blue, others measured in the same run in grey, others quoted in white; the line is the bound,
@@ -77,7 +82,7 @@ def _work(figure, rows):
     ax.errorbar(
         rows["median"],
         range(len(rows)),
-        xerr=spread(rows, "median"),
+        xerr=spread(rows),
         fmt="none",
         ecolor="black",
         elinewidth=0.8,
@@ -112,7 +117,7 @@ def _bounds(figure, rows):
     ax.errorbar(
         times["median"],
         range(len(rows)),
-        xerr=spread(times, "median"),
+        xerr=spread(times),
         fmt="o",
         color=BLUE,
         elinewidth=0.8,
@@ -146,7 +151,7 @@ def _series(figure, rows):
             ax.errorbar(
                 points["size"],
                 points["median"],
-                yerr=spread(points, "median"),
+                yerr=spread(points),
                 fmt=f"{marker}-",
                 color=colour,
                 markersize=3,
