@@ -1,177 +1,171 @@
-"""How figures look, and how they are shown and saved: in our style, whatever the user's own settings are.
+"""How figures look and how they are shown and saved, whatever the user's matplotlib settings are.
 
-Nothing here touches pyplot's global state, so a figure is the same in a notebook, a test and a worker without a screen.
+Nothing here touches pyplot's global state, so a figure is the same in a notebook, a test and a
+worker without a screen.
 """
 
 import math
-import textwrap
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import matplotlib
+import matplotlib.style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from pandas import DataFrame
 
 COLUMN, PAGE = 3.4, 7.0  # widths of a paper's column and page, inches
-BLUE, VERMILLION, GREEN, PURPLE, GREY = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#777777",
-)  # Okabe and Ito's; shapes tell in grey
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "figure.titlesize": 8,
-    "figure.labelsize": 8,
-    "legend.fontsize": 7,
-    "legend.title_fontsize": 7,
-    "legend.frameon": False,
-    "text.parse_math": False,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1,
-    "lines.markersize": 4.5,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.5,
-    "savefig.dpi": 300,
-    "pdf.fonttype": 42,
-}  # TrueType, which publishers ask for
+# Okabe and Ito's colours, for all kinds of colour vision; shapes tell series apart in grey.
+BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"
 
 
-class Plot(NamedTuple):
-    """A matplotlib Figure, the DataFrame of what it shows, and the runs that it rests on, by the file names of their records: the keys
-    of their responses are in `runs/<batch>/responses/<run>.txt`. A notebook shows the figure, whatever matplotlib's backend. It is laid
-    out; after changes of yours, `figure.set_layout_engine("constrained")` does it anew."""
+@dataclass(frozen=True)
+class Plot:
+    """A figure with what it shows; a notebook displays it, whatever matplotlib's backend is.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Laid out already; after changes, `figure.set_layout_engine("constrained")` does it anew.
+    data : DataFrame
+        The numbers or texts in the figure.
+    runs : tuple of str
+        The ids of the runs that it rests on; the keys of their replies are in
+        `runs/<batch>/responses/<run>.txt`.
+    """
 
     figure: Figure
     data: DataFrame
     runs: tuple[str, ...] = ()
 
-    def __repr__(self):
-        rows = self.data.to_string(
-            index=False, max_rows=12, max_colwidth=30, float_format="{:.4g}".format
-        )
+    def __repr__(self) -> str:
+        rows = self.data.to_string(index=False, max_rows=12, max_colwidth=30)
         return f"Plot of {len(self.data)} rows of data\n{rows}"
 
-    def _repr_png_(self):
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         image, (width, height) = BytesIO(), self.figure.get_size_inches()
         with style():
             self.figure.savefig(image, format="png", dpi=200)
-        return image.getvalue(), {
-            "width": round(110 * width),
-            "height": round(110 * height),
-        }  # CSS pixels
+        return image.getvalue(), {"width": round(110 * width), "height": round(110 * height)}
 
 
-def save(figure, data, runs, path) -> list[Path]:
-    """Write a figure as PNG and PDF, its data as CSV, and the runs that it rests on, one a line; the same figure gives the same bytes.
-    `save(*plot, path)` saves a Plot.
+def save(plot: Plot, path: str | Path) -> list[Path]:
+    """Write a plot as PNG and PDF, its data as CSV and its runs, one a line, as text.
 
-    path: of the files, without ending. Returns the four paths.
+    The same plot gives the same bytes.
+
+    Parameters
+    ----------
+    plot : Plot
+    path : path
+        Of the files, without ending.
+
+    Returns
+    -------
+    list of Path
+        The four paths.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    png, pdf, csv, txt = (
-        path.with_name(path.name + ending) for ending in (".png", ".pdf", ".csv", ".runs.txt")
-    )
+    endings = (".png", ".pdf", ".csv", ".runs.txt")
+    png, pdf, csv, runs = (path.with_name(path.name + ending) for ending in endings)
     with style():
-        figure.savefig(png)
-        figure.savefig(pdf, metadata={"CreationDate": None})
-    csv.write_bytes(data.to_csv(index=False, lineterminator="\n").encode())
-    txt.write_bytes("".join(f"{run}\n" for run in runs).encode())
-    return [png, pdf, csv, txt]
+        plot.figure.savefig(png)
+        plot.figure.savefig(pdf, metadata={"CreationDate": None})
+    csv.write_bytes(plot.data.to_csv(index=False, lineterminator="\n").encode())
+    runs.write_bytes("".join(f"{run}\n" for run in plot.runs).encode())
+    return [png, pdf, csv, runs]
 
 
-@contextmanager
-def style():
-    """Our style on matplotlib's defaults, whatever the user's own settings are; those are back afterwards."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        yield
+def style() -> AbstractContextManager[None]:
+    """The package's style on matplotlib's defaults; the user's settings are back afterwards."""
+    return matplotlib.style.context(Path(__file__).with_name("paper.mplstyle"), after_reset=True)
 
 
-@contextmanager
-def canvas(width: float, height: float, lines: int, columns: int = 1, **settings):
-    """A figure, sizes in inches, and the list of its axes, while our style holds."""
-    with style():
-        figure = Figure((width, height), layout="constrained")
-        yield figure, list(figure.subplots(lines, columns, squeeze=False, **settings).flat)
+def panels(
+    parts: Sequence[tuple[Any, DataFrame]],
+    draw: Callable[[Axes, Any, DataFrame], None],
+    size: tuple[float, float],
+    columns: int = 1,
+    legend: int = 3,
+    title: str = "",
+    ylabel: str = "",
+    **settings: Any,
+) -> Figure:
+    """A figure with a panel for each part of the data.
 
-
-def finished(figure, data, panels, columns: int, percent: bool = True) -> Plot:
-    """Percent, one legend of so many columns that also says what the intervals are, and "simulated" across a panel that needs it.
-
-    data: what the figure shows; a column `runs`, of tuples, becomes the Plot's `runs`.
-    panels: (key, the rows of data that it shows) for each of the figure's axes; those that are left over go. percent: whether what they
-        show are shares.
+    Parameters
+    ----------
+    parts : sequence of (key, rows)
+        As `DataFrame.groupby` gives them. A panel with simulated rows has a tag that says so, and
+        the legend names the kinds of `interval` in the rows.
+    draw : callable
+        Draws one part: (axes, key, rows).
+    size : (float, float)
+        Width and height of the figure, in inches.
+    columns : int
+        Panels in a line.
+    legend : int
+        Columns of the legend.
+    title, ylabel : str
+        For all panels together.
+    **settings
+        As `Figure.subplots` takes them.
     """
-    for ax in figure.axes[len(panels) :]:
-        ax.remove()
-    handles = {
-        label: handle
-        for ax in figure.axes
-        for handle, label in zip(*ax.get_legend_handles_labels())
-    }
-    kinds = sorted(set(data["interval"].dropna())) if "interval" in data else []
-    title = (
-        textwrap.fill(
-            "bars: 95 % " + " or ".join(kind.replace(" over", " interval over") for kind in kinds),
-            55,
+    handles, kinds = {}, set()
+    with style():
+        figure = Figure(size, layout="constrained")
+        lines = math.ceil(len(parts) / columns)
+        axes = list(figure.subplots(lines, columns, squeeze=False, **settings).flat)
+        for ax in axes[len(parts) :]:
+            ax.remove()
+        for ax, (key, rows) in zip(axes, parts):
+            draw(ax, key, rows)
+            if rows["simulated"].any():
+                tag_simulated(ax)
+            handles |= {text: handle for handle, text in zip(*ax.get_legend_handles_labels())}
+            if "interval" in rows:
+                kinds |= set(rows["interval"].dropna())
+        figure.suptitle(title)
+        figure.supylabel(ylabel)
+        bars = "bars: 95 % intervals, " + " or\n".join(sorted(kinds)) if kinds else ""
+        key = figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=legend, title=bars
         )
-        if kinds
-        else None
-    )
-    legend = figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=columns, title=title
-    )
-    legend.get_title().set_multialignment("center")
-    for ax in figure.axes if percent else ():
-        (ax.yaxis if ax.get_ylabel() or figure.get_supylabel() else ax.xaxis).set_major_formatter(
-            PercentFormatter(1, decimals=0)
-        )
-    across(figure, [shown["simulated"].any() for _, shown in panels])
-    runs = sorted({run for each in data["runs"].dropna() for run in each}) if "runs" in data else []
-    return Plot(figure, data.drop(columns="runs", errors="ignore"), tuple(runs))
+        key.get_title().set_multialignment("center")
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once for all files, which takes longest
+    return figure
 
 
-def across(figure, simulated) -> None:
-    """Write "simulated" across those of the figure's axes for which it is true, as large as they are: so the layout is fixed here."""
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine(
-        "none"
-    )  # the same for each file that it is written to; to find it takes longer than to draw
-    for ax in (ax for ax, each in zip(figure.axes, simulated) if each):
-        width, height = ax.get_window_extent().size * 72 / figure.dpi
-        diagonal = math.hypot(
-            width, height
-        )  # the word, 5 times as long as its letters are high, fits the panel along it
-        size = 0.9 * min(width / (5.2 * width + height), height / (5.2 * height + width)) * diagonal
-        ax.text(
-            0.5,
-            0.5,
-            "simulated",
-            size=size,
-            rotation=math.degrees(math.atan2(height, width)),
-            color="#dcdcdc",
-            ha="center",
-            va="center",
-            transform=ax.transAxes,
-            zorder=-1,
-            in_layout=False,
-            clip_on=True,
-        )
+def tag_simulated(ax: Axes) -> None:
+    """Write "simulated" along the upper right edge of a panel, where no data is."""
+    look = {"size": 6, "style": "italic", "color": GREY, "va": "top", "rotation": 270}
+    ax.text(1.01, 1, "simulated", transform=ax.transAxes, **look)
+
+
+def points(
+    ax: Axes, places: Iterable[float], rows: DataFrame, across: bool = False, **look: Any
+) -> None:
+    """Draw accuracies with their intervals, upright or, if `across`, lying.
+
+    Parameters
+    ----------
+    ax : Axes
+    places : iterable of float
+        Where they stand along the other axis.
+    rows : DataFrame
+        With the columns accuracy, low and high.
+    across : bool
+    **look
+        As `Axes.errorbar` takes it.
+    """
+    values = rows["accuracy"]
+    reach = [(values - rows["low"]).clip(lower=0), (rows["high"] - values).clip(lower=0)]
+    if across:
+        ax.errorbar(values, places, xerr=reach, linestyle="none", elinewidth=0.7, **look)
+    else:
+        ax.errorbar(places, values, yerr=reach, linestyle="none", elinewidth=0.7, **look)
