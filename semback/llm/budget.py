@@ -1,32 +1,49 @@
-"""What may be spent: a budget that several models share. Only calls that go out count; what is recorded costs nothing."""
+"""Budgets: limits on what live calls may use up, shared by models and by the notebooks of a batch.
+
+Only requests that are sent count; recorded replies cost nothing.
+"""
 
 import os
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import BudgetExceeded, CacheError, ParameterError
 from .prices import price
 
-COUNTED = ("dollars", "tokens", "calls")
+if TYPE_CHECKING:
+    from diskcache import Cache
+
+LIMITED = ("dollars", "tokens", "calls")
 
 
 @dataclass
 class Budget:
-    """The most that may be spent, by all models that are given this same object, until it is made anew.
+    """The most that all models which are given this same object may use up.
 
     Parameters
     ----------
-    dollars, tokens, calls: the limits; None is none. Tokens are those of prompts and replies together.
-    batch: whether, in a notebook of a batch, all the notebooks that say so spend from one budget (see `batch.run`).
+    dollars : float, optional
+        US dollars; only for models whose price is known.
+    tokens : int, optional
+        Tokens of prompts and replies together.
+    calls : int, optional
+        Requests; trying one again is no further call.
+    batch : bool
+        Whether all notebooks of a batch share one account (see `batch.run`).
 
-    When a limit is reached, no further call goes out, not even a second try: BudgetExceeded. What is under way then is kept and paid for,
-    so tokens and dollars may end up above their limit by what was in flight. Where an endpoint does not say how many tokens a call
-    took, they are estimated from the letters. `str()` tells what was spent.
-
-    Errors
+    Raises
     ------
-    ParameterError: a limit that is no number above 0.
+    ParameterError
+        A limit is not a number above 0.
+
+    Notes
+    -----
+    When a limit is reached no request is sent any more, not even a retry: BudgetExceeded. Replies
+    that are in flight then are still recorded and counted, so tokens and dollars may end above
+    their limit by what was in flight. Tokens that an endpoint does not report are estimated.
+    `str(budget)` says what was used.
     """
 
     dollars: float | None = None
@@ -38,73 +55,81 @@ class Budget:
     spent_calls: int = 0
 
     def __post_init__(self):
-        limits = {name: limit for name in COUNTED if (limit := getattr(self, name)) is not None}
-        for name, limit in limits.items():
-            if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
+        for name in LIMITED:
+            limit = getattr(self, name)
+            if limit is not None and (type(limit) not in (int, float) or not limit > 0):
                 raise ParameterError(
-                    f"the budget's {name} is {limit!r}; it takes a number above 0, or None for no limit"
+                    f"the budget's {name} is {limit!r}; it takes a number above 0, or None for no "
+                    "limit"
                 )
-        self._told, self._account = dict.fromkeys(COUNTED, 0), None
-        if self.batch and limits and (folder := os.environ.get("SEMBACK_BATCH")):
-            import diskcache
+        self._account: Cache | None = None
+        self._in_account = dict.fromkeys(LIMITED, 0)  # what of the account is known here
+        folder = os.environ.get("SEMBACK_BATCH")
+        limited = any(getattr(self, name) is not None for name in LIMITED)
+        if self.batch and limited and folder:
+            from diskcache import Cache
 
-            self._account = diskcache.Cache(
-                folder
-            )  # which adds up numbers for any number of processes
+            self._account = Cache(folder)
 
-    def admits(self, model: str) -> None:
-        """ParameterError if the model's price is not known and there is a limit in dollars."""
+    def check_price(self, model: str) -> None:
+        """Raise ParameterError for a limit in dollars with a model whose price is unknown."""
         if self.dollars is not None and price(model, 1, 1) is None:
             raise ParameterError(
-                f"the price of {model} is not known, so a budget in dollars cannot be kept; one in tokens or calls "
-                "can, as in Budget(calls=500)"
+                f"the price of {model} is not known, so a budget in dollars cannot be kept; one in "
+                "tokens or calls can, as in Budget(calls=500)"
             )
 
-    def start(self, again: bool = False) -> None:
-        """Count a call that is about to go out, or out again. BudgetExceeded if it may not; CacheError if the batch's account is broken."""
+    def start(self, retry: bool = False) -> None:
+        """Count a request that is about to be sent.
+
+        Raises
+        ------
+        BudgetExceeded
+            A limit is reached, so the request must not be sent.
+        CacheError
+            The account of the batch cannot be read or written.
+        """
         try:
-            self._agree()
+            self._settle()
         except (sqlite3.Error, OSError) as error:
             raise CacheError(
                 f"what the notebooks of this batch spend cannot be added up: {error}"
             ) from None
-        for name in COUNTED:
+        for name in LIMITED:
             limit = getattr(self, name)
-            if (
-                limit is not None
-                and getattr(self, f"spent_{name}") >= limit
-                and not (again and name == "calls")
-            ):
+            if name == "calls" and retry:
+                continue
+            if limit is not None and getattr(self, f"spent_{name}") >= limit:
                 raise BudgetExceeded(
-                    f"the budget of {limit:,} {name} is spent ({self}). What was answered is in the cache: run again "
-                    "with a larger budget, and it goes on from there."
+                    f"the budget of {limit:,} {name} is spent ({self}). The replies received so "
+                    "far are in the cache: run again with a larger budget, and it continues there."
                 )
-        self.spent_calls += not again
+        if not retry:
+            self.spent_calls += 1
 
-    def end(self, model: str, usage: dict) -> None:
-        """Count what a call took, in tokens and dollars."""
-        prompt, completion = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
-        self.spent_tokens += prompt + completion
+    def end(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
+        """Count what a request took, in tokens and dollars."""
+        self.spent_tokens += prompt_tokens + completion_tokens
         if self.dollars is not None:
-            self.spent_dollars += price(model, prompt, completion)
-        with suppress(
-            sqlite3.Error, OSError
-        ):  # no reason to lose an answer; the next start says it
-            self._agree()
+            self.spent_dollars += price(model, prompt_tokens, completion_tokens) or 0.0
+        with suppress(sqlite3.Error, OSError):  # the next start reports it; the reply is not lost
+            self._settle()
 
-    def _agree(self) -> None:
-        """Tell the batch's account what was spent here, and take over what all have spent."""
+    def _settle(self) -> None:
+        """Add what was spent here to the account of the batch, and take over its sums."""
         if self._account is None:
             return
+        sums = {}
         with self._account.transact(retry=True):
-            spent = {
-                name: self._account.incr(name, getattr(self, f"spent_{name}") - told)
-                for name, told in self._told.items()
-            }
-        self._told = spent
-        for name, number in spent.items():
-            setattr(self, f"spent_{name}", number)
+            for name in LIMITED:
+                new = getattr(self, f"spent_{name}") - self._in_account[name]
+                sums[name] = self._account.incr(name, new)
+        self._in_account = sums
+        for name in LIMITED:
+            setattr(self, f"spent_{name}", sums[name])
 
-    def __str__(self):
-        dollars = "" if self.dollars is None else f", {self.spent_dollars:.4f} dollars"
-        return f"{self.spent_calls:,} calls, {self.spent_tokens:,} tokens{dollars}"
+    def __str__(self) -> str:
+        text = f"{self.spent_calls:,} calls, {self.spent_tokens:,} tokens"
+        if self.dollars is not None:
+            text += f", {self.spent_dollars:.4f} dollars"
+        return text

@@ -1,309 +1,343 @@
-"""One call to an OpenAI-compatible endpoint: paced, within the budget, patient, and plain where it fails.
+"""The requests of one model to an OpenAI-compatible endpoint, with the openai client.
 
-The openai client sends, and tries again; it sends through `connections`. Its replies are read strictly, and what it raises in the end
-becomes one `ModelError` with what to do about it.
+`Client.ask` sends a request until there is a reply: within the limits and the budget, with a time
+limit and retries of its own, so that the openai client's are switched off. What a response means is
+decided in `responses`. An error that stays is a ModelError that says what to do.
 """
 
 import asyncio
+import json
 import os
+import random
 import re
 import time
-import weakref
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import ModelError
+from ..prompts import fenced
 from ..usage import SIMULATED
-from . import paid
-from .advice import explain
-from .ahead import Ahead
+from . import responses
 from .budget import Budget
-from .limits import Pace
-from .prices import count, tokens
+from .limits import Limits, Slot
+from .prices import estimated_tokens
+from .responses import Failure
 
-SECRET = 8  # letters of a key that is one; "none" and "x" are words that errors may say
-# Headers in which the openai client tells of the computer and its Python: nobody needs them, and they take 5 % of a call's time.
-_UNSENT = [
-    f"X-Stainless-{name}"
-    for name in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
-]
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx2
+    import openai
+
+FIRST_RETRY, LONGEST_RETRY = 0.5, 8.0  # seconds before a retry, doubled; as the openai client
+CONNECT = 20.0  # seconds for a connection
+REDIRECTS = 3  # that are followed
+KEEP_ALIVE = 5.0  # seconds; servers close idle connections after 5 or more
+STALLED, GRACE = 0.05, 1.0  # seconds; see time_limit
+SECRET = 8  # characters of a key that is secret; "none" or "x" are words that errors may contain
+SHOWN = 500  # characters of what an endpoint says
+# Headers in which the openai client describes the computer and its Python: no endpoint needs them.
+UNSENT = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
 
 
+@dataclass(frozen=True)
 class Endpoint:
-    """Where a model is asked; the parameters are LLM's. It may be used from one event loop after the other."""
+    """Where a model is served, and how it is asked; the attributes are the arguments of LLM."""
 
-    def __init__(
-        self,
-        model: str,
-        base_url: str | None,
-        api_key: str | None,
-        retries: int,
-        timeout: float,
-        budget: Budget,
-        transport,
-        pace: dict,
-    ):
-        self.model, self._base_url, self._api_key = model, base_url, api_key
-        self._retries, self._timeout, self._budget, self._transport, self._pace = (
-            retries,
-            timeout,
-            budget,
-            transport,
-            pace,
-        )
-        self._loops: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
-    async def ask(self, body: str) -> dict:
-        """What came back for a request, whose JSON text is `body`: {"reply", "source"}, as an entry of the cache holds them.
-
-        Errors: ModelError, BudgetExceeded.
-        """
-        import openai
-
-        try:
-            held, response = await self._post(body)
-        except openai.OpenAIError as error:
-            raise self._failed(
-                error
-            ) from None  # one error: what there is to know of its causes is in its words
-        except (OSError, ValueError) as error:
-            raise self._error(
-                f"cannot be asked: {error}. Look at base_url, and at what SSL_CERT_FILE, the proxies and OPENAI_… are set to "
-                "in the environment."
-            ) from None
-        usage, said = _usage(response), ""
-        try:
-            reply = self._read(response) | {"usage": usage}
-            said = reply["text"]
-        finally:  # also of what is no chat reply, and paid for
-            self._budget.end(
-                self.model,
-                {"prompt_tokens": tokens(len(body)), "completion_tokens": tokens(len(said))}
-                | usage,
-            )
-        if self._transport:
-            return {"reply": reply, "source": {"host": SIMULATED}}
-        return {
-            "reply": reply,
-            "source": {**held.source, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
-        }
-
-    async def _post(self, body: str):
-        """What asks in this event loop, and the response to it."""
-        from .connections import asking
-
-        held = self._held()
-        place = await held.pace.enter(
-            tokens(len(body))
-        )  # before the request is built: of many, the first leaves while others are built
-        try:
-            asking.set((content := body.encode(), place))
-            return held, await held.request(content)
-        finally:
-            held.pace.leave(place)
-
-    def _read(self, response) -> dict:
-        """The reply in a response; ModelError where it is none."""
-        body = (
-            response.extensions["body"]
-            if "body" in response.extensions
-            else response.read().decode(errors="replace")
-        )
-        choices = body.get("choices") if isinstance(body, dict) else None
-        choice = (
-            choices[0]
-            if isinstance(choices, list) and choices and isinstance(choices[0], dict)
-            else {}
-        )
-        message, problem = choice.get("message"), choice.get("error")
-        content = _content(message) if isinstance(message, dict) else False
-        problem = (
-            isinstance(body, dict) and body.get("error") or problem
-        )  # how some gateways say 5xx with status 200
-        if problem or not isinstance(content, str | None):
-            raise self._error(
-                f"sent something that is not a chat reply (status 200, request {response.headers.get('x-request-id')}): "
-                f"{str(problem or body)[:200]!r}. Is this an OpenAI-compatible address?"
-            )
-        reply = {
-            "text": _text(content or ""),
-            "finish_reason": "refusal"
-            if message.get("refusal")
-            else _text(choice.get("finish_reason") or "stop"),
-            "model": _text(
-                body.get("model") or self.model
-            ),  # as the endpoint names it: an answer from another model stays visible
-            "fingerprint": _text(body["system_fingerprint"])
-            if body.get("system_fingerprint")
-            else None,
-        }
-        return reply | ({"refusal": _text(message["refusal"])} if message.get("refusal") else {})
-
-    def _held(self) -> "_Held":
-        """The openai client of the running event loop, and its pace: one client cannot serve two.
-
-        It lives in a task of its own, which ends when nobody holds this endpoint any more, and which asyncio cancels when the loop ends:
-        then the connections close too. So neither a script with `asyncio.run` nor a notebook has anything to close.
-        """
-        loop = asyncio.get_running_loop()
-        if not (held := self._loops.get(loop)):
-            for closed in [each for each in self._loops if each.is_closed()]:
-                del self._loops[closed]
-            held, gone = self._new_client(Pace(**self._pace)), asyncio.Event()
-            asyncio.create_task(
-                _living(held.client, gone), name="semback's connections"
-            )  # kept by `gone`, which it waits for
-            weakref.finalize(held, _tell, loop, gone)
-            self._loops[loop] = held
-            paid.outlasted()
-        return held
-
-    def _new_client(self, pace: Pace) -> "_Held":
-        import httpx2
-        import openai
-
-        from .connections import Connections
-
-        api_key = self._key() or ("unused" if self.base_url or self._transport else None)
-        if not api_key:
-            raise ModelError(
-                f"no response of {self.model} is recorded for this request, and there is no endpoint to ask. "
-                "Set OPENAI_API_KEY for OpenAI, or OPENAI_BASE_URL for any compatible server, or take the simulated model."
-            )
-        url = "http://simulated/v1" if self._transport else self.base_url
-        if not re.fullmatch(r"[!-~]+", api_key):
-            raise self._error("cannot be asked: the API key has spaces or letters that no key has.")
-        if url and not _is_web_address(url):
-            raise self._error(
-                "cannot be asked: base_url is no web address like http://localhost:8000/v1; a user name, a password and what "
-                "follows a ? or # cannot be in it."
-            )
-        transport = self._transport() if callable(self._transport) else self._transport
-        http = Connections(pace, self._budget, self._retries, self._timeout, transport)
-        client = openai.AsyncOpenAI(
-            base_url=url,
-            api_key=api_key,
-            max_retries=self._retries,
-            timeout=self._timeout,
-            http_client=http,
-            default_headers=dict.fromkeys(_UNSENT, openai.Omit()),
-        )
-        source = {"host": urlsplit(str(client.base_url)).hostname, "openai": openai.__version__}
-        # The client's own options, which it would copy for each request.
-        options = {
-            "headers": {},
-            "params": {},
-            "max_retries": self._retries,
-            "timeout": self._timeout,
-            "security": {"bearer_auth": True},
-        }
-        address = f"{client.base_url}chat/completions"
-
-        def post(body: bytes):
-            return client.post(address, cast_to=httpx2.Response, content=body, options=options)
-
-        return _Held(client, pace, Ahead(post, pace).request if http.straight else post, source)
+    model: str
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    in_flight: int = 64
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    retries: int = 5
+    timeout: float = 300
+    budget: Budget = field(default_factory=Budget)
+    transport: Any = None
 
     @property
-    def base_url(self) -> str | None:
-        """The address; None is OpenAI's."""
-        return self._base_url or os.environ.get("OPENAI_BASE_URL") or None
+    def url(self) -> str | None:
+        """The address; None is OpenAI's own."""
+        if self.transport:
+            return f"http://{SIMULATED}/v1"
+        return self.base_url or os.environ.get("OPENAI_BASE_URL") or None
 
-    def _key(self) -> str:
-        return (self._api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
+    @property
+    def key(self) -> str:
+        """The API key; a server that wants none gets a dummy."""
+        key = (self.api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
+        return key or ("unused" if self.url else "")
 
-    def _error(self, said: str) -> ModelError:
-        """A ModelError that names model and host, and never holds the key, which servers like to repeat."""
-        host = (
-            SIMULATED
-            if self._transport
-            else re.sub(r"^\w+://([^/?]*@)?|\?.*", "", self.base_url or "api.openai.com")
-        )
-        said = _text(said.replace(self._key(), "(the key)") if len(self._key()) >= SECRET else said)
-        return ModelError(f"{self.model} at {host} {said} What was answered before is kept.")
-
-    def _failed(self, error) -> ModelError:
-        """What the openai client raised after its retries, as one message: who, what, and what to do."""
-        status, cause = getattr(error, "status_code", None), error.__cause__ or error
-        if not status:
-            why = str(cause) or f"connection lost ({type(cause).__name__})"
-            return self._error(
-                f"did not answer, asked {self._retries + 1} times at most: {why}. "
-                "Nothing was recorded; check the address and the network, then run again."
+    def check(self) -> None:
+        """ModelError: there is no endpoint, or its address or key cannot be one."""
+        if not self.key:
+            raise ModelError(
+                f"no reply of {self.model} is recorded for this request, and there is no endpoint. "
+                "Set OPENAI_API_KEY for OpenAI, or OPENAI_BASE_URL for any compatible server, or "
+                "take the simulated model."
             )
-        return self._error(f"answered {status}: {explain(error)}")
+        if not re.fullmatch(r"[!-~]+", self.key):
+            raise self.error(responses.cannot_ask("the API key contains spaces or odd letters"))
+        if self.url and not _is_web_address(self.url):
+            raise self.error(
+                responses.cannot_ask(
+                    "base_url is not a web address like http://localhost:8000/v1, without a user "
+                    "name, a password, ? or #"
+                )
+            )
+
+    def error(self, failure: Failure, messages: list[dict] | None = None) -> ModelError:
+        """The ModelError for a failure. It never contains the key, which servers like to repeat."""
+        address = re.sub(r"^\w+://([^/?]*@)?|[?#].*", "", self.url or "api.openai.com")
+        if self.transport:
+            address = SIMULATED
+        text = failure.text
+        if len(self.key) >= SECRET:
+            text = text.replace(self.key, "(the key)")
+        text = responses.valid(text[:SHOWN]).rstrip(". ")
+        if failure.request_id:
+            text += f" (request {failure.request_id})"
+        message = f"{self.model} at {address} {failure.event}: {text}. {failure.advice}"
+        if failure.advice == responses.TOO_LONG and messages:
+            message += f" Its largest parts, in characters: {_largest_parts(messages)}."
+        return ModelError(
+            f"{message} Replies received before are recorded.",
+            status=failure.status,
+            host=address.partition("/")[0],
+            request_id=failure.request_id,
+        )
 
 
-@dataclass(frozen=True, eq=False)
-class _Held:
-    """What asks in one event loop, as long as somebody holds it. request: asks what a body says. source: for recordings."""
+class Client:
+    """The requests to one endpoint in one event loop: an openai client cannot serve two."""
 
-    client: object
-    pace: Pace
-    request: Callable[[bytes], Awaitable]
-    source: dict
+    def __init__(self, endpoint: Endpoint):
+        self.endpoint = endpoint
+        self.limits = Limits(
+            endpoint.in_flight, endpoint.requests_per_minute, endpoint.tokens_per_minute
+        )
+        self._loop = asyncio.get_running_loop()
+        self._connection: AsyncGenerator[openai.AsyncOpenAI] | None = None
+        self._openai: openai.AsyncOpenAI | None = None
+
+    def __del__(self) -> None:
+        # Asyncio closes a generator that is dropped in a new task, which the end of asyncio.run
+        # would cancel before it starts; one that is still alive then is closed by that end itself.
+        if self._connection is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.call_later, 0.1, id, self._connection)
+
+    async def ask(
+        self, body: str, sending: Callable[[], AbstractContextManager] = nullcontext
+    ) -> tuple[dict, dict]:
+        """Send a request until there is a reply.
+
+        Parameters
+        ----------
+        body : str
+            The request as JSON text, with model and messages.
+        sending : callable
+            Makes a context for each try, which surrounds it while it is in flight.
+
+        Returns
+        -------
+        reply, source : dict
+            As an entry of the cache holds them.
+
+        Raises
+        ------
+        ModelError
+            There is no reply, also not after retries where these may help.
+        BudgetExceeded
+            The budget is spent, so the request was not sent.
+        """
+        endpoint, limits, attempt = self.endpoint, self.limits, 0
+        request = json.loads(body)
+        tokens = estimated_tokens(body)
+        ticket = limits.ticket()
+        if self._openai is None:
+            await self._connect()
+        while True:
+            try:
+                async with limits.slot(ticket, tokens) as slot:
+                    endpoint.budget.start(retry=attempt > 0)
+                    with sending():
+                        return await self._try(request, attempt, slot), self._source()
+            except Failure as failure:
+                if not failure.retry or attempt == endpoint.retries:
+                    raise endpoint.error(failure, request["messages"]) from None
+                await asyncio.sleep(_retry_delay(failure, attempt))
+                attempt += 1
+
+    async def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        connection, self._connection, self._openai = self._connection, None, None
+        if connection is not None:
+            await connection.aclose()
+
+    async def _connect(self) -> None:
+        try:
+            self._connection = _connection(self.endpoint)
+            self._openai = await anext(self._connection)
+        except (OSError, ValueError) as error:
+            raise self.endpoint.error(responses.cannot_ask(error)) from None
+
+    async def _try(self, request: dict, attempt: int, slot: Slot) -> dict:
+        """The reply to one try. Failure: there is none."""
+        endpoint = self.endpoint
+        try:
+            async with time_limit(endpoint.timeout):
+                response = await self._post(request, attempt)
+        except TimeoutError:
+            slot.timed_out = True
+            self._count(slot, {}, "")  # the endpoint may have worked for it
+            raise responses.no_response(f"no whole reply in {endpoint.timeout:g} s") from None
+        slot.refused = response.status_code in responses.BUSY
+        slot.answered = not slot.refused
+        slot.wait = min(responses.wait_asked_for(response.headers), responses.LONGEST_WAIT)
+        data = responses.body(response)
+        usage, text = responses.usage(data), ""
+        try:
+            reply = responses.reply(data, endpoint.model, response)
+            text = reply["text"]
+            return reply
+        finally:  # what is no reply costs as much
+            self._count(slot, usage, text)
+
+    async def _post(self, request: dict, attempt: int) -> "httpx2.Response":
+        """The response to one request, whatever its status. Failure: there is none."""
+        import aiohttp
+        import openai
+
+        assert self._openai is not None
+        fields = {**request}
+        model, messages = fields.pop("model"), fields.pop("messages")
+        headers = {"x-stainless-retry-count": str(attempt)} if attempt else None
+        try:
+            raw = await self._openai.chat.completions.with_raw_response.create(
+                model=model, messages=messages, extra_body=fields, extra_headers=headers
+            )
+        except openai.APIStatusError as error:
+            return error.response
+        except (openai.APIConnectionError, aiohttp.ClientError) as error:
+            raise responses.connection_failure(error) from None
+        except (OSError, ValueError) as error:
+            if isinstance(error, TimeoutError):
+                raise
+            raise responses.cannot_ask(error) from None
+        return raw.http_response
+
+    def _count(self, slot: Slot, usage: dict[str, int], text: str) -> None:
+        """Count the tokens of a request; what the endpoint does not report is estimated."""
+        if usage:
+            slot.used = sum(usage.values())
+        prompt = usage.get("prompt_tokens", slot.tokens)
+        completion = usage.get("completion_tokens", estimated_tokens(text))
+        self.endpoint.budget.end(self.endpoint.model, prompt, completion)
+
+    def _source(self) -> dict:
+        """Where a reply comes from, for recordings."""
+        if self.endpoint.transport:
+            return {"host": SIMULATED}
+        import openai
+
+        assert self._openai is not None
+        return {
+            "host": self._openai.base_url.host,
+            "openai": openai.__version__,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
 
 
-async def _living(client, gone: asyncio.Event):
-    try:
-        await gone.wait()
-    except asyncio.CancelledError:  # the loop ends
-        await paid.ending()
-    await client.close()
+async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"]:
+    """The openai client of the running event loop.
+
+    Being a generator, it is closed with the event loop (`asyncio.run` calls shutdown_asyncgens), or
+    when it is not used any more; so there is nothing to close by hand.
+    """
+    import httpx2
+    import openai
+
+    endpoint.check()
+    transport = endpoint.transport
+    if callable(transport):
+        transport = transport()
+    http_client = openai.DefaultAioHttpClient(
+        transport=transport,
+        verify=_certificates(),
+        max_redirects=REDIRECTS,
+        limits=httpx2.Limits(max_connections=endpoint.in_flight, keepalive_expiry=KEEP_ALIVE),
+        timeout=httpx2.Timeout(None, connect=CONNECT),
+    )
+    async with openai.AsyncOpenAI(
+        base_url=endpoint.url,
+        api_key=endpoint.key,
+        max_retries=0,
+        http_client=http_client,
+        default_headers={f"X-Stainless-{name}": openai.Omit() for name in UNSENT},
+    ) as client:
+        yield client
 
 
-def _tell(loop: asyncio.AbstractEventLoop, gone: asyncio.Event):
-    with suppress(RuntimeError):  # the loop is closed, and the client with it
-        loop.call_soon_threadsafe(gone.set)
+@cache
+def _certificates() -> "ssl.SSLContext":
+    """What https connections are checked with; reading it takes longer than the rest of a client."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
+@asynccontextmanager
+async def time_limit(seconds: float) -> AsyncIterator[None]:
+    """Like `asyncio.timeout`, but where the event loop itself stood still (other code, Ctrl-Z), what
+    has arrived meanwhile is read first."""
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+
+    def expire() -> None:
+        late = loop.time() - due > STALLED
+        limit.reschedule(loop.time() + (GRACE if late else 0.0))
+
+    async with asyncio.timeout(None) as limit:
+        timer = loop.call_at(due, expire)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _retry_delay(failure: Failure, attempt: int) -> float:
+    """Seconds until the next try: what the endpoint asks for, else exponential back-off."""
+    busy = failure.status in responses.BUSY
+    if busy and (failure.wait or attempt == 0):
+        return 0.0  # it waits in `Limits`, with all others
+    if failure.wait:
+        return failure.wait
+    doublings = attempt - 1 if busy else attempt
+    return min(FIRST_RETRY * 2**doublings, LONGEST_RETRY) * random.uniform(0.75, 1.0)
+
+
+def _largest_parts(messages: list[dict]) -> str:
+    """The largest parts of a prompt and their sizes: of each message, and of each fenced block."""
+    parts = []
+    for message in messages:
+        text = message.get("content")
+        if isinstance(text, str):
+            parts.append((f"the {message.get('role')} message", len(text)))
+            parts += [(label, len(block)) for label, block in fenced(text)]
+    parts.sort(key=lambda part: -part[1])
+    return ", ".join(f"{label} {size:,}" for label, size in parts[:8])
 
 
 def _is_web_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna")
-        return bool(
-            re.fullmatch(r"https?://[^\s?#]+", url)
-            and host
-            and parts.port != 0
-            and "@" not in parts.netloc
-        )
-    except ValueError:  # a port or a host that is none
+        port = parts.port
+    except ValueError:  # a port or a host that cannot be
         return False
-
-
-def _usage(response) -> dict[str, int]:
-    """The tokens that a response says it took, as far as it says so."""
-    body = response.extensions.get("body")
-    usage = (
-        body.get("usage") if isinstance(body, dict) and isinstance(body.get("usage"), dict) else {}
-    )
-    return {
-        name: number
-        for name in ("prompt_tokens", "completion_tokens")
-        if (number := count(usage.get(name))) is not None
-    }
-
-
-def _content(message: dict):
-    """A message's content; the texts of one that comes in parts, as some endpoints send it."""
-    parts = message.get("content")
-    if (
-        not isinstance(parts, list)
-        or not parts
-        or not all(isinstance(part, dict) for part in parts)
-    ):
-        return parts
-    texts = [part.get("text") for part in parts if part.get("type") == "text"]
-    return "".join(texts) if texts and all(isinstance(text, str) for text in texts) else parts
-
-
-def _text(said) -> str:
-    """What came as text, without halves of characters, which no file could hold."""
-    said = str(said)
-    return (
-        said
-        if said.isascii()
-        else said.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    )
+    valid = re.fullmatch(r"https?://[^\s?#]+", url)
+    return bool(valid and host and port != 0 and "@" not in parts.netloc)

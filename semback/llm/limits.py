@@ -1,55 +1,71 @@
-"""How many requests are in flight, and how many go out a minute: found out from the endpoint, which seldom says what it takes.
+"""How many requests are in flight at one time (adaptive concurrency), and how many leave per minute.
 
-The number in flight grows by one each millisecond, to 64 and then by a quarter each round, until a request is refused (429 or 503)
-or the most that is wanted is reached. (A round is as many answers as may be in flight.) A refusal sets it to what the endpoint has
-shown it takes, and nobody sends before one of those requests is answered, or the wait is over that the endpoint asks for. What was
-refused goes before what has not been sent yet. From then on it grows by one now and then. A round that is much slower than the
-fastest one takes a quarter away, and is given it back if that did not help. This is TCP's additive increase and multiplicative
-decrease (Jacobson, SIGCOMM 1988), made exact for endpoints that limit the number in flight.
+Endpoints rarely say how many requests they serve at once, so the limit is found as TCP finds the capacity of a
+network: slow start, additive increase, multiplicative decrease (AIMD), where a refusal (HTTP 429 or 503) or a time-out
+counts as a lost packet. As in TCP Vegas, replies that take much longer than before are a sign of congestion too.
+
+References
+----------
+V. Jacobson, Congestion avoidance and control, SIGCOMM 1988.
+L. Brakmo, L. Peterson, TCP Vegas, IEEE Journal on Selected Areas in Communications 13 (8), 1995.
 """
 
 import asyncio
-from collections import deque
+import heapq
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
+from statistics import median
 
-EACH_TURN = 4  # requests that go out in one turn of the event loop, and in flight at first
-UNASKED, SPACING = 64, 0.001  # requests in flight before any answer; seconds between the first ones
-MORE = 0.25  # then, for each answer: a quarter more each round
-PATIENCE = (
-    16  # rounds after a refusal until one more is tried; halved each time that this goes well
-)
-WAIT, LONGEST_WAIT = (
-    0.5,
-    8.0,
-)  # seconds without sending where everything is refused: at first, then doubled; the openai client's own
-SLOW, KEPT = (
-    3.0,
-    0.75,
-)  # how many times slower than the fastest a round is, to leave this share of the number in flight
+INITIAL_WINDOW = 64  # requests in flight before there is any reply
+BATCH = 4  # requests that leave at one time: they are on their way before the next ones are built
+PACE = 0.001  # seconds for each request of the first window: an early refusal stops the rest
+DECREASE = 0.75  # of the window remains after congestion
+PROBE = 16  # replies, at least, until the window grows by one: so 1 in 17 requests is refused
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds without requests where all are refused; doubled
+SLOW = 3.0  # times the seconds of the fastest round trip: a sign of congestion
 
 
 @dataclass
 class Slot:
-    """One request's place: when it was sent, and what became of it."""
+    """The place of one request; the client notes here how the request ended.
 
+    Attributes
+    ----------
+    tokens : float
+        Tokens that the request was expected to take.
+    sent : float
+        Time of the event loop.
+    answered, timed_out : bool
+        Whether there was a response (other than a refusal); whether there was none in time.
+    refused : bool
+        Whether the endpoint refused the request since it was busy.
+    wait : float
+        Seconds for which the endpoint asked not to be sent anything.
+    used : float, optional
+        Tokens that the request took, its reply included.
+    """
+
+    tokens: float
     sent: float
-    expected: float  # tokens
-    waves: int  # those of the Pace when it was asked for
     answered: bool = False
-    late: bool = False  # it was given up
-    refused: float | None = None  # seconds to wait, as the endpoint asks; 0 where it says only no
-    used: float | None = None  # tokens, those of the reply included
-    left: bool = False
+    timed_out: bool = False
+    refused: bool = False
+    wait: float = 0.0
+    used: float | None = None
 
 
-class Pace:
-    """The places for requests to one endpoint, in one event loop.
+class Limits:
+    """The limits of one endpoint, for the requests of one event loop.
 
     Parameters
     ----------
-    in_flight: requests at one time, at most.
-    requests_per_minute, tokens_per_minute: more limits; None is none. Requests never exceed theirs in any 60 seconds. The tokens of
-        replies are known only when these have come: the requests after them wait for it.
+    in_flight : int
+        The most requests in flight at one time.
+    requests_per_minute, tokens_per_minute : float, optional
+        Never exceeded in any 60 seconds. The tokens of a reply are known only when it has arrived;
+        the requests after it wait for them.
     """
 
     def __init__(
@@ -58,176 +74,166 @@ class Pace:
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
     ):
-        self.in_flight, self.limit, self.busy = in_flight, min(EACH_TURN, in_flight), 0
-        self._requests = requests_per_minute and _Bucket(requests_per_minute)
-        self._tokens = tokens_per_minute and _Bucket(tokens_per_minute)
-        self._owed = 0.0  # tokens of replies that nobody has waited for
-        self._waiting: deque[asyncio.Future] = deque()
-        self._timer, self._given = None, 0  # how many got a place in this turn of the event loop
-        self._opening, self._allowed = (
-            True,
-            min(UNASKED, in_flight),
-        )  # whether it was never too much yet; how far it may grow by now
-        self._pause, self._asked_for = (
-            0.0,
-            0.0,
-        )  # until when nobody sends, and until when because the endpoint asked for it
-        self.seconds = 0.0  # that the last answer took
-        self._changed, self.waves = (
-            0.0,
-            0,
-        )  # when the limit fell last; how often everything was refused, with no answer between
-        self._answers, self._seconds, self._rounds, self._patience = 0, 0.0, 0, 1
-        self._fastest, self._cut = (
-            None,
-            None,
-        )  # mean seconds of the fastest round; (limit, mean seconds) before slowness took some
+        self.in_flight = in_flight
+        self.window = float(min(INITIAL_WINDOW, in_flight))
+        self.busy = 0  # requests in flight now
+        self._requests = PerMinute(requests_per_minute) if requests_per_minute else None
+        self._tokens = PerMinute(tokens_per_minute) if tokens_per_minute else None
+        self._owed = 0.0  # tokens of replies that no request has waited for yet
+        self._waiting: list[tuple[int, int, asyncio.Future]] = []  # a heap, by ticket
+        self._arrivals = count()
+        self._timer: asyncio.TimerHandle | None = None  # of the next admission
+        self._paced = INITIAL_WINDOW  # requests that are still to leave one by one
+        self._slow_start = True
+        self._resume_at = 0.0  # no request leaves before
+        self._pauses = 0  # in a row, without a reply between them
+        self._changed_at = 0.0  # when the window was last reduced
+        self._round: list[float] = []  # seconds of the replies in this round trip
+        self._fastest: float | None = None  # median seconds of the fastest round trip
+        self._trial: tuple[float, float] | None = None  # (window, median seconds) before it
 
-    async def enter(self, tokens: float, again: bool = False) -> Slot:
-        """Wait for the place for one request with so many tokens. Whoever has it notes in the Slot what became of it, and leaves.
+    def ticket(self) -> int:
+        """A place in the queue: a request that is sent again goes before all that came later."""
+        return next(self._arrivals)
 
-        again: whether it was tried before: then it is the next, since others may wait for what it brings.
-        """
-        waves = self.waves
+    @asynccontextmanager
+    async def slot(self, ticket: int, tokens: float) -> AsyncIterator[Slot]:
+        """Wait until a request may leave; inside of the context it is in flight."""
         if self._tokens:
-            owed, self._owed = self._owed, 0.0
-            await self._tokens.take(tokens + owed)
+            tokens_to_wait_for, self._owed = tokens + self._owed, 0.0
+            await self._tokens.take(tokens_to_wait_for)
         if self._requests:
             await self._requests.take(1)
-        place = asyncio.get_running_loop().create_future()
-        (self._waiting.appendleft if again else self._waiting.append)(place)
+        slot = Slot(tokens, await self._admission(ticket))
+        try:
+            yield slot
+        finally:
+            self.busy -= 1
+            self._learn(slot)
+            self._admit()
+
+    async def _admission(self, ticket: int) -> float:
+        """Wait in the queue. Returns when the request was admitted."""
+        admitted = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (ticket, next(self._arrivals), admitted))
         self._admit()
         try:
-            await place
+            return await admitted
         except asyncio.CancelledError:
-            if not place.cancelled():  # it had been given a place
+            if not admitted.cancelled():  # cancelled after it was admitted
                 self.busy -= 1
                 self._admit()
             raise
-        return Slot(_now(), tokens, waves)
-
-    def leave(self, slot: Slot) -> None:
-        """Give a place back; a second time it does nothing."""
-        if slot.left:
-            return
-        slot.left = True
-        self.busy -= 1
-        self._owed += slot.used - slot.expected if slot.used is not None else 0.0
-        now = _now()
-        if slot.refused is not None:
-            self._refuse(slot, now)
-        elif slot.late and slot.sent >= self._changed:
-            self._fall(max(1, self.limit // 2), now)
-        elif slot.answered:
-            self.seconds = now - slot.sent
-            self.waves, self._pause, self._allowed = (
-                0,
-                self._asked_for,
-                min(self.in_flight, self._allowed + MORE),
-            )
-            if (
-                self.busy + 1 >= self.limit and slot.sent >= self._changed
-            ):  # it was in flight with as many others as may be
-                self._answers, self._seconds = self._answers + 1, self._seconds + now - slot.sent
-                if self._answers >= self.limit:
-                    self._end_round(self._seconds / self._answers)
-        self._admit()
-
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody waits for a place."""
-        return bool(self._waiting)
 
     def _admit(self) -> None:
-        """Give places to those who wait, as far as there are any; else look again when there may be.
+        """Let a few requests leave, if they may; look again in the next turn of the event loop."""
+        if self._timer is not None:
+            return
+        now, loop = _now(), asyncio.get_running_loop()
+        if self._waiting and now < self._resume_at:
+            self._timer = loop.call_at(self._resume_at, self._admit_again)
+            return
+        admitted = 0
+        while self._waiting and self.busy < int(self.window) and admitted < BATCH:
+            *_, request = heapq.heappop(self._waiting)
+            if not request.done():
+                request.set_result(now)
+                self.busy += 1
+                admitted += 1
+        if admitted:
+            pause = admitted * PACE if self._paced > 0 else 0.0
+            self._paced -= admitted
+            self._timer = loop.call_later(pause, self._admit_again)
 
-        Only a few get theirs in one turn of the event loop: requests are written at the end of their turn, and should be on their way
-        while others are built; with one each turn, the turns themselves would take 7 % of a busy processor.
-        """
-        now = _now()
-        while (
-            self._waiting
-            and self._given < EACH_TURN
-            and self.busy < self.limit
-            and now >= self._pause
-        ):
-            if not (place := self._waiting.popleft()).done():
-                self.busy, self._given = self.busy + 1, self._given + 1
-                place.set_result(None)
-                if self._given == 1:
-                    asyncio.get_running_loop().call_soon(self._next_turn)
-        if self._waiting and not self._timer:
-            growing = self._opening and self.limit < int(self._allowed)
-            if at := self._pause if now < self._pause else now + SPACING if growing else None:
-                self._timer = asyncio.get_running_loop().call_at(at, self._look_again)
-
-    def _next_turn(self) -> None:
-        self._given = 0
-        self._admit()
-
-    def _look_again(self) -> None:
+    def _admit_again(self) -> None:
         self._timer = None
-        if self._opening and self.limit < int(self._allowed):
-            self.limit += 1
         self._admit()
+
+    def _learn(self, slot: Slot) -> None:
+        """Adapt the window to how a request ended."""
+        now = _now()
+        if slot.used is not None:
+            self._owed += slot.used - slot.tokens
+        if slot.answered:
+            self._pauses = 0
+            if self.busy + 1 >= int(self.window) and slot.sent >= self._changed_at:
+                self._grow()
+                self._compare_speed(now - slot.sent)
+        elif slot.refused:
+            self._refuse(slot, now)
+        elif slot.timed_out and slot.sent >= self._changed_at:
+            self._shrink(now)
+
+    def _grow(self) -> None:
+        """Slow start: twice as many each round trip. Else additive increase: one more."""
+        step = 1.0 if self._slow_start else 1.0 / max(self.window, PROBE)
+        self.window = min(self.window + step, self.in_flight)
+
+    def _shrink(self, now: float) -> None:
+        """Multiplicative decrease, once a round trip: later requests tell whether it helps."""
+        self.window = max(1.0, self.window * DECREASE // 1)
+        self._slow_start, self._changed_at = False, now
+        self._round.clear()
+        self._trial = None
 
     def _refuse(self, slot: Slot, now: float) -> None:
-        if (
-            slot.sent > self._changed or not self.waves
-        ):  # not one of several that were sent together
-            self.waves += 1
-        self._patience, self._cut = PATIENCE, None
-        self._fall(max(1, min(self.limit, self.busy)), now)
-        if slot.refused:
-            self._asked_for = max(self._asked_for, now + slot.refused)
-        self._pause = max(
-            self._asked_for, now + min(LONGEST_WAIT, WAIT * 2 ** max(0, self.waves - 1))
-        )
-        if self._timer:
+        self._paced = 0
+        pause = slot.wait
+        if not self.busy:  # everything is refused
+            pause = pause or min(FIRST_PAUSE * 2**self._pauses, LONGEST_PAUSE)
+            self._pauses += 1
+            self.window, self._slow_start, self._changed_at = 1.0, True, now
+        elif self._slow_start:
+            self._slow_start, self._changed_at = False, now
+            self.window = float(min(self.busy, self.window))
+        elif slot.sent >= self._changed_at:
+            self._shrink(now)
+        # The endpoint has accepted no more than what is in flight now.
+        self.window = max(1.0, min(self.window, float(self.busy)))
+        self._resume_at = max(self._resume_at, now + pause)
+        if self._timer is not None and self._timer.when() < self._resume_at:
             self._timer.cancel()
             self._timer = None
 
-    def _fall(self, limit: int, now: float) -> None:
-        self.limit, self._changed, self._opening = limit, now, False
-        self._answers, self._seconds, self._rounds = 0, 0.0, 0
-
-    def _end_round(self, mean: float) -> None:
-        """After as many answers as may be in flight, which took so many seconds each."""
-        self._answers, self._seconds, self._rounds = 0, 0.0, self._rounds + 1
-        if self._cut:
-            before, slow = self._cut
-            self._cut = None
-            if (
-                mean > slow * (1 + KEPT) / 2
-            ):  # fewer in flight are not answered sooner: this is how long it takes now
-                self.limit, self._fastest = before, mean
-        elif self._fastest and mean > SLOW * self._fastest:
-            self._cut = self.limit, mean
-            self._fall(max(1, int(self.limit * KEPT)), _now())
+    def _compare_speed(self, seconds: float) -> None:
+        """After each round trip: where it was slow, try whether fewer requests are answered sooner."""
+        self._round.append(seconds)
+        if len(self._round) < self.window:
+            return
+        typical = median(self._round)
+        self._round.clear()
+        if self._trial:
+            window, slow = self._trial
+            self._trial = None
+            if typical > slow * (1 + DECREASE) / 2:  # no: this is how long replies take now
+                self.window, self._fastest = window, typical
+        elif self._fastest and typical > SLOW * self._fastest:
+            before = self.window
+            self._shrink(_now())
+            self._trial = before, typical
         else:
-            self._fastest = min(self._fastest or mean, mean)
-            if self.limit < self.in_flight and self._rounds >= self._patience:
-                self.limit, self._rounds, self._patience = (
-                    self.limit + 1,
-                    0,
-                    max(1, self._patience // 2),
-                )
+            self._fastest = min(self._fastest or typical, typical)
 
 
-class _Bucket:
-    """A limit for each minute: a tenth of it may go out at once, and the rest evenly, so that no 60 seconds have more."""
+class PerMinute:
+    """A limit for each minute: a tenth of it may leave at once and the rest evenly, so that no 60
+    seconds have more."""
 
     def __init__(self, limit: float):
         from aiolimiter import AsyncLimiter
 
+        self.limit = limit
         self.burst = max(1.0, limit / 10)
-        rate = max(limit - self.burst, limit / 2) / 60  # each second
-        self._limiter = AsyncLimiter(self.burst, self.burst / rate)
+        per_second = max(limit - self.burst, limit / 2) / 60
+        self._limiter = AsyncLimiter(self.burst, self.burst / per_second)
 
     async def take(self, amount: float) -> None:
+        """Wait until so much more may leave; a single amount waits for one minute at most."""
+        amount = min(amount, self.limit)
         while amount > 0:
-            await self._limiter.acquire(piece := min(amount, self.burst))
-            amount -= piece
+            part = min(amount, self.burst)
+            await self._limiter.acquire(part)
+            amount -= part
 
 
 def _now() -> float:

@@ -1,23 +1,17 @@
-"""What calls cost, in US dollars, from genai-prices."""
+"""What calls cost, in US dollars, from genai-prices, and how many tokens a text has, roughly."""
 
 from datetime import UTC, datetime
 
 from ..usage import SIMULATED, Usage
 
-PRICED = datetime(
-    2026, 11, 1, 12, tzinfo=UTC
-)  # when what is recorded is priced: some models are cheaper at night, and prices change
+# When recorded calls are priced: some models are cheaper at night, and prices change.
+PRICED = datetime(2026, 11, 1, 12, tzinfo=UTC)
+CHARACTERS_PER_TOKEN = 4  # of English text, as OpenAI's documentation has it
 
 
-def tokens(letters: int) -> int:
+def estimated_tokens(text: str) -> int:
     """About how many tokens a text has."""
-    return round(letters / 4)
-
-
-def count(said) -> int | None:
-    """A number of tokens, as an endpoint tells it; None where it is none."""
-    whole = type(said) in (int, float) and 0 <= said < 2**53 and said == int(said)
-    return int(said) if whole else None
+    return round(len(text) / CHARACTERS_PER_TOKEN)
 
 
 def price(
@@ -27,43 +21,57 @@ def price(
     calls: int = 1,
     when: datetime | None = None,
 ) -> float | None:
-    """US dollars for so many tokens in so many calls, from genai-prices; None where it does not know the model.
+    """What so many tokens cost.
 
-    All calls are priced like the average one, since some models ask more for the tokens of a long call. Simulated models are free.
-    when: of the calls; without it, now.
+    Parameters
+    ----------
+    model : str
+        Simulated models are free.
+    prompt_tokens, completion_tokens : int
+        Of all calls together.
+    calls : int
+        All are priced like their mean, since some models charge more for the tokens of long calls.
+    when : datetime, optional
+        The time of the calls; now, if it is not given.
+
+    Returns
+    -------
+    float or None
+        US dollars; None where genai-prices does not know the model.
     """
     if model.startswith(SIMULATED) or not calls:
         return 0.0
     from genai_prices import Usage, calc_price
 
-    average = Usage(
+    mean = Usage(
         input_tokens=round(prompt_tokens / calls), output_tokens=round(completion_tokens / calls)
     )
     try:
-        return (
-            float(calc_price(average, model_ref=model, genai_request_timestamp=when).total_price)
-            * calls
-        )
+        priced = calc_price(mean, model_ref=model, genai_request_timestamp=when)
     except LookupError:
         return None
+    return float(priced.total_price) * calls
 
 
 def priced_rows(usage: Usage) -> list[dict]:
     """The rows of a usage with `cost`, of all its tokens, and `live_cost`, of those of live calls.
 
-    Prices are those of a fixed time (`PRICED`), so that a rerun gives the same record.
+    Both are US dollars, or None where the price or a number of tokens is unknown. Prices are those
+    of a fixed time, so that a rerun gives the same record.
     """
     rows = []
-    for row, c in zip(usage.rows(), (count for _, count in sorted(usage.counts.items()))):
-        cost = {"cost": None, "live_cost": None}
-        if not (c.uncounted and price(row["model"], 1, 1)):
-            cost = {
-                "cost": price(
-                    row["model"], c.prompt_tokens, c.completion_tokens, c.live + c.recorded, PRICED
-                ),
-                "live_cost": price(
-                    row["model"], c.live_prompt_tokens, c.live_completion_tokens, c.live, PRICED
-                ),
-            }
-        rows.append({**row, **cost})
+    for row in usage.rows():
+        cost = live_cost = None
+        model = row["model"]
+        calls = row["live"] + row["recorded"]
+        if not row["uncounted"] or price(model, 1, 1) == 0:
+            cost = price(model, row["prompt_tokens"], row["completion_tokens"], calls, PRICED)
+            live_cost = price(
+                model,
+                row["live_prompt_tokens"],
+                row["live_completion_tokens"],
+                row["live"],
+                PRICED,
+            )
+        rows.append({**row, "cost": cost, "live_cost": live_cost})
     return rows

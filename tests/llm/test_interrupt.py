@@ -1,39 +1,246 @@
-"""Stopping long work: it ends at once, asks for nothing more, loses nothing that came, and goes on from there."""
+"""Stopping: nothing new is sent, what is in flight is recorded, and a second interrupt gives it up."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import httpx2
 import pytest
-from conftest import ASK_NINE, wait_until
+from conftest import ASK_NINE, Script, interrupted
 from jupyter_client import KernelManager
 from servers import Endpoint, delay, good
 
-from semback import LLM, ResponseCache
+from semback import LLM, Budget, BudgetExceeded, Language, ModelError, ResponseCache, evaluate
+
+
+def question(number):
+    return [{"role": "user", "content": f"Question {number}"}]
+
+
+def late(script, seconds=0.1):
+    """A transport that answers as the script does, after so many seconds."""
+
+    async def handle(request):
+        reply = script.handle(request)
+        await asyncio.sleep(seconds)
+        return reply
+
+    return httpx2.MockTransport(handle)
+
+
+def failing(place, seconds):
+    """A transport that answers 401 to request number `place` and, after so many seconds, 500 to all others; and
+    the requests that it has seen."""
+    requests = []
+
+    async def handle(request):
+        requests.append(request)
+        if len(requests) == place:
+            return httpx2.Response(401, json={"error": {"message": "no such key"}})
+        await asyncio.sleep(seconds)
+        return httpx2.Response(500, json={"error": {"message": "oops"}})
+
+    return httpx2.MockTransport(handle), requests
+
+
+# A script
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.network
+@pytest.mark.parametrize(
+    "seconds, interrupts, recorded", [(1.5, 1, 3), (60, 2, 0)], ids=["once", "twice"]
+)
+def test_a_script_that_is_interrupted_records_what_is_in_flight_unless_it_is_interrupted_again(
+    own_home, seconds, interrupts, recorded
+):
+    with Endpoint(delay(seconds, good)) as server:
+        notice, error, code = interrupted(
+            f"{ASK_NINE}\nasyncio.run(ask_nine(sys.argv[1]))", server, interrupts
+        )
+    assert notice == (
+        "semback: waiting for 3 replies in flight, to record them. Interrupt again to give them up.\n"
+    )
+    assert error.endswith("\nKeyboardInterrupt\n") and code == -signal.SIGINT
+    assert len(server.asked) == 3 and len(ResponseCache()) == recorded
+
+
+@pytest.mark.parametrize("status, recorded", [(200, 3), (500, 0)])
+def test_an_event_loop_that_ends_waits_for_what_is_in_flight_and_sends_nothing_again(
+    cache, status, recorded
+):
+    oops = httpx2.Response(status, json={"error": {"message": "oops"}})
+    script = Script("Four." if status == 200 else lambda body: oops)
+    llm = LLM("scripted", cache, transport=late(script), in_flight=3)
+
+    async def story():
+        calls = [asyncio.create_task(llm.chat(question(number))) for number in range(5)]
+        await asyncio.sleep(0.05)
+        raise ZeroDivisionError(len(calls))
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(story())
+    assert len(cache) == recorded and len(script.asked) == 3
+
+
+def test_all_calls_of_a_gather_that_is_cancelled_are_recorded_however_late_their_replies(cache):
+    async def handle(request):
+        place = int(str(request.content).count("x"))
+        await asyncio.sleep(0.05 + 0.1 * place)
+        return Script("Four.").handle(request)
+
+    async def story():
+        llm = LLM("m", cache, transport=httpx2.MockTransport(handle))
+        calls = asyncio.gather(*(llm.chat(question("x" * number)) for number in range(4)))
+        asyncio.get_running_loop().call_later(0.03, calls.cancel)
+        await calls
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(story())
+    assert len(cache) == 4
+
+
+# An error in one of several calls
+
+
+@pytest.mark.parametrize("gathered", [False, True])
+def test_what_is_in_flight_is_recorded_when_a_shared_budget_is_spent(cache, gathered):
+    one, two, budget = Script("One."), Script("Two."), Budget(calls=4)
+    first, second = (
+        LLM(name, cache, transport=late(script), budget=budget)
+        for name, script in (("one", one), ("two", two))
+    )
+
+    async def ask(llm, wait):
+        await asyncio.sleep(wait)
+        await asyncio.gather(*(llm.chat(question(number)) for number in range(3)))
+
+    async def story():
+        if gathered:
+            await asyncio.gather(ask(second, 0), ask(first, 0.05))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask(second, 0))
+            group.create_task(ask(first, 0.05))
+
+    with pytest.raises(BudgetExceeded if gathered else ExceptionGroup):
+        asyncio.run(story())
+    assert len(cache) == len(one.asked) + len(two.asked) == 4
+
+
+def test_what_an_evaluation_has_sent_is_recorded_when_the_users_own_code_fails(cache, task):
+    script, read = Script("Answer: 1"), []
+
+    object.__setattr__(task, "read", lambda reply: read.append(reply) or {}["mine"])
+    llm = LLM("m", cache, transport=late(script))
+    with pytest.raises(KeyError, match="mine"):
+        asyncio.run(evaluate(task.graph, task.test, task, Language(llm, llm)))
+    assert read and len(cache) == len({str(body) for body in script.asked}) == len(script.asked)
+
+
+def test_the_first_error_ends_the_retries_of_the_others_and_is_the_one_that_is_raised(cache, task):
+    transport, requests = failing(3, 0.2)
+    llm = LLM("m", cache, transport=transport, retries=50)
+    with pytest.raises(ModelError, match="no such key"):
+        asyncio.run(evaluate(task.graph, task.test, task, Language(llm, llm)))
+    assert len(requests) <= 24  # each question's first request, and no second
+
+
+def test_the_error_of_one_call_does_not_wait_for_all_the_retries_of_another(cache):
+    transport, requests = failing(2, 0.1)
+
+    async def story():
+        llm = LLM("m", cache, transport=transport, retries=50)
+        await asyncio.gather(*(llm.chat(question(number)) for number in range(2)))
+
+    with pytest.raises(ModelError, match="no such key"):
+        asyncio.run(story())
+    assert len(requests) <= 3
+
+
+# One caller
+
+
+def test_a_caller_that_is_cancelled_ends_when_the_reply_is_recorded_and_if_cancelled_again_at_once(
+    cache,
+):
+    script = Script("Four.")
+    llm = LLM("m", cache, transport=late(script, 0.2))
+
+    async def ended(cancels, number):
+        call = asyncio.create_task(llm.chat(question(number)))
+        await asyncio.sleep(0.1)
+        for _ in range(cancels):
+            call.cancel()
+            await asyncio.sleep(0.01)
+        done = call.done()
+        await asyncio.wait([call])
+        return done, call.cancelled()
+
+    assert asyncio.run(ended(1, 1)) == (False, True) and len(cache) == 1
+    assert asyncio.run(ended(2, 2)) == (True, True) and len(cache) == 1
+    assert len(script.asked) == 2
+
+
+def test_a_time_limit_of_the_caller_ends_it_when_the_reply_is_recorded(cache):
+    llm = LLM("m", cache, transport=late(Script("Four."), 0.2))
+
+    async def limited():
+        async with asyncio.timeout(0.1):
+            await llm.chat(question(1))
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(limited())
+    assert len(cache) == 1
+
+
+def test_a_call_that_waits_to_be_sent_ends_with_its_last_caller(script, cache):
+    async def run():
+        sent, gate, scripted = asyncio.Event(), asyncio.Event(), script("Four.")
+
+        async def held(request):
+            reply = scripted.handle(request)
+            sent.set()
+            await gate.wait()
+            return reply
+
+        llm = LLM("scripted", cache, in_flight=1, transport=httpx2.MockTransport(held))
+        calls = [asyncio.create_task(llm.chat(question("a")))]
+        await sent.wait()
+        calls += [asyncio.create_task(llm.chat(question(name))) for name in "bcc"]
+        await asyncio.sleep(0.01)
+        for call in calls[:3]:
+            call.cancel()
+        gate.set()
+        assert (await calls[3]).text == "Four."
+        asked = [body["messages"][0]["content"] for body in scripted.asked]
+        assert asked == ["Question a", "Question c"] and len(cache) == 2
+        assert not (await llm.chat(question("b"))).recorded
+        assert (await llm.chat(question("a"))).recorded
+
+    asyncio.run(run())
+
+
+# A notebook
 
 SETUP = """
 import asyncio, json
 import httpx2
 import semback as sb
+from semback.llm.simulated import Student
 
-task = sb.tasks.liar(train=6)  # five nodes of its graph ask at one time, so that many calls wait for their turn
-student, sent = sb.simulate.Student(task, "simulated"), []
+task = sb.tasks.liar(train=6)  # five nodes of its graph ask at one time, so that many calls wait
+student, sent = Student(task, "simulated"), []
 
 async def slow(request):
     sent.append(request)
     if len(sent) == 10:
         print("ten are sent")
     await asyncio.sleep(0.2)
-    said = student.reply(json.loads(request.content)["messages"])
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
-    return httpx2.Response(200, json={"id": "x", "object": "chat.completion", "created": 0, "model": "simulated", "choices": [choice]})
+    text = student.reply(json.loads(request.content)["messages"])
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    return httpx2.Response(200, json={"model": "simulated", "choices": [choice]})
 
 cache = sb.ResponseCache()
 llm = sb.LLM("simulated", cache, transport=httpx2.MockTransport(slow), in_flight=4)
@@ -50,7 +257,7 @@ finally:
 class Kernel:
     """A kernel as JupyterLab has it: cells are executed, and interrupted."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path):
         self.manager = KernelManager(transport="ipc", connection_file=str(folder / "kernel.json"))
         self.manager.start_kernel()
         self.client = self.manager.blocking_client()
@@ -58,8 +265,9 @@ class Kernel:
         self.client.wait_for_ready(timeout=60)
 
     def run(self, code, interrupt_after=None) -> tuple[str, str, float]:
-        """(what the cell printed, its error, seconds from the interrupt to its end). It is interrupted when it has printed that text."""
-        request, printed, error, interrupted = self.client.execute(code), "", "", 0.0
+        """(what the cell printed, its error, seconds from the interrupt to its end). It is interrupted when it
+        has printed that text."""
+        request, printed, error, at = self.client.execute(code), "", "", 0.0
         while True:
             message = self.client.get_iopub_msg(timeout=60)
             if message["parent_header"].get("msg_id") != request:
@@ -67,25 +275,13 @@ class Kernel:
             kind, content = message["msg_type"], message["content"]
             if kind == "stream":
                 printed += content["text"]
-                if interrupt_after and interrupt_after in printed and not interrupted:
-                    interrupted = time.monotonic()
+                if interrupt_after and interrupt_after in printed and not at:
+                    at = time.monotonic()
                     self.manager.interrupt_kernel()
             if kind == "error":
                 error = content["ename"]
             if kind == "status" and content["execution_state"] == "idle":
-                return (
-                    printed.strip(),
-                    error,
-                    time.monotonic() - interrupted if interrupted else 0.0,
-                )
-
-    def processes(self) -> int:
-        """How many processes there are of this kernel, on Linux: itself, and those that it left behind."""
-        count = 0
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):  # it has just ended
-                count += os.fsencode(self.manager.connection_file) in path.read_bytes()
-        return count
+                return printed.strip(), error, at and time.monotonic() - at
 
     def end(self):
         self.client.stop_channels()
@@ -99,141 +295,21 @@ def kernel(tmp_path, own_home):
     started.end()
 
 
-def test_an_interrupted_cell_stops_at_once_asks_for_nothing_more_and_goes_on_where_it_was(kernel):
+@pytest.mark.slow
+@pytest.mark.process
+def test_an_interrupted_cell_records_what_is_in_flight_sends_nothing_more_and_goes_on_where_it_was(
+    kernel,
+):
     assert kernel.run(SETUP) == ("", "", 0)
     _, error, seconds = kernel.run(DESCEND, interrupt_after="ten are sent")
-    assert (
-        error in ("CancelledError", "KeyboardInterrupt") and seconds < 2
-    )  # ipykernel cancels a cell that awaits
-    counts, error, _ = kernel.run(
-        "await asyncio.sleep(1); print(at_the_end, len(sent), len(cache))"
-    )
+    assert error in ("CancelledError", "KeyboardInterrupt") and seconds < 5
+    counts, error, _ = kernel.run("print(at_the_end, len(sent), len(cache))")
     stopped, *later = counts.split()
-    assert error == "" and later == [stopped, stopped]  # what was under way came, and is kept
+    assert error == "" and later == [stopped, stopped]  # all was recorded before the cell ended
     _, error, _ = kernel.run(DESCEND)
     counts, *_ = kernel.run(
         "print(len(sent) - len(run.usage.keys), sum(row['recorded'] for row in run.usage.rows()))"
     )
     assert error == "" and counts == f"0 {stopped}"
-    left, *_ = kernel.run(
-        "print(*[each for each in asyncio.all_tasks() if 'llm.py' in repr(each)])"
-    )
+    left, *_ = kernel.run("print(*[task for task in asyncio.all_tasks() if 'llm' in repr(task)])")
     assert left == ""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only there a kernel leaves a process behind")
-@pytest.mark.parametrize("secure", [False, True])
-def test_a_kernel_that_is_restarted_leaves_a_process_that_records_what_is_on_its_way(
-    kernel, secure, request
-):
-    answered, ask = threading.Event(), f"{ASK_NINE}\nawait ask_nine(os.environ['URL'])"
-
-    async def late(request):
-        while not answered.is_set():
-            await asyncio.sleep(0.01)
-        return await good(request)
-
-    certificate = request.getfixturevalue("certificate") if secure else None
-    environment = {"SSL_CERT_FILE": str(certificate)} if secure else {}
-    with Endpoint(late, certificate=certificate) as server:
-        setup = f"import os; os.environ.update({environment | {'URL': server.url}!r})\n"
-        kernel.client.execute(setup + ask)
-        wait_until(lambda: len(server.asked) == 3, kernel.manager.provisioner.process)
-        kernel.manager.restart_kernel()
-        assert len(server.asked) == 3 and kernel.processes() == 2 and not ResponseCache()
-        kernel.client.wait_for_ready(timeout=60)
-        kernel.client.execute(
-            setup + ask
-        )  # which waits for the three, and asks for others meanwhile
-        wait_until(lambda: len(server.asked) == 6, kernel.manager.provisioner.process)
-        answered.set()
-        wait_until(lambda: len(ResponseCache()) == 9 and kernel.processes() == 1)
-        assert len(server.asked) == 9
-        kernel.manager.shutdown_kernel(now=True)
-        wait_until(
-            lambda: not server.open
-        )  # before its end, which with TLS would not wait for that
-
-
-def test_a_kernel_that_is_restarted_records_at_once_what_comes_soon(kernel):
-    with Endpoint(delay(0.5, good)) as server:
-        kernel.client.execute(f"{ASK_NINE}\nawait ask_nine({server.url!r})")
-        wait_until(lambda: len(server.asked) == 3, kernel.manager.provisioner.process)
-        kernel.manager.restart_kernel()
-        assert len(server.asked) == len(ResponseCache()) == 3
-
-
-def test_a_call_that_waits_for_its_turn_ends_with_its_last_caller(script, cache):
-    async def run():
-        sent, gate, said = asyncio.Event(), asyncio.Event(), script("Four.")
-
-        async def late(request):
-            reply = said.handle(request)
-            sent.set()
-            await gate.wait()
-            return reply
-
-        llm = LLM("scripted", cache, in_flight=1, transport=httpx2.MockTransport(late))
-        calls = [asyncio.create_task(llm.chat([{"role": "user", "content": "a"}]))]
-        await sent.wait()
-        calls += [
-            asyncio.create_task(llm.chat([{"role": "user", "content": what}])) for what in "bcc"
-        ]
-        await asyncio.sleep(0.01)
-        for call in calls[:3]:
-            call.cancel()
-        gate.set()
-        assert (await calls[3]).text == "Four."
-        assert [body["messages"][0]["content"] for body in said.asked] == ["a", "c"] and len(
-            cache
-        ) == 2  # nobody waits for b any more
-        assert not (await llm.chat([{"role": "user", "content": "b"}])).recorded
-        assert (await llm.chat([{"role": "user", "content": "a"}])).recorded
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_script_that_is_told_to_end_records_what_is_on_its_way_and_asks_for_nothing_more(
-    own_home, number, code
-):
-    """As by `kill`, `timeout`, Slurm, a container that is stopped, a connection that is lost."""
-    with Endpoint(delay(1.5, good)) as server:
-        process = subprocess.Popen(
-            [sys.executable, "-c", f"{ASK_NINE}\nasyncio.run(ask_nine({server.url!r}))"]
-        )
-        wait_until(lambda: len(server.asked) == 3, process)
-        process.send_signal(number)
-        assert process.wait(30) == code
-    assert len(server.asked) == len(ResponseCache()) == 3
-
-
-def test_a_process_that_was_forked_meanwhile_ends_at_once(own_home):
-    forks = """
-import time
-
-async def fork():
-    asking = asyncio.create_task(ask_nine(sys.argv[1]))
-    await asyncio.to_thread(sys.stdin.readline)
-    ready, forked = os.pipe()
-    if child := os.fork():
-        os.read(ready, 1)
-        os.kill(child, 15)
-        print(os.waitpid(child, 0)[1] >> 8, flush=True)
-    os.write(forked, b"!")
-    time.sleep(60)
-asyncio.run(fork())
-"""
-    with Endpoint(delay(4, good)) as server:
-        process = subprocess.Popen(
-            [sys.executable, "-c", ASK_NINE + forks, server.url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        wait_until(lambda: len(server.asked) == 3, process)
-        process.stdin.write(b"go\n")
-        process.stdin.flush()
-        said = process.stdout.readline()
-        process.kill()
-        process.communicate()
-    assert said == b"143\n"

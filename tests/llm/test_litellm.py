@@ -11,10 +11,9 @@ import urllib.request
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import openai
 import pytest
 from servers import Endpoint, error, student
-from test_client import KEY, contents
+from test_endpoint import KEY, contents
 
 from semback import (
     LLM,
@@ -28,6 +27,7 @@ from semback import (
     forward,
     tasks,
 )
+from semback.llm import client
 
 PROGRAM = Path(__file__).parents[2] / ".venv-litellm" / "bin" / "litellm"
 MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]
@@ -147,8 +147,8 @@ def proxy(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch):
-    """The openai client waits 0.01 s before its first retry, in place of half a second."""
-    monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
+    """The first retry comes after 0.01 s, in place of half a second."""
+    monkeypatch.setattr(client, "FIRST_RETRY", 0.01)
 
 
 def model(proxy, name, cache=None, **settings):
