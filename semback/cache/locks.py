@@ -14,7 +14,8 @@ _open_files: set[int] = set()
 
 def most() -> int:
     """How many locks to hold at one time: half of the files that this process may open."""
-    return os.sysconf("SC_OPEN_MAX") // 2 if hasattr(os, "sysconf") else 256
+    limit = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else 512
+    return max(limit // 2, 1) if limit >= 0 else 2**16  # negative: there is no limit
 
 
 @contextmanager

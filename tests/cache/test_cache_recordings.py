@@ -1,4 +1,4 @@
-"""Recordings between machines, and what the `semback cache` commands say of them."""
+"""Recordings between machines."""
 
 import gzip
 import json
@@ -8,30 +8,12 @@ from pathlib import Path
 import pytest
 import zstandard
 from cache_helpers import child, entry, line, output
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semback import ResponseCache
 from semback.cache import recording
-from semback.cache.recording import key
-from semback.cli import main
 from semback.errors import CacheError
-
-WHOLE = "responses are whole and stand under the keys of their requests"
-
-
-@pytest.fixture
-def semback(cache):
-    """A function that runs a `semback cache` command: (exit code, what it printed)."""
-
-    def run(*arguments):
-        result = CliRunner().invoke(
-            main, ["cache", *map(str, arguments)], env={"SEMBACK_CACHE_DIR": str(cache.folder)}
-        )
-        return result.exit_code, result.output
-
-    return run
 
 
 def merged(folder, paths):
@@ -316,95 +298,3 @@ def test_a_line_without_end_is_read_in_pieces_and_refused(cache, tmp_path, monke
         gzip.compress(b"x" * 10**6 + b"\n" + line(*entry()).encode())
     )
     assert cache.load(tmp_path / "r.jsonl.gz", skip=True).new == 1
-
-
-def test_verify_names_every_bad_line_and_keeps_nothing(semback, cache, tmp_path):
-    (tmp_path / "good.jsonl").write_text(line(*entry()))
-    (tmp_path / "bad.jsonl").write_text(
-        line(*entry()) + line(*entry("Two.", 1)).replace("2 + 2", "2 + 3") + "half a li"
-    )
-    assert semback("verify", tmp_path / "good.jsonl") == (0, f"1 {WHOLE}, 0 lines do not\n")
-    code, out = semback("verify", tmp_path / "bad.jsonl")
-    assert (
-        code == 1
-        and "refused line 2: its key" in out
-        and "refused line 3: it is not" in out
-        and len(cache) == 0
-    )
-
-
-def test_import_lists_conflicts_and_what_it_refused_and_keeps_what_was_there(
-    semback, cache, tmp_path
-):
-    cache.add(*entry("Old."))
-    (tmp_path / "r.jsonl").write_text(line(*entry("New.")) + line(*entry("Two.", 1)) + "{}\n")
-    assert semback("import", tmp_path / "r.jsonl")[0] == 1 and len(cache) == 1
-    code, out = semback("import", "--skip", tmp_path / "r.jsonl")
-    assert (
-        code == 0
-        and "1 new" in out
-        and f"kept what was there: {entry()[0][:12]}" in out
-        and "refused line 3: it is not" in out
-    )
-    assert cache.get(entry()[0])["reply"]["text"] == "Old."
-
-
-def test_explain_says_what_a_replay_would_say_of_any_request_and_of_a_recorded_key(
-    semback, cache, tmp_path
-):
-    cache.add(*entry())
-    request = entry()[1]["request"] | {
-        "temperature": 1,
-        "messages": [{"role": "user", "content": "What is\n2 + 3?"}],
-    }
-    (tmp_path / "request.json").write_text(json.dumps(request))
-    code, out = semback("explain", tmp_path / "request.json", "--draw", "2")
-    assert code == 0 and out.strip() in str(cache.miss(request, 2))
-    assert (
-        "differs in: messages, temperature, draw" in out
-        and "requested 1, recorded None" in out
-        and "+2 + 3?" in out
-    )
-    assert "is recorded: a reply of m-1" in semback("explain", entry()[0][:9])[1]
-    cache.add(*entry("Three.", 3))
-    (tmp_path / "line.json").write_text(line(*entry("Three.", 3)))
-    said = semback("explain", tmp_path / "line.json")[1]
-    assert (
-        f"{key(entry()[1]['request'], 3)[:12]}… is recorded" in said
-        and f"nearest is {entry()[0][:12]}" in said
-        and "in: draw" in said
-    )
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{",
-        "7",
-        "[]",
-        "{}",
-        '{"model": "m"}',
-        '{"model": "m", "messages": ["x"]}',
-        '{"request": {}, "n": 1}',
-    ],
-)
-def test_explain_refuses_what_is_no_request_and_an_unknown_key(semback, tmp_path, text):
-    (tmp_path / "request.json").write_text(text)
-    code, out = semback("explain", tmp_path / "request.json")
-    assert code == 1 and out.startswith("semback: ") and "request.json" in out
-    assert semback("explain", "0123")[0] == 2
-
-
-def test_ls_and_stats_show_what_was_altered_and_drop_takes_it_out_but_never_everything(
-    semback, cache
-):
-    cache.add(*entry())
-    cache._table.set(entry(draw=1)[0], '{"request": 7}')
-    assert f"{entry(draw=1)[0][:12]}  altered: it is not a recorded reply" in semback("ls")[1]
-    assert (
-        "        1  altered: see" in semback("stats")[1] and "        1  m\n" in semback("stats")[1]
-    )
-    assert semback("drop", "")[0] == 2 and len(cache) == 2
-    assert (
-        semback("drop", entry(draw=1)[0][:12])[1] == "1 responses taken out\n" and len(cache) == 1
-    )
