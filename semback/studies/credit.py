@@ -171,8 +171,8 @@ async def credit(
         only : float
             Share of faults whose node gets the right number while no innocent node gets another.
         unclear : int
-            Nodes, of all faults together, without a gradient, or with one that neither names another
-            number nor says that the value should stay.
+            Nodes, of all faults together, without a gradient, or with one that neither names
+            another number nor says that the value should stay.
         calls : float
             Of the coach, per fault.
         found_low, found_high, … : float
