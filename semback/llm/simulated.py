@@ -146,7 +146,7 @@ def scripted(
 
 
 def _completion(name: str, messages: list[dict], text: str) -> dict:
-    """The body of a chat completion. A token is four characters, of JSON in the prompt."""
+    """The body of a chat completion. A token is four characters (of JSON, in the prompt)."""
     prompt, reply = len(json.dumps(messages)) // 4, len(text) // 4
     usage = {"prompt_tokens": prompt, "completion_tokens": reply, "total_tokens": prompt + reply}
     message = {"role": "assistant", "content": text}

@@ -1,4 +1,4 @@
-"""The clerk: a rule-based model that does arithmetic, and knows nothing but the text of its prompt.
+"""The clerk: a rule-based model that does arithmetic with the numbers in its prompt.
 
 As a node it works out formulas. As a coach it says which of a node's inputs should have been
 different, as far as the prompt allows to tell; as an updater it corrects numbers. The worked
@@ -26,7 +26,7 @@ _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.
 def clerk(
     error: float = 0.0, name: str = "simulated-clerk", prompts: list | None = None, **settings
 ) -> LLM:
-    """A rule-based model that does arithmetic and knows nothing but the text of its prompt.
+    """A rule-based model that does arithmetic; all it knows is the text of its prompt.
 
     As a node it works out a formula ("Work out: a + b"), repeats the paragraphs that the question
     names ("Repeat …"), looks a number up ("Look up: a"), or gives the number in its instruction.

@@ -1,5 +1,4 @@
-"""Credit assignment, measured: graphs with one planted fault, and how often backpropagation names
-it alone.
+"""Credit assignment, measured: how often backpropagation finds a planted fault, and it alone.
 
 In a warehouse the boxes on shelves are counted and halls add up the counts. One count, a number in
 one node's instruction, is wrong. A stock list has the right number for each shelf; it is the value
@@ -163,16 +162,24 @@ async def credit(
     Returns
     -------
     DataFrame
-        One row for each size and method.
+        One row for each size and method, with
 
-        found : share of faults whose node gets the right number. blamed : share of innocent nodes
-        (trainable, with the right value) that get another number. only : share of faults whose node
-        gets the right number while no innocent node gets another. unclear : nodes, of all faults,
-        without a gradient, or with one that has neither another number nor says that the value
-        should stay. calls : of the coach, per fault. found_low, found_high and so on : 95 % Wilson
-        intervals over faults. For `blamed` too: the nodes of one graph are not independent, so they
-        count as one, and the sum of their shares is rounded. found_expected and so on : what
-        `expected` gives for the clerk; None for another coach.
+        found : float
+            Share of faults whose node gets the right number.
+        blamed : float
+            Share of innocent nodes (trainable, with the right value) that get another number.
+        only : float
+            Share of faults whose node gets the right number while no innocent node gets another.
+        unclear : int
+            Nodes, of all faults together, without a gradient, or with one that neither names
+            another number nor says that the value should stay.
+        calls : float
+            Of the coach, per fault.
+        found_low, found_high, … : float
+            95 % Wilson intervals over faults. For `blamed` too: the nodes of one graph are not
+            independent, so they count as one, and the sum of their shares is rounded.
+        found_expected, … : float
+            What `expected` gives for the clerk; None for another coach.
 
     Raises
     ------

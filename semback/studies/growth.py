@@ -84,8 +84,7 @@ def expected(graph: Graph, neighbourhood: bool = True) -> list[dict]:
 
     - Calls: V forward; I backward, or E without the neighbourhood; T update (2 T with a critique).
     - Rounds: forward, the nodes on the longest path; backward, one less, since the first node of
-    the path
-      has no inputs; update, 1.
+      the path has no inputs; update, 1.
     - Values in prompts: E forward; E + I backward, or 2 E without the neighbourhood. The longest
       backward prompt has all inputs of the node with the most; without the neighbourhood it has
       one. Both have the gradients of all users of the node's value, so they grow with the users

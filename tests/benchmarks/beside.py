@@ -1,5 +1,4 @@
-"""The work W by other libraries and by semback in turn, each in a process of its own, at the same
-endpoint.
+"""The work W by other libraries and by semback, each in a process of its own, in turn.
 
 `make bench PEERS=1` makes the peers' interpreter, `.venv-peers`, from peers/requirements.lock.
 """

@@ -1,6 +1,7 @@
-"""The work W: evaluate 64 questions on two hint nodes and an answer node, take one step from two
-wrong answers, evaluate 64 again. By semback, and by plain loops over bare aiohttp and the openai
-client.
+"""The work W, by semback and by plain loops over bare aiohttp and over the openai client.
+
+W is to evaluate 64 questions on two hint nodes and an answer node, to take one step from two wrong
+answers, and to evaluate the 64 questions again.
 """
 
 import asyncio
