@@ -58,7 +58,7 @@ def summary_view(summary: Summary) -> show.View:
             same = compared.loc[(compared[CONFIGURATION] == key).all(axis="columns"), pairs.split()]
             title = f"semantic gradient descent against others, {heading(*key)}"
             tables.append(show.Table(title, against, same.values.tolist()))
-    return f"{len(summary.records)} runs", *tables
+    return f"Runs: {len(summary.records)}", *tables
 
 
 class Recorded(NamedTuple):

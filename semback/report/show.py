@@ -151,7 +151,9 @@ def scores_view(scores: Scores) -> View:
     wrong = [row for row in scores.rows if not row.correct]
     rows = [(row.id, row.answer or "(unreadable)", row.reply) for row in wrong[:FIRST]]
     title = f"the first of {len(wrong)} wrong answers"
-    return _scored(scores), Table(title, ("example", "answer", "reply"), rows, detail=True)
+    simulated = any(model.startswith(SIMULATED) for _, model in scores.usage.counts)
+    headline = _scored(scores) + (", simulated" if simulated else "")
+    return headline, Table(title, ("example", "answer", "reply"), rows, detail=True)
 
 
 @shows(Step)
@@ -222,7 +224,7 @@ def task_view(task: Task) -> View:
     shared = sum(example.question in questions for example in task.test)
     return (
         f"Task {task.name}: {len(task.train)} training and {len(task.test)} test examples; "
-        f"{shared or 'none'} of the test questions also in training",
+        f"test questions that are also in training: {shared or 'none'}",
         Table("correct answers", ("answer", "in training", "in test"), answers),
         Table("the first training examples", ("id", "answer", "question"), examples),
         *graph_view(task.graph)[1:],
@@ -240,8 +242,6 @@ def _scored(scores: Scores | None) -> str:
     shown = f"{counted}: {percent(scores.accuracy)} {interval(*scores.interval)}"
     if scores.unreadable:
         shown += f", {scores.unreadable} unreadable"
-    if any(model.startswith(SIMULATED) for _, model in scores.usage.counts):
-        shown += ", simulated"
     return shown
 
 

@@ -97,7 +97,7 @@ def test_a_report_shows_objects_as_a_notebook_does(no_figures, record):
     html, run = report.html("trial"), Run.load(folder("trial") / "history" / f"{RUN}.json")
     shown = [run, run.diff(), *run.steps[1:], report.Summary([record])]
     assert len(shown) > 4 and all(thing._repr_html_() in html for thing in shown)
-    assert repr(report.Summary([record])).startswith("1 runs\nresults, model simulated")
+    assert repr(report.Summary([record])).startswith("Runs: 1\nresults, model simulated")
 
 
 @pytest.mark.slow

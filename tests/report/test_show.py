@@ -454,7 +454,7 @@ def test_a_task_shows_sizes_examples_and_how_often_each_answer_is_correct(task):
         test=[Example("t", "T?", "yes")],
     )
     assert repr(yes).split("\n")[:8] == [
-        "Task sums: 9 training and 1 test examples; none of the test questions also in training",
+        "Task sums: 9 training and 1 test examples; test questions that are also in training: none",
         "correct answers:",
         "  answer  in training  in test",
         "  yes     6            1",
@@ -471,7 +471,7 @@ def test_a_task_shows_sizes_examples_and_how_often_each_answer_is_correct(task):
 
 def test_a_task_says_how_many_test_questions_are_in_training(task):
     both = replace(task, test=(*task.test, *task.train[:5]), overlap=True)
-    assert "12 training and 17 test examples; 5 of the test questions also in training" in repr(
+    assert "12 training and 17 test examples; test questions that are also in training: 5" in repr(
         both
     )
 
