@@ -62,7 +62,9 @@ class Job:
         from papermill import inspect_notebook
 
         if not self.notebook.is_file():
-            raise ParameterError(f"there is no notebook {self.notebook}; see SEMBACK_HOME")
+            raise ParameterError(
+                f"there is no notebook {self.notebook}; set SEMBACK_HOME to the checkout"
+            )
         try:
             found = inspect_notebook(papermill_path(self.notebook))
         except Exception as error:  # papermill lets through whatever a malformed file causes

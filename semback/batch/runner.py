@@ -69,9 +69,10 @@ def run(
     folder = results.folder(name)
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     outcomes: dict[str, Outcome] = {}
+    spent = tempfile.TemporaryDirectory(prefix=".spent-", dir=folder, ignore_cleanup_errors=True)
     with (
+        spent as shared,
         _locked(jobs, name),
-        tempfile.TemporaryDirectory(prefix=".spent-", dir=folder) as shared,
         tqdm(total=len(jobs), unit="notebook", disable=not sys.stderr.isatty()) as bar,
         _executor(workers, scheduler) as (executor, everywhere),
     ):
@@ -167,7 +168,7 @@ def _stop(futures: Iterable[Future], send_signal: Callable[[int], object]) -> No
             file=sys.stderr,
         )
         send_signal(signal.SIGINT)
-        wait(futures)  # not for the threads: a join that is interrupted (Python 3.11) is no join
+        wait(futures)  # joining threads would not do: Python 3.11 takes one for ended that goes on
     except KeyboardInterrupt:
         send_signal(signal.SIGKILL)
         wait(futures)

@@ -37,7 +37,7 @@ def checkout(own_home):
 
 @pytest.fixture
 def ran(monkeypatch):
-    """The jobs that a command would have run; nothing is executed, and what they came to can be set."""
+    """The jobs that a command would have run. Nothing is executed, and every job fails."""
     jobs = []
 
     def run(these, name, *how):
