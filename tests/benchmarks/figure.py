@@ -34,10 +34,11 @@ def spread(rows: DataFrame) -> list:
 def speed(results: dict) -> Plot:
     """The results of `make bench`, as they stand in runs/bench/results.json.
 
-    Above: seconds of the work W, ours in blue, others measured in the same run in grey, others quoted in white; the line is the bound,
-    which no program can beat. In the middle: whatever else has a bound and a target, as times its bound; the tick is the target. Below:
-    the series, by what they are counted in; what does not grow is level. A marker is a median, a bar goes from the lowest to the
-    highest. DataError where there are no such results.
+    Above: seconds of the work W, ours in blue, others measured in the same run in grey, others
+    quoted in white; the line is the bound, which no program can beat. In the middle: whatever else
+    has a bound and a target, as times its bound; the tick is the target. Below: the series, by what
+    they are counted in; what does not grow is level. A marker is a median, a bar goes from the
+    lowest to the highest. DataError where there are no such results.
     """
     data = DataFrame(results["measurements"], columns=COLUMNS)
     whole = data["group"].isin(["work W", "work W, beside peers"])
@@ -62,7 +63,8 @@ def speed(results: dict) -> Plot:
         ):
             draw(part, rows)
         figure.suptitle(
-            f"{results['when'][:10]}, {on['cores']} cores ({on['cpu']}), Python {on['python']}, openai {on['openai']}"
+            f"{results['when'][:10]}, {on['cores']} cores ({on['cpu']}), "
+            f"Python {on['python']}, openai {on['openai']}"
         )
         return Plot(figure, data)
 
