@@ -93,7 +93,8 @@ def backward_pass(run: Run, step: int | None = None, example: str | None = None)
         example=example,
         simulated=run.simulated,
     )
-    answers = {score.id: score.answer for score in before.scores.rows}
+    rows = before.scores.rows if before.scores else ()
+    answers = {score.id: score.answer for score in rows}
     figure = _drawing(graph, messages, answers.get(example))
     (ax,) = figure.axes
     outcome = "accepted" if here.accepted else "rejected"
@@ -113,50 +114,54 @@ def _drawing(graph: Graph, messages: Messages, answer: str | None) -> Figure:
     at = places(graph)
     columns = at[graph.answer].column + 1
     at[SCORE] = Place(columns, at[graph.answer].row)
-    pitch = max(2.3, (PAGE - END - 0.2) / columns)
+    pitch = max(2.75, (PAGE - END - 0.2) / columns)
     lane = pitch - CARD - FAN
     received = {name: [] for name in at}
     for source, target, text in messages:
         received[target].append((source, _lines(text, lane)))
     texts = {name: graph[name].instruction for name in graph.order}
     texts[SCORE] = "unreadable" if answer is None else f"of: {answer}"
-    tall = 0.7  # of a card
-    for some in received.values():
-        tall = max(tall, 0.12 + sum(0.14 + LINE * len(lines) for _, lines in some))
-    rows = 1 + max(place.row for place in at.values())
+    tall = {
+        name: max(0.7, 0.12 + sum(0.14 + LINE * len(lines) for _, lines in some))
+        for name, some in received.items()
+    }
+    row = max(tall.values()) + GAP
     corners = {
-        name: (0.05 + place.column * pitch, 0.3 + place.row * (tall + GAP))
+        name: (0.05 + place.column * pitch, 0.3 + (place.row + 0.5) * row - tall[name] / 2)
         for name, place in at.items()
     }
-    size = columns * pitch + END + 0.2, rows * (tall + GAP) + 0.5
+    rows = 1 + max(place.row for place in at.values())
+    wide, high = columns * pitch + END + 0.2, rows * row + 0.5
     with style():
-        figure = Figure((size[0] + 0.15, size[1]))  # there is a tag to the right of the axes
-        rect = 0, 0, size[0] / (size[0] + 0.15), 1
-        ax = figure.add_axes(rect, xlim=(0, size[0]), ylim=(size[1], 0))
+        figure = Figure((wide + 0.15, high + 0.05))  # a tag stands to the right of the axes
+        rect = 0, 0, wide / (wide + 0.15), high / (high + 0.05)
+        ax = figure.add_axes(rect, xlim=(0, wide), ylim=(high, 0))
         ax.axis("off")
         for name, (x, y) in corners.items():
-            wide = END if name == SCORE else CARD
+            card = END if name == SCORE else CARD
             trained = name != SCORE and graph[name].trainable
-            box = FancyBboxPatch((x, y), wide, tall, "round,pad=0,rounding_size=0.05", ec=BLUE)
+            box = FancyBboxPatch(
+                (x, y), card, tall[name], "round,pad=0,rounding_size=0.05", ec=BLUE
+            )
             ax.add_patch(box).set(facecolor="#dbe9f6" if trained else "white", linewidth=0.6)
-            ax.text(x + 0.05, y + 0.12, _lines(name, wide)[0], size=7, weight="bold", va="center")
-            ax.text(x + 0.05, y + 0.22, "\n".join(_lines(texts[name], wide)), size=6, va="top")
+            ax.text(x + 0.05, y + 0.12, _lines(name, card)[0], size=7, weight="bold", va="center")
+            ax.text(x + 0.05, y + 0.22, "\n".join(_lines(texts[name], card)), size=6, va="top")
         for name in graph.order:
             x, y = corners[name][0] + CARD, corners[name][1] + 0.06
             for user in graph.successors(name) or [SCORE]:
-                end = corners[user][0], corners[user][1] + tall / 2 - 0.06
+                end = corners[user][0], corners[user][1] + tall[user] / 2 - 0.06
                 _arrow(ax, (x, y), lane, end, "-|>", "-")
             for source, lines in received[name]:
                 ax.text(x + 0.06, y + 0.05, "\n".join(lines), size=6, va="top", color="#7a3300")
                 y += 0.14 + LINE * len(lines)
-                end = corners[source][0], corners[source][1] + tall / 2 + 0.06
+                end = corners[source][0], corners[source][1] + tall[source] / 2 + 0.06
                 _arrow(ax, (x, y), lane, end, "<|-", "--")
         for x, line, colour, label in (
             (0.05, "-", GREY, "forward: values"),
             (1.6, "--", VERMILLION, "backward: gradients, abridged"),
         ):
-            ax.plot([x, x + 0.35], [size[1] - 0.1] * 2, line, color=colour)
-            ax.text(x + 0.42, size[1] - 0.1, label, size=7, va="center")
+            ax.plot([x, x + 0.35], [high - 0.1] * 2, line, color=colour)
+            ax.text(x + 0.42, high - 0.1, label, size=7, va="center")
     return figure
 
 

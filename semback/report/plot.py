@@ -5,7 +5,7 @@ worker without a screen.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from io import BytesIO
@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from pandas import DataFrame
 
 COLUMN, PAGE = 3.4, 7.0  # widths of a paper's column and page, inches
@@ -144,18 +145,17 @@ def panels(
 def tag_simulated(ax: Axes) -> None:
     """Write "simulated" along the upper right edge of a panel, where no data is."""
     look = {"size": 6, "style": "italic", "color": GREY, "va": "top", "rotation": 270}
-    ax.text(1.01, 1, "simulated", transform=ax.transAxes, **look)
+    place = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    ax.annotate("simulated", (1, 1), (3, 0), **place, **look)
 
 
-def points(
-    ax: Axes, places: Iterable[float], rows: DataFrame, across: bool = False, **look: Any
-) -> None:
+def points(ax: Axes, places: ArrayLike, rows: DataFrame, across: bool = False, **look: Any) -> None:
     """Draw accuracies with their intervals, upright or, if `across`, lying.
 
     Parameters
     ----------
     ax : Axes
-    places : iterable of float
+    places : array of float
         Where they stand along the other axis.
     rows : DataFrame
         With the columns accuracy, low and high.

@@ -130,7 +130,13 @@ def save(
             f"the run of {run.task!r} started from another graph than that of the task "
             f"{task.name!r}; save it with its own task"
         )
+    training: Any = run.training
     stages = {"train": run.usage, "test before": before.usage, "test after": after.usage}
+    spent: list[Any] = [
+        {"stage": stage, **{key: row[key] for key in USAGE}}
+        for stage, usage in stages.items()
+        for row in priced_rows(usage)
+    ]
     record: Record = {
         "experiment": experiment,
         "task": task.name,
@@ -145,17 +151,13 @@ def save(
         "stopped": run.stopped,
         "overlap": task.overlap,
         "params": run.params,
-        "train": run.training,
+        "train": training,
         "test": {"before": _test_scores(before), "after": _test_scores(after)},
         "instructions": {
             node.name: (node.instruction, run.graph[node.name].instruction)
             for node in task.graph.nodes
         },
-        "usage": [
-            {"stage": stage, **{key: row[key] for key in USAGE}}
-            for stage, usage in stages.items()
-            for row in priced_rows(usage)
-        ],
+        "usage": spent,
     }
     identity = run_of(record)
     keys = sorted({key for usage in stages.values() for key in usage.keys})
@@ -411,7 +413,8 @@ def as_text(table: "DataFrame") -> str:
     if not {"settings", "result"} <= set(getattr(table, "columns", ())):
         raise ParameterError(f"as_text takes what results.table returned, not {repr(table)[:80]}")
     percents, numbers = ["before", "after", "low", "high"], ["questions", "calls", "tokens"]
-    formats = dict.fromkeys(percents, "{:.1%}".format) | dict.fromkeys(numbers, "{:,.0f}".format)
+    formats: dict[str, Any] = dict.fromkeys(percents, "{:.1%}".format)
+    formats |= dict.fromkeys(numbers, "{:,.0f}".format)
     formats["result"] = f"{{:<{table['result'].str.len().max()}}}".format
     formats["dollars"] = "{:.2f}".format
     shown = ["result", "variant", "files", "questions", *percents, "interval", "seeds"]

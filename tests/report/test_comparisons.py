@@ -1,4 +1,4 @@
-"""Comparisons of methods: on the same questions, and in words that go no further than the numbers."""
+"""Comparisons of methods: on the same questions, in words that go no further than the numbers."""
 
 import pandas
 import pytest
@@ -89,7 +89,7 @@ def test_several_seeds_are_compared_by_their_differences(record):
 
 
 def of_its_own(record, seed, start, correct):
-    """The record of a seed whose questions are from `seed` on: a third of those of the next differ."""
+    """The record of a seed a third of whose questions are not those of the seed before."""
     record = started(changed(record, correct, 30, seed=seed), start)
     for stage in ("before", "after"):
         record["test"][stage]["answers"] = [

@@ -1,4 +1,4 @@
-"""What tables make of finished runs: tidy frames, the two averages, intervals, and nothing pooled that does not belong together."""
+"""Records and tables: saved and read exactly, damage named, and nothing pooled that differs."""
 
 import asyncio
 import copy
@@ -35,8 +35,8 @@ def record_of(
 
 
 def changed(record, correct=None, questions=None, trained=None, **parts):
-    """A record like another, with another test score after the descent (as many answers from the first one on are right), and so many
-    training questions."""
+    """A copy of a record with another test score after the descent (the first `correct` answers are
+    correct), another number of training questions, or other parts."""
     record = (
         copy.deepcopy(record) | parts | {"settings": record["settings"] | parts.get("settings", {})}
     )
@@ -88,12 +88,15 @@ def test_a_batch_without_results_is_one_clear_error():
 
 def test_a_file_that_is_no_record_is_named(record):
     (results.folder("trial") / "results" / "other.json").write_text('{"test": {}}')
-    with pytest.raises(DataError, match="other.json is not the record of a run: experiment: Field required"):
+    with pytest.raises(
+        DataError, match="other.json is not the record of a run: experiment: Field required"
+    ):
         results.load("trial")
 
 
 def damaged(data):
-    """(path of keys, data) for each way to take out a part of plain data, or to put another thing in its place; of lists the first two."""
+    """(path of keys, data) for each way to remove a part of plain data or to replace it; of lists
+    the first two."""
     for key in list(data) if isinstance(data, dict) else range(len(data))[:2]:
         yield (
             [key],
@@ -112,7 +115,8 @@ def damaged(data):
                 yield [key, *path], whole
 
 
-def test_whatever_is_wrong_in_a_record_is_met_when_it_is_read(record):
+@pytest.mark.slow
+def test_every_kind_of_damage_is_found_when_a_record_is_read(record):
     ways, refused = list(damaged(record | {"instructions": {}, "usage": record["usage"][:1]})), 0
     for path, data in ways:
         try:
@@ -330,9 +334,9 @@ def test_results_with_other_settings_are_never_pooled(record, other, label, othe
         record, 5, 10, experiment="bbh", task="bbh/snarks", group="nlp", seed=1, **other
     )
     assert list(results.table([one, again])["seeds"]) == [1, 1]
-    assert results.table([one, one | {"task": "bbh/hyperbaton"}])[
-        "settings"
-    ].unique().tolist() == [""]
+    assert results.table([one, one | {"task": "bbh/hyperbaton"}])["settings"].unique().tolist() == [
+        ""
+    ]
 
 
 def test_what_a_variant_is_about_is_no_other_configuration(record):
@@ -381,9 +385,9 @@ def test_prompts_of_ones_own_are_told_by_what_they_say(tmp_path):
 def test_a_rerun_with_other_settings_replaces_its_record(task):
     record_of("trial", task)
     released = record_of("trial", replace(task, overlap=True))
-    assert json.loads(json.dumps(results.load("trial"))) == [released] and results.table([released])[
-        "settings"
-    ].tolist() == ["contaminated test"]
+    assert json.loads(json.dumps(results.load("trial"))) == [released] and results.table(
+        [released]
+    )["settings"].tolist() == ["contaminated test"]
 
 
 def test_several_seeds_have_an_interval_over_seeds(record):
@@ -392,9 +396,7 @@ def test_several_seeds_have_an_interval_over_seeds(record):
     ]
     found = row(results.table(seeds), "sums")
     assert (
-        found["interval"] == "t over 5 seeds"
-        and found["seeds"] == 5
-        and found["questions"] == 10
+        found["interval"] == "t over 5 seeds" and found["seeds"] == 5 and found["questions"] == 10
     )
     assert (
         found["after"] == pytest.approx(0.7)

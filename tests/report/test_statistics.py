@@ -13,7 +13,7 @@ from semback.run import wilson
 
 
 def rows(*seeds, task="sums"):
-    """Rows as `results.frame` has them, one for each seed: correct (1), wrong (0), not asked (None)."""
+    """Rows as in `results.frame`, one for each seed: correct (1), wrong (0), not asked (None)."""
     found = []
     for seed, answers in enumerate(seeds):
         scores = {id: float(each) for id, each in enumerate(answers) if each is not None}
@@ -139,7 +139,7 @@ def test_several_seeds_are_compared_by_the_paired_t_test_of_scipy():
     assert found["test"] == "paired t test" and found["interval"] == "t over 4 seeds"
     assert found["p"] == pytest.approx(expected.pvalue)
     assert (found["low"], found["high"]) == pytest.approx(expected.confidence_interval())
-    assert found["difference"] == pytest.approx((one.mean() - other.mean()))
+    assert found["difference"] == pytest.approx(one.mean() - other.mean())
     assert sum(found[name] for name in ("both", "only_variant", "only_against", "neither")) == 200
 
 
