@@ -213,19 +213,17 @@ async def together(calls: Iterable[Coroutine]) -> list:
 async def _in_order(before: Mapping[str, Iterable[str]], work: Callable) -> dict[str, Any]:
     """{name: await work(name, results)}; it starts when all the names `before` it have results."""
     results: dict[str, Any] = {}
-    done: asyncio.Queue[str] = asyncio.Queue()
     sorter = TopologicalSorter(before)
     sorter.prepare()
 
-    async def run(name: str) -> None:
-        results[name] = await work(name, results)
-        done.put_nowait(name)
-
     async def start(group: asyncio.TaskGroup) -> None:
-        while sorter.is_active():
-            for name in sorter.get_ready():
-                group.create_task(run(name))
-            sorter.done(await done.get())
+        for name in sorter.get_ready():
+            group.create_task(run(name, group))
+
+    async def run(name: str, group: asyncio.TaskGroup) -> None:
+        results[name] = await work(name, results)
+        sorter.done(name)
+        await start(group)
 
     await _in_task_group(start)
     return results

@@ -80,7 +80,7 @@ def rendered(name: str, data: Mapping[str, Any], folder: str | None = None) -> l
     messages = []
     try:
         template = environment.get_template(f"{name}.j2")
-        context = template.new_context(dict(data))
+        context = template.new_context({**environment.globals, **data}, shared=True)
         for role in ("system", "user"):
             if role in template.blocks:
                 text = environment.concat(template.blocks[role](context)).strip()
