@@ -110,8 +110,9 @@ def fence(text: str, label: str) -> str:
     """
     if not isinstance(text, str):  # an undefined variable of a template names itself here
         raise ParameterError(f"the {label} is {text}; a model is shown text")
-    longest = max(map(len, re.findall("```+", text)), default=2)
-    marks = "`" * (longest + 1)
+    marks = "```"
+    if marks in text:
+        marks = "`" * (1 + max(map(len, re.findall("```+", text))))
     return f"{marks}{label}\n{text}\n{marks}"
 
 
