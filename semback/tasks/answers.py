@@ -154,6 +154,7 @@ RETRACTION = re.compile(
     (?:wrong|incorrect|not\b\W*(?:$|\n|right|correct|so|true)) )"""
 )
 CHOICE_RETRACTION = re.compile(TAKEN_BACK + ")")  # "That is not true" may be why it is a lie
+STOP = re.compile(r"[.!?\n]")
 SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
 
 
@@ -188,11 +189,12 @@ def _read(text: str, stated: Reading, unannounced: Reading, retraction=RETRACTIO
         if answer is None:
             continue
         start = mark.start() + mark[0].startswith("\n")
-        before = re.split(r"[.!?\n]", text[max(0, start - 200) : start])[-1]
-        after = re.split(r"[.!?\n]", text[mark.end() : mark.end() + 200], maxsplit=1)[0]
-        if _denied(before, after) or ("would" in mark[0] and CONDITION.search(before + after)):
-            disowned = True
-            continue
+        before = STOP.split(text[max(0, start - 200) : start])[-1]
+        if before:
+            after = STOP.split(text[mark.end() : mark.end() + 200], maxsplit=1)[0]
+            if _denied(before, after) or ("would" in mark[0] and CONDITION.search(before + after)):
+                disowned = True
+                continue
         taken_back = retraction.search(text, mark.end())
         if taken_back:
             return _read(text[taken_back.end() :], stated, unannounced, retraction)
@@ -404,11 +406,12 @@ NUMBERS_JOINED = re.compile(  # "or", "to", "and", or only a unit: "5 feet 6 inc
 )
 MINUS = str.maketrans(dict.fromkeys("‐‑‒–−﹣－", "-"))
 MINUS_APART = re.compile(r"((?:\b(?:is|be)|[:=(]|####)[ \t]*+\$?[ \t]*)-[ \t]+(?=[$€£¥]?[\d.])")
+ASIDE = re.compile(r"\s\((?<=[\w.%]\s\()|;")
 LIST_NUMBER = re.compile(r"(?:^|\n)[ \t]*\d+[.)][ \t]+(?=[A-Za-z])")
 
 
 def _numbers(text: str) -> list[Candidate]:
-    aside = re.search(r"(?<=[\w.%])\s+\(|;", text)
+    aside = ASIDE.search(text)  # "18 (9 * 2)"
     if aside and NUMBER.search(text[: aside.start()]):
         text = text[: aside.start()]
     found = []
@@ -439,8 +442,11 @@ def number(reply: str) -> str | None:
         ``"1234"`` for "$1,234.00", ``"18.5"`` for "18.50", ``"-7"`` for "− 7". None for what is not
         one plain number: dates, times, fractions, powers, ranges, "2 million", "5 feet 6".
     """
-    text = LIST_NUMBER.sub("", _plain(reply.translate(MINUS)))
-    return _by_candidates(NUMBERS, MINUS_APART.sub(r"\1-", text))
+    text = _plain(reply if reply.isascii() else reply.translate(MINUS))
+    text = LIST_NUMBER.sub("", text)
+    if "- " in text:
+        text = MINUS_APART.sub(r"\1-", text)
+    return _by_candidates(NUMBERS, text)
 
 
 # Brackets and words ------------------------------------------------------------------------------
