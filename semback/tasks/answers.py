@@ -57,7 +57,7 @@ CLEANING = (  # in this order, where the first text occurs: a pattern and what r
     ("\r", r"\r\n", "\n"),
     ("<<", r"<<[^<>\n]*=[^<>\n]*>>", ""),  # GSM8K's calculations
     ("<", r"(?i)<(?:final_)?answer>\s*", "\n#### "),
-    ("<", r"(?i)\s*</(?:final_)?answer>", "\n"),
+    ("<", r"(?i)</(?:final_)?answer>", "\n"),
     ('"', r'answer"\s*:\s*(?:"([^"\n]*)"|\[((?:\s*"[^"]*",?)*+)\s*\])[\s,}]*', r"\n#### \1\2\n"),
     ("\\", r"\\(?:text|math)\w*\s*\{([^{}]*)\}", r"\1"),
     ("\\", r"\\boxed\s*\{\s*((?:\\.|\{[^{}]*\}|[^{}\\])*)\}", r"\n#### \1\n"),
@@ -118,7 +118,7 @@ def _plain(reply: str) -> str:
 ANNOUNCEMENT = re.compile(
     r"""(?x)(?:[Aa]nswer | ANSWER | (?:[Cc]orrect|[Rr]ight|[Bb]est|[Ff]inal)\ (?:option|choice
     |response|result|value|total|one))\b (?!\ (?:choices|options))
-      (?:\s(?!(?:is|was|not)\b)[\w'’]+){0,6}?["'”]?[ \t]*  # "to the question"
+      (?:\ (?!(?:is|was|not)\b)[\w'’]+){0,6}?["'”]?[ \t]*  # "to the question"
       (?: (?P<verb>\b(?:is|was|(?:would|should|will|must|to)\ be|equals)\b|=)[ \t]*:? | : )
     | \n[^\w\n]*(?i:(?:(?:the|final|correct|my)\ )*answer)[ \t]*(?:(?=[\n(])|[-–—]\ +(?!\d))
     | \#\#\#\#(?!\ *\d+[.)]\ +\w)  # but "#### 2. Compute" is a heading
@@ -144,7 +144,7 @@ FAR = re.compile(r"(?i)\b(?:not|n['’]t),|\b(?:all|any\w*|every\w*|nothing) (?:
 AGREED = re.compile(r"(?i)\bhint.*\b(?:both|agrees?|confirms?)\b")
 CONDITION = re.compile(r"(?i)\b(?:if|were|had|unless)\b")
 TAKEN_BACK = r"""(?ix) (?:\.\.|…)\s*no\b
-    | (?:[.!?\n…][\s)"']*(?:(?:but|no|oh|hmm)\b\W*)* | [,—–]\s(?:but|no)\b\W*) (?:
+    | (?:[.!?\n…][\s)"']{0,4}(?:(?:but|no|oh|hmm)\b\W{0,4}){0,2} | [,—–]\s(?:but|no)\b\W*) (?:
       (?:wait|hold\ on|correction|scratch\ that|on\ second\ thought|I\ disagree)\b
       (?=\W*$ | \s*[,.!:…—–-] | \s(?:no|let|that|I|it|the|actually)\b)
     | actually,?\ (?=(?:no|yes|wait|let|I)\b)"""
@@ -154,6 +154,7 @@ RETRACTION = re.compile(
     (?:wrong|incorrect|not\b\W*(?:$|\n|right|correct|so|true)) )"""
 )
 CHOICE_RETRACTION = re.compile(TAKEN_BACK + ")")  # "That is not true" may be why it is a lie
+STOP = re.compile(r"[.!?\n]")
 SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
 
 
@@ -183,19 +184,21 @@ def _read(text: str, stated: Reading, unannounced: Reading, retraction=RETRACTIO
     text = f"\n{text}"
     end, disowned = len(text), False
     for mark in reversed(list(ANNOUNCEMENT.finditer(text))):
-        start = mark.start() + mark[0].startswith("\n")
-        before = re.split(r"[.!?\n]", text[max(0, start - 200) : start])[-1]
-        after = re.split(r"[.!?\n]", text[mark.end() : mark.end() + 200], maxsplit=1)[0]
-        if _denied(before, after) or ("would" in mark[0] and CONDITION.search(before + after)):
-            disowned = True
-        else:
-            answer = stated(text[mark.end() : end], mark["verb"] is not None)
-            taken_back = answer is not None and retraction.search(text, mark.end())
-            if taken_back:
-                return _read(text[taken_back.end() :], stated, unannounced, retraction)
-            if answer is not None:
-                return answer or None
+        answer = stated(text[mark.end() : end], mark["verb"] is not None)
         end = mark.start()
+        if answer is None:
+            continue
+        start = mark.start() + mark[0].startswith("\n")
+        before = STOP.split(text[max(0, start - 200) : start])[-1]
+        if before:
+            after = STOP.split(text[mark.end() : mark.end() + 200], maxsplit=1)[0]
+            if _denied(before, after) or ("would" in mark[0] and CONDITION.search(before + after)):
+                disowned = True
+                continue
+        taken_back = retraction.search(text, mark.end())
+        if taken_back:
+            return _read(text[taken_back.end() :], stated, unannounced, retraction)
+        return answer or None
     return None if disowned else unannounced(text.strip()) or None
 
 
@@ -210,7 +213,7 @@ JOINED = re.compile(  # what stands between alternatives
 )
 REFUTED = re.compile(  # what follows an answer that is denied: "(A) is wrong"
     r"""(?x)[^\w,;:.(]*(?:,?\ (?:however|though|therefore|clearly|also|then)\b,?)?\ (?:
-    \w+n['’]t | (?:is|are|was|can|could|would|does|must|has)(?:\ be(?:en)?)?(?:\ \w+ly)?\ (?:not
+    (?:is|are|was|ca|could|would|does)n['’]t | (?:is|are|was|can|could|would|does|must|has)(?:\ be(?:en)?)?(?:\ \w+ly)?\ (?:not
     |wrong|incorrect|false|impossible|ruled\ out|out(?=\W*$)|eliminated|excluded)
     | cannot | fails | contradicts? | violates? | might | may | could )\b"""
 )
@@ -402,17 +405,18 @@ NUMBERS_JOINED = re.compile(  # "or", "to", "and", or only a unit: "5 feet 6 inc
     |are|not|rather|than|instead|as|which|where)\b)[^\W\d]+\W+){0,2}(?:(?:and|or|to)\W+)?"""
 )
 MINUS = str.maketrans(dict.fromkeys("‐‑‒–−﹣－", "-"))
-MINUS_APART = re.compile(r"((?:\b(?:is|be)|[:=(]|####)[ \t]*\$?[ \t]*)-[ \t]+(?=[$€£¥]?[\d.])")
+MINUS_APART = re.compile(r"((?:\b(?:is|be)|[:=(]|####)[ \t]*+\$?[ \t]*)-[ \t]+(?=[$€£¥]?[\d.])")
+ASIDE = re.compile(r"\s\((?<=[\w.%]\s\()|;")
 LIST_NUMBER = re.compile(r"(?:^|\n)[ \t]*\d+[.)][ \t]+(?=[A-Za-z])")
 
 
 def _numbers(text: str) -> list[Candidate]:
-    aside = re.search(r"(?<=[\w.%])\s+\(|;", text)
+    aside = ASIDE.search(text)  # "18 (9 * 2)"
     if aside and NUMBER.search(text[: aside.start()]):
         text = text[: aside.start()]
     found = []
     for at in NUMBER.finditer(text):
-        if text[: at.start()].strip() in ("-", "—"):
+        if not found and text[: at.start()].strip() in ("-", "—"):
             continue  # a sign, or the dash of a list?
         whole, _, part = at["digits"].replace(",", "").partition(".")
         value = f"{whole.lstrip('0') or '0'}.{part}".rstrip("0").rstrip(".")
@@ -438,20 +442,23 @@ def number(reply: str) -> str | None:
         ``"1234"`` for "$1,234.00", ``"18.5"`` for "18.50", ``"-7"`` for "− 7". None for what is not
         one plain number: dates, times, fractions, powers, ranges, "2 million", "5 feet 6".
     """
-    text = LIST_NUMBER.sub("", _plain(reply.translate(MINUS)))
-    return _by_candidates(NUMBERS, MINUS_APART.sub(r"\1-", text))
+    text = _plain(reply if reply.isascii() else reply.translate(MINUS))
+    text = LIST_NUMBER.sub("", text)
+    if "- " in text:
+        text = MINUS_APART.sub(r"\1-", text)
+    return _by_candidates(NUMBERS, text)
 
 
 # Brackets and words ------------------------------------------------------------------------------
 
-ROW = re.compile(r"[^\w\[\]{}<>()]*([\[\]{}<>()\s]+)[^\w\[\]{}<>()]*")
+ROW = re.compile(r"[^\w\[\]{}<>()]*([\[\]{}<>()][\[\]{}<>()\s\"',“”‘’]*+)[^\w\[\]{}<>()]*")
 
 
 def _completion(lines: list[str], last: bool = False) -> str | None:
     """The brackets that the first or last lines consist of: a row, or rows of one bracket each."""
     order = -1 if last else 1
     found = takewhile(bool, map(ROW.fullmatch, filter(str.strip, lines[::order])))
-    rows = ["".join(row[1].split()) for row in found if row][::order]
+    rows = [re.sub(r"[^\[\]{}<>()]", "", row[1]) for row in found if row][::order]
     if not rows:
         return None
     if set("[({<") & set("".join(rows)) or (len(rows) > 1 and max(map(len, rows)) > 1):
@@ -477,14 +484,16 @@ def brackets(reply: str) -> str | None:
     reply = re.sub(  # in a box, braces may be escaped or not
         r"\\boxed\s*\{(\\(?:text|math)\w*\s*\{)?([^\w\n]*)\}(?(1)\s*\})", r"\n#### \2\n", reply
     )
-    text = re.sub("[\"',“”‘’]", " ", _plain(reply))
 
     def stated(rest: str, verb: bool) -> str | None:
         lines = rest.strip().split("\n")
         first = re.match(ROW.pattern + r"(?:(?<=[.,;:])\s|(?<=\s)\w)", lines[0])
         return _completion([first[1]] if first else lines)
 
-    return _read(text, stated, lambda text: _completion(text.split("\n"), last=True))
+    def unannounced(text: str) -> str | None:
+        return _completion(text.split("\n"), last=True)
+
+    return _read(_plain(reply), stated, unannounced)
 
 
 def _word_list(text: str) -> str | None:
