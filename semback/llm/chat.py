@@ -204,13 +204,11 @@ class LLM:
     def _client(self) -> Client:
         """The client of the running event loop."""
         loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            for other in list(self._clients):
-                if other.is_closed():
-                    self._clients.pop(other, None)
-            client = self._clients[loop] = Client(self._endpoint)
-        return client
+        if loop not in self._clients:
+            for ended in [other for other in list(self._clients) if other.is_closed()]:
+                self._clients.pop(ended, None)
+            self._clients[loop] = Client(self._endpoint)
+        return self._clients[loop]
 
     def _key_and_body(self, request: dict, draw: int) -> tuple[str, str]:
         try:

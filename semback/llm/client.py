@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
@@ -27,8 +26,6 @@ from .prices import estimated_tokens
 from .responses import Failure
 
 if TYPE_CHECKING:
-    import ssl
-
     import openai
 
 FIRST_RETRY, LONGEST_RETRY = 0.5, 8.0  # seconds before a retry, doubled; as in the openai client
@@ -38,6 +35,8 @@ REDIRECTS = 3  # that are followed
 STALLED, GRACE = 0.05, 1.0  # seconds; see time_limit
 SECRET = 8  # characters of a key that is secret; "none" or "x" are words that errors may contain
 SHOWN = 500  # characters of what an endpoint says
+NO_KEY = "set OPENAI_API_KEY, or OPENAI_BASE_URL for another server, or take the simulated model"
+BAD_KEY = "the API key contains spaces or odd letters"
 SEPARATE = {"model", "messages"}  # fields with an argument of their own
 
 
@@ -98,7 +97,7 @@ class Client:
         self.endpoint, self.limits = endpoint, Limits(*endpoint.limits)
         self._loop = asyncio.get_running_loop()
         self._connection: AsyncGenerator[openai.AsyncOpenAI] | None = None
-        self._openai: Any = None  # openai.AsyncOpenAI, when it is connected
+        self._openai: openai.AsyncOpenAI | None = None
 
     def __del__(self) -> None:
         # Asyncio closes a generator that is dropped in a new task, which the end of asyncio.run
@@ -132,8 +131,6 @@ class Client:
         """
         endpoint, request, attempt = self.endpoint, json.loads(body), 0
         tokens, ticket = estimated_tokens(body), self.limits.ticket()
-        if self._openai is None:
-            await self._connect()
         while True:
             try:
                 async with self.limits.slot(ticket, tokens) as slot:
@@ -152,27 +149,15 @@ class Client:
         if connection is not None:
             await connection.aclose()
 
-    async def _connect(self) -> None:
-        if not self.endpoint.key:
-            raise ModelError(
-                f"no reply of {self.endpoint.model} is recorded for this request, and there is no "
-                "endpoint. Set OPENAI_API_KEY for OpenAI, or OPENAI_BASE_URL for any compatible "
-                "server, or take the simulated model."
-            )
-        self._connection = _connection(self.endpoint)
-        try:
-            self._openai = await anext(self._connection)
-        except (OSError, ValueError) as error:
-            raise self.endpoint.error(responses.no_response(error)) from None
-
     async def _try(self, request: dict, attempt: int, slot: Slot) -> dict:
         """The reply to one try. Failure: there is none."""
         import aiohttp
         import openai
 
         try:
+            client = await self._connected()
             async with time_limit(self.endpoint.timeout):
-                raw = await self._openai.chat.completions.with_raw_response.create(
+                raw = await client.chat.completions.with_raw_response.create(
                     model=request["model"],
                     messages=request["messages"],
                     extra_body={name: request[name] for name in request.keys() - SEPARATE},
@@ -197,6 +182,12 @@ class Client:
         finally:  # what is no reply costs as much
             self._count(slot, responses.usage(data), text)
 
+    async def _connected(self) -> "openai.AsyncOpenAI":
+        if self._openai is None:
+            self._connection = _connection(self.endpoint)
+            self._openai = await anext(self._connection)
+        return self._openai
+
     def _count(self, slot: Slot, usage: dict[str, int], text: str) -> None:
         """Count the tokens of a request; what the endpoint does not report is estimated."""
         slot.used = sum(usage.values()) if usage else None
@@ -206,7 +197,7 @@ class Client:
 
     def _source(self) -> dict:
         """Where a reply comes from, for recordings."""
-        if self.endpoint.transport:
+        if self.endpoint.transport or self._openai is None:
             return {"host": SIMULATED}
         from openai import __version__
 
@@ -223,10 +214,11 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
     import httpx2
     import openai
 
+    if not re.fullmatch(r"[!-~]+", endpoint.key):
+        raise ValueError(BAD_KEY if endpoint.key else NO_KEY)
     transport = endpoint.transport() if callable(endpoint.transport) else endpoint.transport
     http_client = openai.DefaultAioHttpClient(
         transport=transport,
-        verify=_certificates(),
         max_redirects=REDIRECTS,
         limits=httpx2.Limits(max_connections=endpoint.limits[0], keepalive_expiry=KEEP_ALIVE),
         timeout=httpx2.Timeout(None, connect=CONNECT),  # the whole try has a time limit
@@ -237,17 +229,7 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
         url = client.base_url
         if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
             raise ValueError("base_url is not an address like http://localhost:8000/v1")
-        if not re.fullmatch(r"[!-~]+", endpoint.key):
-            raise ValueError("the API key contains spaces or odd letters")
         yield client
-
-
-@cache
-def _certificates() -> "ssl.SSLContext":
-    """What https connections are checked with; this takes longer than the rest of a client."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-NOTICE = 1.0  # seconds of waiting for replies that nobody wants any more, until that is logged
+NOTICE = "waiting for replies in flight, to record them; interrupt again to give them up"
 
 
 class Flight(asyncio.Task):
@@ -64,12 +64,12 @@ class Flight(asyncio.Task):
         """For the last caller. It waits for others too: gather ends with the first that does."""
         if not self.in_flight:
             self.cancel()
-        if len(_abandoned()) == 1:  # the first of several that are cancelled together
-            self.get_loop().call_later(NOTICE, _notify)
         try:
+            if len(_abandoned()) == 1:  # the first of several that are cancelled together
+                logging.getLogger("semback").warning(NOTICE)
             while flights := _abandoned():
                 await asyncio.wait(flights)
-        except asyncio.CancelledError:  # once more: it is given up
+        except (asyncio.CancelledError, KeyboardInterrupt):  # once more: it is given up
             if not self.callers:
                 self.cancel()
             raise
@@ -79,9 +79,3 @@ def _abandoned() -> list[Flight]:
     """The requests in flight that nobody wants any more, in the running event loop."""
     flights = [task for task in asyncio.all_tasks() if isinstance(task, Flight)]
     return [flight for flight in flights if flight.in_flight and not flight.callers]
-
-
-def _notify() -> None:
-    if flights := _abandoned():
-        text = "waiting for %d replies in flight, to record them; interrupt again to give them up"
-        logging.getLogger("semback").warning("semback: " + text, len(flights))

@@ -27,7 +27,7 @@ PACE = 0.001  # seconds for each request of the first window: an early refusal s
 DECREASE = 0.75  # of the window remains after congestion
 PROBE = 16  # replies, at least, until the window grows by one: at most 1 in 17 requests is refused
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds where every request is refused; doubled each time
-SLOW = 3.0  # times the seconds of the fastest round trip: a sign of congestion
+SLOW = 3.0  # times the usual seconds of a round trip: a sign of congestion
 
 
 @dataclass
@@ -83,8 +83,7 @@ class Limits:
         self._next_at = self._changed_at = 0.0  # no request leaves before; the last decrease
         self._pauses = 0  # in a row, without a reply between them
         self._round: list[float] = []  # seconds of the replies in this round trip
-        self._fastest = math.inf  # median seconds of the fastest round trip
-        self._trial: tuple[float, float] | None = None  # (window, median seconds) before it
+        self._usual = self._slow = math.inf  # seconds of a round trip: usual; before a decrease
 
     def ticket(self) -> int:
         """A place in the queue; a request that is sent again goes before all that came later."""
@@ -166,7 +165,6 @@ class Limits:
         self._changed_at = asyncio.get_running_loop().time()
         self._slow_start = False
         self._round.clear()
-        self._trial = None
 
     def _compare_speed(self, seconds: float) -> None:
         """After a slow round trip, try whether fewer requests are answered sooner."""
@@ -175,17 +173,13 @@ class Limits:
             return
         typical = median(self._round)
         self._round.clear()
-        if self._trial:
-            window, slow = self._trial
-            self._trial = None
-            if typical > slow * (1 + DECREASE) / 2:  # no: this is how long replies take now
-                self.window, self._fastest = window, typical
-        elif typical > SLOW * self._fastest:
-            window = self.window
-            self._shrink(window * DECREASE)
-            self._trial = window, typical
-        else:
-            self._fastest = min(self._fastest, typical)
+        if typical > self._slow * (1 + DECREASE) / 2:  # no: this is how long replies take now
+            self._usual = typical
+        slow = typical > SLOW * self._usual
+        self._slow = typical if slow else math.inf
+        self._usual = min(self._usual, typical)
+        if slow:
+            self._shrink(self.window * DECREASE)
 
 
 class PerMinute:

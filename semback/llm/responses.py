@@ -9,6 +9,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -179,14 +180,12 @@ def no_response(error: BaseException) -> Failure:
 
 def _http_error(response: "httpx2.Response") -> Failure:
     status, text, kind = response.status_code, response.text, ""
-    try:
+    with suppress(ValueError, AttributeError, RecursionError):  # not an error as OpenAI sends it
         error = json.loads(text)
         error = error.get("error") or error
         text = str(error)
         kind = f"{error.get('code')} {error.get('type')}"
         text = str(error.get("message") or error.get("detail") or text)
-    except (ValueError, AttributeError, RecursionError):
-        pass  # not an error as OpenAI sends it: its text says what there is to say
     words = f"{status} {kind} {text}"
     flags = re.IGNORECASE | re.DOTALL
     advice = next(advice for pattern, advice in ADVICE.items() if re.search(pattern, words, flags))

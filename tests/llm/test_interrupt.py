@@ -2,12 +2,14 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import httpx2
 import pytest
-from conftest import ASK_NINE, Script, interrupted
+from conftest import ASK_NINE, Script, wait_until
 from jupyter_client import KernelManager
 from servers import Endpoint, delay, good
 
@@ -56,14 +58,19 @@ def failing(place, seconds):
 def test_a_script_that_is_interrupted_records_what_is_in_flight_unless_it_is_interrupted_again(
     own_home, seconds, interrupts, recorded
 ):
+    code = f"{ASK_NINE}\nasyncio.run(ask_nine(sys.argv[1]))"
     with Endpoint(delay(seconds, good)) as server:
-        notice, error, code = interrupted(
-            f"{ASK_NINE}\nasyncio.run(ask_nine(sys.argv[1]))", server, interrupts
-        )
-    assert notice == (
-        "semback: waiting for 3 replies in flight, to record them. Interrupt again to give them up.\n"
-    )
-    assert error.endswith("\nKeyboardInterrupt\n") and code == -signal.SIGINT
+        command = [sys.executable, "-c", code, server.url]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: len(server.asked) >= 3, process)
+        process.send_signal(signal.SIGINT)
+        notice = process.stderr.readline()
+        for _ in range(interrupts - 1):
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=30)[1]
+    assert notice.startswith("waiting for replies in flight, to record them; interrupt again")
+    assert error.endswith("\nKeyboardInterrupt\n") and process.returncode == -signal.SIGINT
     assert len(server.asked) == 3 and len(ResponseCache()) == recorded
 
 
