@@ -1,11 +1,10 @@
-"""Faults on a real connection: what passes is asked again, what does not is one error in plain words, and no error is recorded."""
+"""Faults on a real connection: those that pass are tried again, others are errors with advice."""
 
 import asyncio
 import contextlib
 import gc
 import gzip
 import json
-import re
 import threading
 import time
 import traceback
@@ -24,6 +23,7 @@ from semback import LLM, Language, ModelError, evaluate
 from semback.llm import client
 from semback.usage import Usage
 
+pytestmark = pytest.mark.network
 MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]
 KEY = "sk-secret-123"
 SOON = {"retry_after_ms": "10"}
@@ -481,9 +481,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)) or "the body")
-def test_junk_in_any_place_of_a_reply_is_a_model_error_or_a_reply_that_replays_and_never_another_error(
-    path, cache
-):
+def test_junk_in_any_place_of_a_reply_is_a_model_error_or_a_reply_that_replays(path, cache):
     faults = [says(*path, value=junk) if path else raw(json.dumps(junk).encode()) for junk in JUNK]
     with Endpoint(*faults) as server:
         llm = model(server, cache, retries=0)
@@ -506,7 +504,7 @@ def test_junk_in_any_place_of_a_reply_is_a_model_error_or_a_reply_that_replays_a
 
 @contextlib.contextmanager
 def nothing_left_open(server):
-    """No warning of an unclosed socket, no word of a closed loop, and no connection that the server still sees."""
+    """No warning of an unclosed socket or a closed loop, no connection that the server sees."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

@@ -1,4 +1,4 @@
-"""Stopping: nothing new is sent, what is in flight is recorded, and a second interrupt gives it up."""
+"""Stopping: nothing new is sent, what is in flight is recorded; a second interrupt gives it up."""
 
 import asyncio
 import signal
@@ -32,8 +32,8 @@ def late(script, seconds=0.1):
 
 
 def failing(place, seconds):
-    """A transport that answers 401 to request number `place` and, after so many seconds, 500 to all others; and
-    the requests that it has seen."""
+    """A transport that answers 401 to request number `place` and, after so many seconds, 500 to
+    others; and the requests that it has seen."""
     requests = []
 
     async def handle(request):
@@ -246,7 +246,7 @@ async def slow(request):
         print("ten are sent")
     await asyncio.sleep(0.2)
     text = student.reply(json.loads(request.content)["messages"])
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": text}}
     return httpx2.Response(200, json={"model": "simulated", "choices": [choice]})
 
 cache = sb.ResponseCache()
@@ -272,8 +272,10 @@ class Kernel:
         self.client.wait_for_ready(timeout=60)
 
     def run(self, code, interrupt_after=None) -> tuple[str, str, float]:
-        """(what the cell printed, its error, seconds from the interrupt to its end). It is interrupted when it
-        has printed that text."""
+        """(what the cell printed, its error, seconds from the interrupt to its end).
+
+        It is interrupted when it has printed that text.
+        """
         request, printed, error, at = self.client.execute(code), "", "", 0.0
         while True:
             message = self.client.get_iopub_msg(timeout=60)
