@@ -103,6 +103,7 @@ class LLM:
         check((str, type(None)), "text, or None", base_url=base_url, api_key=api_key)
         check((Budget, type(None)), "a Budget, as in Budget(dollars=5)", budget=budget)
         check(int, "a whole number", in_flight=in_flight, retries=retries)
+        check((int, float), "a number", timeout=timeout)
         limits = (in_flight, requests_per_minute, tokens_per_minute)
         for name, number in zip((*LIMITS, "timeout"), (*limits, timeout)):
             check((int, float, type(None)), "a number", **{name: number})

@@ -152,8 +152,10 @@ class Client:
     async def _try(self, request: dict, attempt: int, slot: Slot) -> dict:
         """The reply to one try. Failure: there is none."""
         import aiohttp
+        import httpx2
         import openai
 
+        failures = (openai.APIError, aiohttp.ClientError, httpx2.InvalidURL, OSError, ValueError)
         try:
             client = await self._connected()
             async with time_limit(self.endpoint.timeout):
@@ -170,7 +172,7 @@ class Client:
             slot.outcome = "timed out"
             self._count(slot, {}, "")  # the endpoint may have worked for it
             raise responses.no_response(error) from None
-        except (openai.APIError, aiohttp.ClientError, OSError, ValueError) as error:
+        except failures as error:
             raise responses.no_response(error) from None
         slot.outcome = "refused" if response.status_code in responses.BUSY else "answered"
         slot.wait = min(responses.wait_asked_for(response.headers), responses.LONGEST_WAIT)
@@ -216,7 +218,9 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
 
     if not re.fullmatch(r"[!-~]+", endpoint.key):
         raise ValueError(BAD_KEY if endpoint.key else NO_KEY)
-    transport = endpoint.transport() if callable(endpoint.transport) else endpoint.transport
+    transport: Any = endpoint.transport
+    if callable(transport):
+        transport = transport()
     http_client = openai.DefaultAioHttpClient(
         transport=transport,
         max_redirects=REDIRECTS,

@@ -36,7 +36,7 @@ class Slot:
 
     Attributes
     ----------
-    tokens : float
+    tokens : int
         Tokens that the request was expected to take.
     sent : float
         Time of the event loop when it left.
@@ -44,15 +44,15 @@ class Slot:
         "answered"; "refused", since the endpoint is busy; "timed out"; or "lost".
     wait : float
         Seconds for which the endpoint asks to be left alone.
-    used : float, optional
+    used : int, optional
         Tokens that the request took, with its reply, where the endpoint reports them.
     """
 
-    tokens: float
+    tokens: int
     sent: float = 0.0
     outcome: str = "lost"
     wait: float = 0.0
-    used: float | None = None
+    used: int | None = None
 
 
 class Limits:
@@ -62,21 +62,16 @@ class Limits:
     ----------
     in_flight : int
         The most requests in flight at one time.
-    requests_per_minute, tokens_per_minute : float, optional
-        Never exceeded in any 60 seconds. The tokens of a reply are known only when it has arrived;
-        the requests after it wait for them.
+    requests, tokens : float, optional
+        Limits per minute, never exceeded in any 60 seconds. The tokens of a reply are known only
+        when it has arrived; the requests after it wait for them.
     """
 
-    def __init__(
-        self,
-        in_flight: int,
-        requests_per_minute: float | None = None,
-        tokens_per_minute: float | None = None,
-    ):
+    def __init__(self, in_flight: int, requests: float | None, tokens: float | None):
         self.in_flight, self.busy = in_flight, 0
         self.window = float(min(INITIAL_WINDOW, in_flight))  # requests in flight, at most, for now
         self._slow_start = True
-        self._requests, self._tokens = PerMinute(requests_per_minute), PerMinute(tokens_per_minute)
+        self._requests, self._tokens = PerMinute(requests), PerMinute(tokens)
         self._queue: list[tuple[int, asyncio.Future]] = []  # a heap, by ticket
         self._tickets = count()
         self._paced = INITIAL_WINDOW  # requests of the first window that have not left yet
@@ -90,7 +85,7 @@ class Limits:
         return next(self._tickets)
 
     @asynccontextmanager
-    async def slot(self, ticket: int, tokens: float) -> AsyncIterator[Slot]:
+    async def slot(self, ticket: int, tokens: int) -> AsyncIterator[Slot]:
         """Wait until a request may leave; inside of the context it is in flight."""
         await self._tokens.take(tokens)
         await self._requests.take(1)

@@ -135,12 +135,12 @@ def reply(data: Any, model: str, response: "httpx2.Response") -> dict:
 
 def usage(data: Any) -> dict[str, int]:
     """The numbers of tokens that a response reports, as far as they are numbers."""
-    reported = data.get("usage") if isinstance(data, dict) else None
     counts = {}
     for name in ("prompt_tokens", "completion_tokens"):
-        number = reported.get(name) if isinstance(reported, dict) else None
-        if type(number) in (int, float) and 0 <= number < 2**53 and number == int(number):
-            counts[name] = int(number)
+        with suppress(TypeError, LookupError, AttributeError):
+            number = data["usage"][name]
+            if type(number) is not bool and 0 <= number < 2**53 and number == int(number):
+                counts[name] = int(number)
     return counts
 
 
@@ -167,7 +167,8 @@ def valid(value: object) -> str:
 
 def no_response(error: BaseException) -> Failure:
     """The failure of a try that got no response; its first cause has the words that help."""
-    if isinstance(error, OSError | ValueError) and not isinstance(error, TimeoutError):
+    wrong_setting = isinstance(error, OSError | ValueError) or type(error).__name__ == "InvalidURL"
+    if wrong_setting and not isinstance(error, TimeoutError):
         return Failure("cannot be asked", str(error), CHECK_SETTINGS)
     while error.__cause__ is not None:
         error = error.__cause__

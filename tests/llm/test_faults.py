@@ -317,10 +317,12 @@ def test_a_redirect_loop_ends_soon():
         "http:localhost",
         "http://localhost:8000/v1?api-version=1",
         "http://a..b/v1",
+        "http://localhost:port/v1",
+        "http://local\x00host/v1",
     ],
 )
 def test_an_address_that_is_none_is_an_error_that_says_so(address):
-    with pytest.raises(ModelError, match="cannot be asked: .*base_url"):
+    with pytest.raises(ModelError, match="(?s)cannot be asked: .*base_url"):
         chat(LLM("m", base_url=address, api_key=KEY))
 
 
