@@ -1,4 +1,4 @@
-"""A scripted model server on loopback: it answers as a small model does, and fails in the ways endpoints fail."""
+"""A scripted model server on loopback: it answers as a small model does, or fails as servers do."""
 
 import asyncio
 import json
@@ -27,9 +27,10 @@ GOOD = {
 class Endpoint:
     """A server in a thread of its own: `with Endpoint(answer, answer, …) as server`.
 
-    One answer for each request, the last for good. An answer is a function of the aiohttp request; those below make them.
-    `asked` holds the body of every request and `times` when it came, `open` the number of connections that are open,
-    `url` the address for `LLM`. With the path of a certificate, which holds its key too, it speaks https.
+    One answer for each request, the last for good. An answer is a function of the aiohttp request;
+    those below make them. `asked` holds the body of every request and `times` when it arrived,
+    `open` is the number of open connections, `url` the address for `LLM`. With the path of a
+    certificate, which holds its key too, it speaks https.
     """
 
     def __init__(self, *answers, connections=None, certificate=None):
@@ -91,7 +92,7 @@ def raw(body, status=200, kind="application/json", **headers):
 
 
 def says(*path, value):
-    """The good reply with one thing in it changed: says("choices", 0, "message", "content", value=None)."""
+    """The good reply with one change: says("choices", 0, "message", "content", value=None)."""
     data = at = json.loads(json.dumps(GOOD))
     for step in path[:-1]:
         at = at[step]
@@ -119,7 +120,8 @@ def delay(seconds, then):
 
 
 async def student(request):
-    """What a small real model says: the blocks that it was asked for, or an answer to a question of boolean_expressions."""
+    """What a small real model says: the blocks that were asked for, or an answer to a question of
+    boolean_expressions."""
     body = await request.json()
     asked = re.findall(
         r"^(<(gradient|instruction).*>)\n\.\.\.", body["messages"][-1]["content"], re.MULTILINE

@@ -7,13 +7,10 @@ import os
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..errors import BudgetExceeded, CacheError, ParameterError
 from .prices import price
-
-if TYPE_CHECKING:
-    from diskcache import Cache
 
 LIMITED = ("dollars", "tokens", "calls")
 
@@ -58,15 +55,10 @@ class Budget:
         for name in LIMITED:
             limit = getattr(self, name)
             if limit is not None and (type(limit) not in (int, float) or not limit > 0):
-                raise ParameterError(
-                    f"the budget's {name} is {limit!r}; it takes a number above 0, or None for no "
-                    "limit"
-                )
-        self._account: Cache | None = None
+                raise ParameterError(f"the budget's {name} is {limit!r}; it takes a number above 0")
+        self._account: Any = None  # a diskcache.Cache, which adds up over processes
         self._in_account = dict.fromkeys(LIMITED, 0)  # what of the account is known here
-        folder = os.environ.get("SEMBACK_BATCH")
-        limited = any(getattr(self, name) is not None for name in LIMITED)
-        if self.batch and limited and folder:
+        if self.batch and (folder := os.environ.get("SEMBACK_BATCH")):
             from diskcache import Cache
 
             self._account = Cache(folder)
@@ -75,8 +67,8 @@ class Budget:
         """Raise ParameterError for a limit in dollars with a model whose price is unknown."""
         if self.dollars is not None and price(model, 1, 1) is None:
             raise ParameterError(
-                f"the price of {model} is not known, so a budget in dollars cannot be kept; one in "
-                "tokens or calls can, as in Budget(calls=500)"
+                f"the price of {model} is not known, so there can be no budget in dollars; use one "
+                "in tokens or calls, as in Budget(calls=500)"
             )
 
     def start(self, retry: bool = False) -> None:
@@ -92,20 +84,17 @@ class Budget:
         try:
             self._settle()
         except (sqlite3.Error, OSError) as error:
-            raise CacheError(
-                f"what the notebooks of this batch spend cannot be added up: {error}"
-            ) from None
+            message = f"what the notebooks of this batch spend cannot be added up: {error}"
+            raise CacheError(message) from None
         for name in LIMITED:
-            limit = getattr(self, name)
-            if name == "calls" and retry:
-                continue
-            if limit is not None and getattr(self, f"spent_{name}") >= limit:
+            limit, spent = getattr(self, name), getattr(self, f"spent_{name}")
+            counted = not (retry and name == "calls")
+            if counted and limit is not None and spent >= limit:
                 raise BudgetExceeded(
                     f"the budget of {limit:,} {name} is spent ({self}). The replies received so "
-                    "far are in the cache: run again with a larger budget, and it continues there."
+                    "far are in the cache: run again with a larger budget to continue."
                 )
-        if not retry:
-            self.spent_calls += 1
+        self.spent_calls += not retry
 
     def end(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
         """Count what a request took, in tokens and dollars."""
@@ -119,17 +108,12 @@ class Budget:
         """Add what was spent here to the account of the batch, and take over its sums."""
         if self._account is None:
             return
-        sums = {}
         with self._account.transact(retry=True):
             for name in LIMITED:
                 new = getattr(self, f"spent_{name}") - self._in_account[name]
-                sums[name] = self._account.incr(name, new)
-        self._in_account = sums
-        for name in LIMITED:
-            setattr(self, f"spent_{name}", sums[name])
+                self._in_account[name] = self._account.incr(name, new)
+                setattr(self, f"spent_{name}", self._in_account[name])
 
     def __str__(self) -> str:
-        text = f"{self.spent_calls:,} calls, {self.spent_tokens:,} tokens"
-        if self.dollars is not None:
-            text += f", {self.spent_dollars:.4f} dollars"
-        return text
+        dollars = "" if self.dollars is None else f", {self.spent_dollars:.4f} dollars"
+        return f"{self.spent_calls:,} calls, {self.spent_tokens:,} tokens{dollars}"

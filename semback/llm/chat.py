@@ -20,7 +20,9 @@ from .budget import Budget
 from .client import Client, Endpoint
 from .flight import Flight
 
-UNCHANGEABLE = ("model", "messages", "stream", "n")  # a call asks for one plain reply to messages
+LIMITS = ("in_flight", "requests_per_minute", "tokens_per_minute")
+FIXED = {"model", "messages", "stream", "n"}  # fields that params cannot change
+LENGTHS = {"max_tokens", "max_completion_tokens"}
 
 
 def default_params(model: str) -> dict:
@@ -100,28 +102,21 @@ class LLM:
         check((ResponseCache, type(None)), "a ResponseCache, as in ResponseCache()", cache=cache)
         check((str, type(None)), "text, or None", base_url=base_url, api_key=api_key)
         check((Budget, type(None)), "a Budget, as in Budget(dollars=5)", budget=budget)
-        _check_whole("in_flight", in_flight, least=1)
-        _check_whole("retries", retries, least=0)
-        _check_positive("timeout", timeout)
-        if requests_per_minute is not None:
-            _check_positive("requests_per_minute", requests_per_minute)
-        if tokens_per_minute is not None:
-            _check_positive("tokens_per_minute", tokens_per_minute)
+        check(int, "a whole number", in_flight=in_flight, retries=retries)
+        check((int, float), "a number", timeout=timeout)
+        limits = (in_flight, requests_per_minute, tokens_per_minute)
+        for name, number in zip((*LIMITS, "timeout"), (*limits, timeout)):
+            check((int, float, type(None)), "a number", **{name: number})
+            if number is not None and not number > 0:
+                raise ParameterError(f"{name} is {number!r}; it takes a number above 0")
+        if retries < 0:
+            raise ParameterError(f"retries is {retries!r}; it takes 0 or more")
         budget = budget or Budget()
         budget.check_price(model)
         self.model, self.cache, self.in_flight = model, cache, in_flight
         self.params: Mapping[str, Any] = MappingProxyType(_merged(model, params))
         self._endpoint = Endpoint(
-            model,
-            base_url,
-            api_key,
-            in_flight,
-            requests_per_minute,
-            tokens_per_minute,
-            retries,
-            timeout,
-            budget,
-            transport,
+            model, base_url, api_key, limits, retries, timeout, budget, transport
         )
         self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
         self._flights: dict[tuple[asyncio.AbstractEventLoop, str], Flight] = {}
@@ -187,13 +182,12 @@ class LLM:
         if cache.mode == "replay":
             raise cache.miss(request, draw)
         name = asyncio.get_running_loop(), key
-        flight = self._flights.get(name)
-        shared = flight is not None
-        if flight is None:
+        shared = name in self._flights
+        if not shared:
             flight = Flight(lambda flight: self._record(cache, flight, key, body, draw))
-            self._flights[name] = flight
             flight.add_done_callback(lambda _: self._flights.pop(name))
-        reply, recorded = await flight.join()
+            self._flights[name] = flight
+        reply, recorded = await self._flights[name].join()
         return _reply(key, reply, recorded, shared)
 
     async def aclose(self) -> None:
@@ -211,22 +205,16 @@ class LLM:
     def _client(self) -> Client:
         """The client of the running event loop."""
         loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            for other in list(self._clients):
-                if other.is_closed():
-                    self._clients.pop(other, None)
-            client = self._clients[loop] = Client(self._endpoint)
-        return client
+        if loop not in self._clients:
+            for ended in [other for other in list(self._clients) if other.is_closed()]:
+                self._clients.pop(ended, None)
+            self._clients[loop] = Client(self._endpoint)
+        return self._clients[loop]
 
     def _key_and_body(self, request: dict, draw: int) -> tuple[str, str]:
-        messages = request["messages"]
         try:
-            if not isinstance(messages, list | tuple):
-                raise TypeError("they are not a list")
-            for message in messages:
-                if not isinstance(message, dict):
-                    raise TypeError(f"{message!r} is not a dict")
+            if not all([isinstance(message, dict) for message in request["messages"]]):
+                raise TypeError("they are not dicts")
             return key_and_body(request, draw)
         except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair, for one
             raise ParameterError(
@@ -252,35 +240,15 @@ def _merged(model: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ParameterError(f"params cannot be sent as JSON: {error}") from None
     fields = {name: value for name, value in fields.items() if value is not None}
-    for name in UNCHANGEABLE:
-        if name in fields:
-            raise ParameterError(
-                f"params cannot contain {name}: each call asks for one plain reply to its messages"
-            )
-    for name in ("max_tokens", "max_completion_tokens"):
-        if name in fields:
-            _check_whole(f"params: {name}", fields[name], least=1)
+    if fixed := FIXED & fields.keys():
+        raise ParameterError(f"params cannot contain {fixed}: each call asks for one plain reply")
+    for name in LENGTHS & fields.keys():
+        if type(fields[name]) is not int or fields[name] < 1:
+            raise ParameterError(f"params: {name} is {fields[name]!r}; it takes an int above 0")
     return fields
 
 
-def _check_whole(name: str, number: object, least: int) -> None:
-    if type(number) is not int or number < least:
-        raise ParameterError(f"{name} is {number!r}; it takes a whole number, {least} or more")
-
-
-def _check_positive(name: str, number: object) -> None:
-    if not isinstance(number, int | float) or isinstance(number, bool) or not number > 0:
-        raise ParameterError(f"{name} is {number!r}; it takes a number above 0")
-
-
 def _reply(key: str, reply: dict, recorded: bool, shared: bool = False) -> Reply:
-    return Reply(
-        reply["text"],
-        reply["finish_reason"],
-        reply["usage"],
-        reply["model"],
-        recorded,
-        key,
-        reply.get("fingerprint"),
-        shared,
-    )
+    fields = {name: reply[name] for name in ("text", "finish_reason", "usage", "model")}
+    fingerprint = reply.get("fingerprint")
+    return Reply(**fields, recorded=recorded, key=key, fingerprint=fingerprint, shared=shared)

@@ -1,8 +1,8 @@
-"""The requests of one model to an OpenAI-compatible endpoint, with the openai client.
+"""The requests of one model to an OpenAI-compatible endpoint, through the openai client.
 
 `Client.ask` sends a request until there is a reply: within the limits and the budget, with a time
-limit and retries of its own, so that the openai client's are switched off. What a response means is
-decided in `responses`. An error that stays is a ModelError that says what to do.
+limit and retries of its own (those of the openai client are switched off). What a response means is
+decided in `responses`; an error that stays becomes a ModelError that says what to do.
 """
 
 import asyncio
@@ -14,9 +14,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ..errors import ModelError
 from ..prompts import fenced
@@ -28,43 +26,42 @@ from .prices import estimated_tokens
 from .responses import Failure
 
 if TYPE_CHECKING:
-    import ssl
-
-    import httpx2
     import openai
 
-FIRST_RETRY, LONGEST_RETRY = 0.5, 8.0  # seconds before a retry, doubled; as the openai client
+FIRST_RETRY, LONGEST_RETRY = 0.5, 8.0  # seconds before a retry, doubled; as in the openai client
 CONNECT = 20.0  # seconds for a connection
-REDIRECTS = 3  # that are followed
 KEEP_ALIVE = 5.0  # seconds; servers close idle connections after 5 or more
+REDIRECTS = 3  # that are followed
 STALLED, GRACE = 0.05, 1.0  # seconds; see time_limit
 SECRET = 8  # characters of a key that is secret; "none" or "x" are words that errors may contain
 SHOWN = 500  # characters of what an endpoint says
-# Headers in which the openai client describes the computer and its Python: no endpoint needs them.
-UNSENT = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
+NO_KEY = "set OPENAI_API_KEY, or OPENAI_BASE_URL for another server, or take the simulated model"
+BAD_KEY = "the API key contains spaces or odd letters"
+SEPARATE = {"model", "messages"}  # fields with an argument of their own
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a model is served, and how it is asked; the attributes are the arguments of LLM."""
+    """Where and how a model is asked; the attributes are the arguments of LLM.
+
+    limits : tuple
+        (in_flight, requests_per_minute, tokens_per_minute)
+    """
 
     model: str
-    base_url: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-    in_flight: int = 64
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    retries: int = 5
-    timeout: float = 300
-    budget: Budget = field(default_factory=Budget)
-    transport: Any = None
+    base_url: str | None
+    api_key: str | None = field(repr=False)
+    limits: tuple[int, float | None, float | None]
+    retries: int
+    timeout: float
+    budget: Budget
+    transport: Any
 
     @property
     def url(self) -> str | None:
         """The address; None is OpenAI's own."""
-        if self.transport:
-            return f"http://{SIMULATED}/v1"
-        return self.base_url or os.environ.get("OPENAI_BASE_URL") or None
+        url = f"http://{SIMULATED}/v1" if self.transport else self.base_url
+        return url or os.environ.get("OPENAI_BASE_URL") or None
 
     @property
     def key(self) -> str:
@@ -72,42 +69,23 @@ class Endpoint:
         key = (self.api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
         return key or ("unused" if self.url else "")
 
-    def check(self) -> None:
-        """ModelError: there is no endpoint, or its address or key cannot be one."""
-        if not self.key:
-            raise ModelError(
-                f"no reply of {self.model} is recorded for this request, and there is no endpoint. "
-                "Set OPENAI_API_KEY for OpenAI, or OPENAI_BASE_URL for any compatible server, or "
-                "take the simulated model."
-            )
-        if not re.fullmatch(r"[!-~]+", self.key):
-            raise self.error(responses.cannot_ask("the API key contains spaces or odd letters"))
-        if self.url and not _is_web_address(self.url):
-            raise self.error(
-                responses.cannot_ask(
-                    "base_url is not a web address like http://localhost:8000/v1, without a user "
-                    "name, a password, ? or #"
-                )
-            )
-
     def error(self, failure: Failure, messages: list[dict] | None = None) -> ModelError:
-        """The ModelError for a failure. It never contains the key, which servers like to repeat."""
+        """The ModelError for a failure. It never shows the key, which servers like to repeat."""
         address = re.sub(r"^\w+://([^/?]*@)?|[?#].*", "", self.url or "api.openai.com")
-        if self.transport:
-            address = SIMULATED
-        text = failure.text
+        host = address.partition("/")[0]
+        text, advice = failure.text, failure.advice
         if len(self.key) >= SECRET:
             text = text.replace(self.key, "(the key)")
         text = responses.valid(text[:SHOWN]).rstrip(". ")
         if failure.request_id:
             text += f" (request {failure.request_id})"
-        message = f"{self.model} at {address} {failure.event}: {text}. {failure.advice}"
-        if failure.advice == responses.TOO_LONG and messages:
-            message += f" Its largest parts, in characters: {_largest_parts(messages)}."
+        if advice == responses.TOO_LONG and messages:
+            advice += f" Its largest parts, in characters: {_largest_parts(messages)}."
         return ModelError(
-            f"{message} Replies received before are recorded.",
+            f"{self.model} at {address} {failure.event}: {text}. {advice} Replies received before "
+            "are recorded.",
             status=failure.status,
-            host=address.partition("/")[0],
+            host=host,
             request_id=failure.request_id,
         )
 
@@ -116,10 +94,7 @@ class Client:
     """The requests to one endpoint in one event loop: an openai client cannot serve two."""
 
     def __init__(self, endpoint: Endpoint):
-        self.endpoint = endpoint
-        self.limits = Limits(
-            endpoint.in_flight, endpoint.requests_per_minute, endpoint.tokens_per_minute
-        )
+        self.endpoint, self.limits = endpoint, Limits(*endpoint.limits)
         self._loop = asyncio.get_running_loop()
         self._connection: AsyncGenerator[openai.AsyncOpenAI] | None = None
         self._openai: openai.AsyncOpenAI | None = None
@@ -154,15 +129,11 @@ class Client:
         BudgetExceeded
             The budget is spent, so the request was not sent.
         """
-        endpoint, limits, attempt = self.endpoint, self.limits, 0
-        request = json.loads(body)
-        tokens = estimated_tokens(body)
-        ticket = limits.ticket()
-        if self._openai is None:
-            await self._connect()
+        endpoint, request, attempt = self.endpoint, json.loads(body), 0
+        tokens, ticket = estimated_tokens(body), self.limits.ticket()
         while True:
             try:
-                async with limits.slot(ticket, tokens) as slot:
+                async with self.limits.slot(ticket, tokens) as slot:
                     endpoint.budget.start(retry=attempt > 0)
                     with sending():
                         return await self._try(request, attempt, slot), self._source()
@@ -178,78 +149,62 @@ class Client:
         if connection is not None:
             await connection.aclose()
 
-    async def _connect(self) -> None:
-        try:
-            self._connection = _connection(self.endpoint)
-            self._openai = await anext(self._connection)
-        except (OSError, ValueError) as error:
-            raise self.endpoint.error(responses.cannot_ask(error)) from None
-
     async def _try(self, request: dict, attempt: int, slot: Slot) -> dict:
         """The reply to one try. Failure: there is none."""
-        endpoint = self.endpoint
+        import aiohttp
+        import httpx2
+        import openai
+
+        failures = (openai.APIError, aiohttp.ClientError, httpx2.InvalidURL, OSError, ValueError)
         try:
-            async with time_limit(endpoint.timeout):
-                response = await self._post(request, attempt)
-        except TimeoutError:
-            slot.timed_out = True
+            client = await self._connected()
+            async with time_limit(self.endpoint.timeout):
+                raw = await client.chat.completions.with_raw_response.create(
+                    model=request["model"],
+                    messages=request["messages"],
+                    extra_body={name: request[name] for name in request.keys() - SEPARATE},
+                    extra_headers={"x-stainless-retry-count": str(attempt)},
+                )
+            response = raw.http_response
+        except openai.APIStatusError as error:
+            response = error.response
+        except TimeoutError as error:
+            slot.outcome = "timed out"
             self._count(slot, {}, "")  # the endpoint may have worked for it
-            raise responses.no_response(f"no whole reply in {endpoint.timeout:g} s") from None
-        slot.refused = response.status_code in responses.BUSY
-        slot.answered = not slot.refused
+            raise responses.no_response(error) from None
+        except failures as error:
+            raise responses.no_response(error) from None
+        slot.outcome = "refused" if response.status_code in responses.BUSY else "answered"
         slot.wait = min(responses.wait_asked_for(response.headers), responses.LONGEST_WAIT)
-        data = responses.body(response)
-        usage, text = responses.usage(data), ""
+        data, text = responses.body(response), ""
         try:
-            reply = responses.reply(data, endpoint.model, response)
+            reply = responses.reply(data, self.endpoint.model, response)
             text = reply["text"]
             return reply
         finally:  # what is no reply costs as much
-            self._count(slot, usage, text)
+            self._count(slot, responses.usage(data), text)
 
-    async def _post(self, request: dict, attempt: int) -> "httpx2.Response":
-        """The response to one request, whatever its status. Failure: there is none."""
-        import aiohttp
-        import openai
-
-        assert self._openai is not None
-        fields = {**request}
-        model, messages = fields.pop("model"), fields.pop("messages")
-        headers = {"x-stainless-retry-count": str(attempt)} if attempt else None
-        try:
-            raw = await self._openai.chat.completions.with_raw_response.create(
-                model=model, messages=messages, extra_body=fields, extra_headers=headers
-            )
-        except openai.APIStatusError as error:
-            return error.response
-        except (openai.APIConnectionError, aiohttp.ClientError) as error:
-            raise responses.connection_failure(error) from None
-        except (OSError, ValueError) as error:
-            if isinstance(error, TimeoutError):
-                raise
-            raise responses.cannot_ask(error) from None
-        return raw.http_response
+    async def _connected(self) -> "openai.AsyncOpenAI":
+        if self._openai is None:
+            self._connection = _connection(self.endpoint)
+            self._openai = await anext(self._connection)
+        return self._openai
 
     def _count(self, slot: Slot, usage: dict[str, int], text: str) -> None:
         """Count the tokens of a request; what the endpoint does not report is estimated."""
-        if usage:
-            slot.used = sum(usage.values())
+        slot.used = sum(usage.values()) if usage else None
         prompt = usage.get("prompt_tokens", slot.tokens)
         completion = usage.get("completion_tokens", estimated_tokens(text))
         self.endpoint.budget.end(self.endpoint.model, prompt, completion)
 
     def _source(self) -> dict:
         """Where a reply comes from, for recordings."""
-        if self.endpoint.transport:
+        if self.endpoint.transport or self._openai is None:
             return {"host": SIMULATED}
-        import openai
+        from openai import __version__
 
-        assert self._openai is not None
-        return {
-            "host": self._openai.base_url.host,
-            "openai": openai.__version__,
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        return {"host": self._openai.base_url.host, "openai": __version__, "time": now}
 
 
 async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"]:
@@ -261,52 +216,45 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
     import httpx2
     import openai
 
-    endpoint.check()
-    transport = endpoint.transport
+    if not re.fullmatch(r"[!-~]+", endpoint.key):
+        raise ValueError(BAD_KEY if endpoint.key else NO_KEY)
+    transport: Any = endpoint.transport
     if callable(transport):
         transport = transport()
     http_client = openai.DefaultAioHttpClient(
         transport=transport,
-        verify=_certificates(),
         max_redirects=REDIRECTS,
-        limits=httpx2.Limits(max_connections=endpoint.in_flight, keepalive_expiry=KEEP_ALIVE),
-        timeout=httpx2.Timeout(None, connect=CONNECT),
+        limits=httpx2.Limits(max_connections=endpoint.limits[0], keepalive_expiry=KEEP_ALIVE),
+        timeout=httpx2.Timeout(None, connect=CONNECT),  # the whole try has a time limit
     )
     async with openai.AsyncOpenAI(
-        base_url=endpoint.url,
-        api_key=endpoint.key,
-        max_retries=0,
-        http_client=http_client,
-        default_headers={f"X-Stainless-{name}": openai.Omit() for name in UNSENT},
+        base_url=endpoint.url, api_key=endpoint.key, max_retries=0, http_client=http_client
     ) as client:
+        url = client.base_url
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+            raise ValueError("base_url is not an address like http://localhost:8000/v1")
         yield client
-
-
-@cache
-def _certificates() -> "ssl.SSLContext":
-    """What https connections are checked with; reading it takes longer than the rest of a client."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
 
 
 @asynccontextmanager
 async def time_limit(seconds: float) -> AsyncIterator[None]:
-    """Like `asyncio.timeout`, but where the event loop itself stood still (other code, Ctrl-Z), what
-    has arrived meanwhile is read first."""
+    """Like `asyncio.timeout`; but where the event loop itself stood still (other code, Ctrl-Z), it
+    first reads what has arrived meanwhile."""
     loop = asyncio.get_running_loop()
     due = loop.time() + seconds
 
     def expire() -> None:
-        late = loop.time() - due > STALLED
-        limit.reschedule(loop.time() + (GRACE if late else 0.0))
+        grace = GRACE if loop.time() - due > STALLED else 0.0
+        limit.reschedule(loop.time() + grace)
 
-    async with asyncio.timeout(None) as limit:
-        timer = loop.call_at(due, expire)
-        try:
+    timer = loop.call_at(due, expire)
+    try:
+        async with asyncio.timeout(None) as limit:
             yield
-        finally:
-            timer.cancel()
+    except TimeoutError:
+        raise TimeoutError(f"no whole reply in {seconds:g} s") from None
+    finally:
+        timer.cancel()
 
 
 def _retry_delay(failure: Failure, attempt: int) -> float:
@@ -316,28 +264,14 @@ def _retry_delay(failure: Failure, attempt: int) -> float:
         return 0.0  # it waits in `Limits`, with all others
     if failure.wait:
         return failure.wait
-    doublings = attempt - 1 if busy else attempt
-    return min(FIRST_RETRY * 2**doublings, LONGEST_RETRY) * random.uniform(0.75, 1.0)
+    return min(FIRST_RETRY * 2 ** (attempt - busy), LONGEST_RETRY) * random.uniform(0.75, 1.0)
 
 
 def _largest_parts(messages: list[dict]) -> str:
     """The largest parts of a prompt and their sizes: of each message, and of each fenced block."""
     parts = []
     for message in messages:
-        text = message.get("content")
-        if isinstance(text, str):
-            parts.append((f"the {message.get('role')} message", len(text)))
-            parts += [(label, len(block)) for label, block in fenced(text)]
-    parts.sort(key=lambda part: -part[1])
-    return ", ".join(f"{label} {size:,}" for label, size in parts[:8])
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").encode("idna")
-        port = parts.port
-    except ValueError:  # a port or a host that cannot be
-        return False
-    valid = re.fullmatch(r"https?://[^\s?#]+", url)
-    return bool(valid and host and port != 0 and "@" not in parts.netloc)
+        text = str(message.get("content"))
+        parts += [(f"the {message.get('role')} message", text), *fenced(text)]
+    parts.sort(key=lambda part: -len(part[1]))
+    return ", ".join(f"{label} {len(text):,}" for label, text in parts[:8])

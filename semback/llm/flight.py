@@ -7,16 +7,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-NOTICE = 1.0  # seconds of waiting for replies that nobody wants any more, until that is logged
-_log = logging.getLogger("semback")
+NOTICE = "waiting for replies in flight, to record them; interrupt again to give them up"
 
 
 class Flight(asyncio.Task):
     """The task that gets and records the reply to one request, for all callers in an event loop.
 
     A caller that is cancelled leaves. With the last one the task ends too, unless its request is in
-    flight: then that caller stays until the reply is recorded, and a retry is not sent.
+    flight: then that caller stays until the reply is recorded, and no retry is sent.
 
     Parameters
     ----------
@@ -25,12 +25,10 @@ class Flight(asyncio.Task):
     """
 
     def __init__(self, work: Callable[["Flight"], Coroutine]):
-        self.callers = 0
-        self.in_flight = False
+        self.callers, self.in_flight = 0, False
         super().__init__(work(self), loop=asyncio.get_running_loop())
-        self.add_done_callback(_retrieve)
 
-    async def join(self):
+    async def join(self) -> Any:
         """The result, for one more caller."""
         self.callers += 1
         try:
@@ -62,21 +60,16 @@ class Flight(asyncio.Task):
             return False
         return super().cancel(msg)
 
-    @property
-    def abandoned(self) -> bool:
-        """Whether the request is in flight and no caller wants its reply."""
-        return self.in_flight and not self.callers and not self.done()
-
     async def _outlast_callers(self) -> None:
         """For the last caller. It waits for others too: gather ends with the first that does."""
         if not self.in_flight:
             self.cancel()
-        if len(_abandoned()) == 1:  # the first of several that are cancelled together
-            self.get_loop().call_later(NOTICE, _notify)
         try:
+            if len(_abandoned()) == 1:  # the first of several that are cancelled together
+                logging.getLogger("semback").warning(NOTICE)
             while flights := _abandoned():
                 await asyncio.wait(flights)
-        except asyncio.CancelledError:  # once more: it is given up
+        except (asyncio.CancelledError, KeyboardInterrupt):  # once more: it is given up
             if not self.callers:
                 self.cancel()
             raise
@@ -84,19 +77,5 @@ class Flight(asyncio.Task):
 
 def _abandoned() -> list[Flight]:
     """The requests in flight that nobody wants any more, in the running event loop."""
-    return [task for task in asyncio.all_tasks() if isinstance(task, Flight) and task.abandoned]
-
-
-def _notify() -> None:
-    if flights := _abandoned():
-        _log.warning(
-            "semback: waiting for %d replies in flight, to record them. "
-            "Interrupt again to give them up.",
-            len(flights),
-        )
-
-
-def _retrieve(flight: asyncio.Task) -> None:
-    """Mark an error as seen: asyncio would report it where no caller is left."""
-    if not flight.cancelled():
-        flight.exception()
+    flights = [task for task in asyncio.all_tasks() if isinstance(task, Flight)]
+    return [flight for flight in flights if flight.in_flight and not flight.callers]

@@ -43,9 +43,8 @@ def price(
         return 0.0
     from genai_prices import Usage, calc_price
 
-    mean = Usage(
-        input_tokens=round(prompt_tokens / calls), output_tokens=round(completion_tokens / calls)
-    )
+    prompt, completion = round(prompt_tokens / calls), round(completion_tokens / calls)
+    mean = Usage(input_tokens=prompt, output_tokens=completion)
     try:
         priced = calc_price(mean, model_ref=model, genai_request_timestamp=when)
     except LookupError:
@@ -61,17 +60,11 @@ def priced_rows(usage: Usage) -> list[dict]:
     """
     rows = []
     for row in usage.rows():
+        model, calls = row["model"], row["live"] + row["recorded"]
         cost = live_cost = None
-        model = row["model"]
-        calls = row["live"] + row["recorded"]
         if not row["uncounted"] or price(model, 1, 1) == 0:
+            prompt, completion = row["live_prompt_tokens"], row["live_completion_tokens"]
+            live_cost = price(model, prompt, completion, row["live"], PRICED)
             cost = price(model, row["prompt_tokens"], row["completion_tokens"], calls, PRICED)
-            live_cost = price(
-                model,
-                row["live_prompt_tokens"],
-                row["live_completion_tokens"],
-                row["live"],
-                PRICED,
-            )
         rows.append({**row, "cost": cost, "live_cost": live_cost})
     return rows

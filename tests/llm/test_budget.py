@@ -1,4 +1,4 @@
-"""A budget is a hard limit: when it is reached nothing more goes out, and what was paid for is kept."""
+"""A budget is a hard limit: once it is reached nothing is sent, and every reply is recorded."""
 
 import asyncio
 
@@ -73,9 +73,10 @@ def test_a_run_that_meets_its_budget_goes_on_with_a_larger_one_and_pays_nothing_
 
 
 def test_a_run_that_meets_its_budget_says_how_many_steps_were_done(script, task):
-    says = lambda body: (
-        "<instruction>\nBe right.\n</instruction>" if "<instruction>" in str(body) else "Answer: 0"
-    )  # noqa: E731
+    def says(body):
+        updates = "<instruction>" in str(body)
+        return "<instruction>\nBe right.\n</instruction>" if updates else "Answer: 0"
+
     llm = script(says).llm(
         budget=Budget(calls=140)
     )  # 36 for the start graph; a step takes 7 and 36
@@ -163,3 +164,65 @@ def test_an_account_that_breaks_stops_the_next_call_and_costs_no_answer(
     assert isinstance(
         error, CacheError
     ) and "what the notebooks of this batch spend cannot be added up" in str(error)
+
+
+def reports(usage):
+    """A reply with such a report of the tokens it took."""
+    choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": "Four."}}
+    return lambda body: httpx2.Response(
+        200, json={"model": "m", "usage": usage, "choices": [choice]}
+    )
+
+
+@pytest.mark.parametrize(
+    "usage, recorded",
+    [
+        (None, {}),
+        ("n/a", {}),
+        (
+            {"prompt_tokens": 7.0, "completion_tokens": 3, "total_tokens": "n/a"},
+            {"prompt_tokens": 7, "completion_tokens": 3},
+        ),
+        ({"prompt_tokens": -5, "completion_tokens": 10**400, "total_tokens": 1e9}, {}),
+        ({"prompt_tokens": True, "completion_tokens": 0.5}, {}),
+    ],
+    ids=str,
+)
+def test_a_reply_with_odd_token_counts_is_recorded_and_sent_for_once(
+    script, cache, usage, recorded
+):
+    scripted = script(reports(usage))
+    llm = scripted.llm("gpt-4o-mini", cache, budget=Budget(dollars=1), tokens_per_minute=10**6)
+    assert ask(llm, "1")[0].usage == recorded and len(scripted.asked) == len(cache) == 1
+
+
+def test_tokens_that_an_endpoint_does_not_report_are_estimated_for_the_budget(script):
+    scripted = script(reports(None))
+    llm = scripted.llm(budget=Budget(tokens=100))
+    replies = [ask(llm, str(number))[0] for number in range(20)]
+    assert "budget of 100 tokens is spent" in str(replies[-1]) and 1 < len(scripted.asked) < 6
+
+
+def test_a_try_that_times_out_counts_as_many_tokens_as_its_prompt(script):
+    async def late(request):
+        await asyncio.sleep(1)
+
+    budget, transport = Budget(tokens=10**6), httpx2.MockTransport(late)
+    llm = LLM("m", transport=transport, budget=budget, timeout=0.05, retries=0)
+    (error,) = ask(llm, "four" * 1000)
+    assert "no whole reply in 0.05 s" in str(error) and 1000 < budget.spent_tokens < 1100
+
+
+def test_a_failed_call_is_not_sent_again_when_the_budget_is_spent_meanwhile(script, cache):
+    spent = reports({"prompt_tokens": 50, "completion_tokens": 50})(None)
+    oops = httpx2.Response(500, json={"error": {"message": "oops"}})
+    scripted = script([spent, oops])
+
+    async def late(request):
+        reply = scripted.handle(request)
+        await asyncio.sleep(0.1)
+        return reply
+
+    transport = httpx2.MockTransport(late)
+    llm = LLM("m", cache, transport=transport, budget=Budget(tokens=60), retries=5)
+    assert "budget" in str(ask(llm, "1", "2")[1]) and len(scripted.asked) == 2

@@ -1,4 +1,4 @@
-"""One model: what is sent, one call for one request, and an error that says what to do for everything that can go wrong."""
+"""One model: what is sent, one call for one request, and errors that say what to do."""
 
 import asyncio
 import json
@@ -8,10 +8,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx2
+import numpy
 import pytest
 from conftest import Script
 
-from semback import LLM, Language, ModelError, Node, ParameterError, Reply, ResponseCache, descend
+from semback import (
+    LLM,
+    CacheMiss,
+    Language,
+    ModelError,
+    Node,
+    ParameterError,
+    Reply,
+    ResponseCache,
+    descend,
+    evaluate,
+)
 from semback.cache.recording import canonical
 from semback.errors import CacheError
 from semback.llm import prices
@@ -485,6 +497,58 @@ def test_messages_that_are_not_text_are_a_parameter_error_before_anything_is_sen
     assert not said.asked and not len(cache)
 
 
+def test_messages_that_are_changed_meanwhile_are_recorded_as_they_were_sent(script, cache):
+    async def story():
+        gate, scripted, messages = asyncio.Event(), script("Four."), [dict(MESSAGES[0])]
+        llm = LLM("m", cache, transport=waiting(scripted, gate))
+        call = asyncio.create_task(llm.chat(messages))
+        await settle()
+        messages.append({"role": "assistant", "content": "x"})
+        messages[0]["content"] = "y"
+        gate.set()
+        await call
+        return (await llm.chat(MESSAGES)).recorded and len(scripted.asked)
+
+    assert asyncio.run(story()) == 1 and len(cache) == 1
+
+
+@pytest.mark.parametrize("draw", [True, 1.0, numpy.int64(1), "1", None], ids=repr)
+def test_a_draw_that_is_no_int_is_refused_before_anything_is_sent(script, cache, draw):
+    said = script("Four.")
+    llm = said.llm(cache=cache)
+    chat(llm, draw=1)
+    with pytest.raises(ParameterError, match="draw"):
+        chat(llm, draw=draw)
+    assert len(said.asked) == 1
+
+
+def test_a_call_after_one_that_was_refused_to_the_end_has_all_its_tries(script, monkeypatch):
+    monkeypatch.setattr("semback.llm.limits.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("semback.llm.client.FIRST_RETRY", 0.01)
+    busy = [httpx2.Response(429, json={"error": {"message": "not now"}}) for _ in range(4)]
+    said = script([*busy, "Four."])
+    llm = said.llm(retries=2)
+
+    async def story():
+        with pytest.raises(ModelError, match="429"):
+            await llm.chat(MESSAGES)
+        return (await llm.chat(MESSAGES)).text
+
+    assert asyncio.run(story()) == "Four." and len(said.asked) == 5
+
+
+def test_of_many_requests_that_are_missing_in_replay_none_looks_for_the_nearest_until_it_is_shown(
+    script, tmp_path, task
+):
+    with closing(ResponseCache(tmp_path / "c")) as recording:
+        asyncio.run(script("Four.").llm("m", recording).chat(MESSAGES))
+    with closing(ResponseCache(tmp_path / "c", "replay")) as cache:
+        llm = LLM("m", cache)
+        with pytest.raises(CacheMiss) as error:
+            asyncio.run(evaluate(task.graph, task.test, task, Language(llm, llm)))
+        assert "_found" not in vars(error.value) and "nearest" in str(error.value)
+
+
 def test_equal_texts_in_other_places_are_other_requests(cache):
     one, two = (
         [{"role": "user", "content": "a", "name": "b"}],
@@ -500,7 +564,7 @@ def test_equal_texts_in_other_places_are_other_requests(cache):
     ]
 
 
-def test_a_prompt_that_is_too_long_for_the_endpoint_is_an_error_with_the_node_and_the_size_of_each_part():
+def test_the_error_for_a_prompt_that_is_too_long_names_the_node_and_the_size_of_each_part():
     too_long = {"error": {"message": "too many tokens", "code": "context_length_exceeded"}}
     llm = Script(httpx2.Response(400, json=too_long)).llm()
     backward = Language(llm, llm).backward(

@@ -1,4 +1,4 @@
-"""A real endpoint: notebooks and batches against an OpenAI-compatible server on loopback, in processes of their own."""
+"""Notebooks and batches against an OpenAI-compatible server on loopback."""
 
 import base64
 import gzip
@@ -18,6 +18,7 @@ from servers import Endpoint, delay, refuses, repeats_the_key, student
 
 from semback import ResponseCache
 
+pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.network]
 ROOT = Path(__file__).parents[2]
 KEY = (
     "sk-" + "distinctive-5f3a9c71e0b24d68"
@@ -116,7 +117,7 @@ def test_a_model_that_refuses_a_field_says_what_to_take_out_and_works_without_it
         assert endpoint.asked[-1].keys() == {"model", "messages", "top_p", "max_completion_tokens"}
 
 
-def test_the_notebooks_of_a_batch_end_at_their_one_limit_in_dollars_and_go_on_from_there_with_a_larger_one(
+def test_the_notebooks_of_a_batch_end_at_their_one_limit_in_dollars_and_go_on_with_a_larger_one(
     start,
 ):
     model, variants = (
@@ -177,7 +178,7 @@ def test_a_killed_batch_goes_on_and_asks_nothing_twice(start, checkout):
         first, again = Counter(asked[:before]), Counter(asked[before:])
         assert 60 <= before < len(first | again) and max(again.values()) == 1
         assert max(first.values()) <= 3, (
-            "the kernels end one after the other, and each takes up what the one before had in flight; no more"
+            "the kernels end one after the other; each repeats what the one before had in flight"
         )
         assert len(asked) - len(first | again) <= 3 * 64, (
             "more was asked twice than was in flight at the kill"

@@ -1,4 +1,4 @@
-"""A guest in its user's process: no signal handler, thread, task, process or socket is left behind."""
+"""A guest in its user's process leaves no signal handler, thread, task, child or socket behind."""
 
 import asyncio
 import gc

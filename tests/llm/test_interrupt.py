@@ -1,13 +1,15 @@
-"""Stopping: nothing new is sent, what is in flight is recorded, and a second interrupt gives it up."""
+"""Stopping: nothing new is sent, what is in flight is recorded; a second interrupt gives it up."""
 
 import asyncio
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import httpx2
 import pytest
-from conftest import ASK_NINE, Script, interrupted
+from conftest import ASK_NINE, Script, wait_until
 from jupyter_client import KernelManager
 from servers import Endpoint, delay, good
 
@@ -30,8 +32,8 @@ def late(script, seconds=0.1):
 
 
 def failing(place, seconds):
-    """A transport that answers 401 to request number `place` and, after so many seconds, 500 to all others; and
-    the requests that it has seen."""
+    """A transport that answers 401 to request number `place` and, after so many seconds, 500 to
+    others; and the requests that it has seen."""
     requests = []
 
     async def handle(request):
@@ -56,14 +58,19 @@ def failing(place, seconds):
 def test_a_script_that_is_interrupted_records_what_is_in_flight_unless_it_is_interrupted_again(
     own_home, seconds, interrupts, recorded
 ):
+    code = f"{ASK_NINE}\nasyncio.run(ask_nine(sys.argv[1]))"
     with Endpoint(delay(seconds, good)) as server:
-        notice, error, code = interrupted(
-            f"{ASK_NINE}\nasyncio.run(ask_nine(sys.argv[1]))", server, interrupts
-        )
-    assert notice == (
-        "semback: waiting for 3 replies in flight, to record them. Interrupt again to give them up.\n"
-    )
-    assert error.endswith("\nKeyboardInterrupt\n") and code == -signal.SIGINT
+        command = [sys.executable, "-c", code, server.url]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: len(server.asked) >= 3, process)
+        process.send_signal(signal.SIGINT)
+        notice = process.stderr.readline()
+        for _ in range(interrupts - 1):
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=30)[1]
+    assert notice.startswith("waiting for replies in flight, to record them; interrupt again")
+    assert error.endswith("\nKeyboardInterrupt\n") and process.returncode == -signal.SIGINT
     assert len(server.asked) == 3 and len(ResponseCache()) == recorded
 
 
@@ -239,7 +246,7 @@ async def slow(request):
         print("ten are sent")
     await asyncio.sleep(0.2)
     text = student.reply(json.loads(request.content)["messages"])
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": text}}
     return httpx2.Response(200, json={"model": "simulated", "choices": [choice]})
 
 cache = sb.ResponseCache()
@@ -265,8 +272,10 @@ class Kernel:
         self.client.wait_for_ready(timeout=60)
 
     def run(self, code, interrupt_after=None) -> tuple[str, str, float]:
-        """(what the cell printed, its error, seconds from the interrupt to its end). It is interrupted when it
-        has printed that text."""
+        """(what the cell printed, its error, seconds from the interrupt to its end).
+
+        It is interrupted when it has printed that text.
+        """
         request, printed, error, at = self.client.execute(code), "", "", 0.0
         while True:
             message = self.client.get_iopub_msg(timeout=60)

@@ -1,4 +1,7 @@
-"""The number in flight is found out from the endpoint, and limits for each minute are kept. Time is virtual here: nothing waits."""
+"""The number in flight adapts to the endpoint, and limits for each minute hold.
+
+Time is virtual here: nothing waits.
+"""
 
 import asyncio
 import json
@@ -32,7 +35,10 @@ class Clock(asyncio.SelectorEventLoop):
 
 
 class Endpoint:
-    """Answers after some seconds, and refuses what is over `cap` at once. It keeps (time, status) of each request, and what it answered."""
+    """Answers after some seconds, and refuses at once what is over `cap`.
+
+    It keeps (time, status) of each request, and what it answered.
+    """
 
     def __init__(
         self,
@@ -49,10 +55,10 @@ class Endpoint:
             headers or {},
             broken,
         )
-        self.busy, self.asked, self.most, self.answered = 0, [], [], []
+        self.busy, self.asked, self.most, self.answered, self.start = 0, [], [], [], 0.0
 
     async def handle(self, request):
-        now = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time() - self.start
         if b"hello" in request.content:
             return httpx2.Response(200, json=GOOD)
         if self.busy >= self.cap or self.broken(now):
@@ -77,10 +83,10 @@ class Endpoint:
         llm = LLM("m", transport=httpx2.MockTransport(self.handle), **settings)
 
         async def all_of_them():
-            # In its first call the openai client asks a thread, for which virtual time does not wait.
+            # Its first call asks a thread, for which virtual time does not wait.
             await llm.chat([{"role": "user", "content": "hello"}])
             loop = asyncio.get_running_loop()
-            loop.now, loop.virtual = 0.0, True
+            self.start, loop.virtual = loop.time(), True
             waiting, replies = iter(range(calls)), {}
 
             async def work():
@@ -92,7 +98,7 @@ class Endpoint:
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):
                     group.create_task(work())
-            return asyncio.get_running_loop().time(), [replies[number] for number in range(calls)]
+            return loop.time() - self.start, [replies[number] for number in range(calls)]
 
         with asyncio.Runner(loop_factory=Clock) as runner:
             try:
@@ -159,6 +165,13 @@ def test_after_a_time_in_which_everything_is_refused_it_goes_on():
     endpoint = Endpoint(broken=lambda now: 0.15 < now < 4)
     seconds, replies = endpoint.answer(500)
     assert len(replies) == 500 and seconds < 25
+
+
+def test_after_a_time_in_which_everything_is_refused_the_number_in_flight_recovers_soon():
+    endpoint = Endpoint(32, lambda busy: 0.2, 503, broken=lambda now: now < 3)
+    seconds, replies = endpoint.answer(300)
+    ideal = 3 + 300 / 32 * 0.2
+    assert len(replies) == 300 and seconds < 1.5 * ideal and max(endpoint.most) == 32
 
 
 def test_more_than_an_endpoint_can_do_well_is_taken_back():

@@ -1,4 +1,7 @@
-"""An independent server: LiteLLM's proxy, in an environment of its own, before a scripted model or with its own mock responses."""
+"""An independent server: LiteLLM's proxy, in an environment of its own.
+
+It passes requests on to a scripted model, or answers with mock responses of its own.
+"""
 
 import asyncio
 import json
@@ -40,13 +43,18 @@ MOCKS = {
     "filtered": "Exception: content_filter_policy",
 }
 
-pytestmark = pytest.mark.skipif(
-    not PROGRAM.exists(), reason="LiteLLM is not installed: make .venv-litellm/ready"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.process,
+    pytest.mark.network,
+    pytest.mark.skipif(
+        not PROGRAM.exists(), reason="LiteLLM is not installed: make .venv-litellm/ready"
+    ),
+]
 
 
 class Proxy:
-    """A running proxy: its `url`, its `process`, and the scripted model `upstream` that it asks for the model called student."""
+    """A running proxy: its `url`, its `process`, and `upstream`, the scripted model behind it."""
 
     def __init__(self, folder, upstream):
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -85,7 +93,8 @@ class Proxy:
                 }
             )
         )
-        # It gets none of our environment, so it knows no key of the machine; and it reads its table of prices from its own package.
+        # It gets none of our environment, so it knows no key of the machine; it reads its table of
+        # prices from its own package.
         with (folder / "log").open("w") as log:
             self.process = subprocess.Popen(
                 [
@@ -218,7 +227,8 @@ def test_a_descent_through_the_proxy_is_exact_in_replay_and_leaves_the_key_nowhe
         assert KEY.encode() not in data and b"authorization" not in data.lower(), path
 
 
-FAULTS = {  # model, api_key, the end of the address, what the scripted model says; words of the error; tries
+# model, api_key, the end of the address, what the scripted model says; words of the error; tries
+FAULTS = {
     "429": ("limited", KEY, "", student, ["429", "limit", "in_flight"], 2),
     "500": ("broken", KEY, "", student, ["500", "run again"], 2),
     "400, prompt too long": ("short", KEY, "", student, ["400", "window"], 1),
