@@ -119,8 +119,8 @@ class Task:
     """
 
     name: str
-    train: tuple[Example, ...]
-    test: tuple[Example, ...]
+    train: Sequence[Example]
+    test: Sequence[Example]
     graph: Graph
     read: Callable[[str], str | None] = whole_reply
     correct: Callable[[str, Example], bool] = same_text

@@ -38,7 +38,7 @@ def examples(path: str | Path) -> tuple[Example, ...]:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise _problem(path, line, "it is not UTF-8; save it as “CSV UTF-8”") from None
+        raise _problem(Path(path), line, "it is not UTF-8; save it as “CSV UTF-8”") from None
     except (OSError, TypeError, ValueError) as error:  # a folder, no path at all, a zero byte in it
         reason = f"cannot be read: {getattr(error, 'strerror', error)}"
         raise DataError(f"{path} {reason}. Give the path of a CSV file", file=path) from None
