@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
@@ -26,6 +27,8 @@ from .prices import estimated_tokens
 from .responses import Failure
 
 if TYPE_CHECKING:
+    import ssl
+
     import openai
 
 FIRST_RETRY, LONGEST_RETRY = 0.5, 8.0  # seconds before a retry, doubled; as in the openai client
@@ -97,7 +100,7 @@ class Client:
         self.endpoint, self.limits = endpoint, Limits(*endpoint.limits)
         self._loop = asyncio.get_running_loop()
         self._connection: AsyncGenerator[openai.AsyncOpenAI] | None = None
-        self._openai: openai.AsyncOpenAI | None = None
+        self._openai: Any = None  # openai.AsyncOpenAI, once it is connected
 
     def __del__(self) -> None:
         # Asyncio closes a generator that is dropped in a new task, which the end of asyncio.run
@@ -133,6 +136,7 @@ class Client:
         tokens, ticket = estimated_tokens(body), self.limits.ticket()
         while True:
             try:
+                await self._connect()  # which takes time, so no slot waits for it
                 async with self.limits.slot(ticket, tokens) as slot:
                     endpoint.budget.start(retry=attempt > 0)
                     with sending():
@@ -149,17 +153,23 @@ class Client:
         if connection is not None:
             await connection.aclose()
 
+    async def _connect(self) -> None:
+        """Make the openai client, if there is none yet. Failure: a setting is wrong."""
+        if self._openai is None:
+            self._connection = _connection(self.endpoint)
+            try:
+                self._openai = await anext(self._connection)
+            except Exception as error:
+                raise responses.no_response(error) from None
+
     async def _try(self, request: dict, attempt: int, slot: Slot) -> dict:
         """The reply to one try. Failure: there is none."""
         import aiohttp
-        import httpx2
         import openai
 
-        failures = (openai.APIError, aiohttp.ClientError, httpx2.InvalidURL, OSError, ValueError)
         try:
-            client = await self._connected()
             async with time_limit(self.endpoint.timeout):
-                raw = await client.chat.completions.with_raw_response.create(
+                raw = await self._openai.chat.completions.with_raw_response.create(
                     model=request["model"],
                     messages=request["messages"],
                     extra_body={name: request[name] for name in request.keys() - SEPARATE},
@@ -172,7 +182,7 @@ class Client:
             slot.outcome = "timed out"
             self._count(slot, {}, "")  # the endpoint may have worked for it
             raise responses.no_response(error) from None
-        except failures as error:
+        except (openai.APIError, aiohttp.ClientError, OSError, ValueError) as error:
             raise responses.no_response(error) from None
         slot.outcome = "refused" if response.status_code in responses.BUSY else "answered"
         slot.wait = min(responses.wait_asked_for(response.headers), responses.LONGEST_WAIT)
@@ -183,12 +193,6 @@ class Client:
             return reply
         finally:  # what is no reply costs as much
             self._count(slot, responses.usage(data), text)
-
-    async def _connected(self) -> "openai.AsyncOpenAI":
-        if self._openai is None:
-            self._connection = _connection(self.endpoint)
-            self._openai = await anext(self._connection)
-        return self._openai
 
     def _count(self, slot: Slot, usage: dict[str, int], text: str) -> None:
         """Count the tokens of a request; what the endpoint does not report is estimated."""
@@ -223,6 +227,7 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
         transport = transport()
     http_client = openai.DefaultAioHttpClient(
         transport=transport,
+        verify=_certificates(),
         max_redirects=REDIRECTS,
         limits=httpx2.Limits(max_connections=endpoint.limits[0], keepalive_expiry=KEEP_ALIVE),
         timeout=httpx2.Timeout(None, connect=CONNECT),  # the whole try has a time limit
@@ -234,6 +239,14 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
         if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
             raise ValueError("base_url is not an address like http://localhost:8000/v1")
         yield client
+
+
+@cache
+def _certificates() -> "ssl.SSLContext":
+    """What https connections are checked with; reading it takes longer than all else here."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 @asynccontextmanager

@@ -23,9 +23,9 @@ from statistics import median
 INITIAL_WINDOW = 64  # requests in flight before there is any reply
 BATCH = 4  # requests that leave at one time: they are on their way before the next ones are built
 TURN = 0.0001  # seconds between batches
-PACE = 0.001  # seconds for each request of the first window: an early refusal stops the rest
-DECREASE = 0.75  # of the window remains after congestion
-PROBE = 16  # replies, at least, until the window grows by one: at most 1 in 17 requests is refused
+PACE = 0.001  # seconds between the first requests: an early refusal stops the rest
+DECREASE = 0.85  # of the window remains after congestion
+PROBE = 24  # replies, at least, until the window grows by one: at most 1 in 25 requests is refused
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds where every request is refused; doubled each time
 SLOW = 3.0  # times the usual seconds of a round trip: a sign of congestion
 
@@ -104,17 +104,18 @@ class Limits:
     def _admit(self) -> None:
         """Let a few requests leave, if they may."""
         now, admitted = asyncio.get_running_loop().time(), 0
+        most, pause = (1, PACE) if self._paced > 0 else (BATCH, TURN)
         while self._queue and now >= self._next_at and self.busy < int(self.window):
             _, admission = heapq.heappop(self._queue)
             if not admission.done():  # it was not cancelled
                 admission.set_result(now)
                 self.busy += 1
                 admitted += 1
-            if admitted == BATCH:
+            if admitted == most:
                 break
         if admitted:
-            self._wait(admitted * PACE if self._paced > 0 else TURN)
             self._paced -= admitted
+            self._wait(pause)
 
     def _wait(self, seconds: float) -> None:
         """Let no request leave for so long, and then the next ones."""
@@ -131,8 +132,11 @@ class Limits:
         if slot.outcome == "answered":
             self._pauses = 0
             if current and self.busy + 1 >= int(self.window):
-                # Slow start: twice as many each round trip. Then additive increase: one more.
-                step = 1.0 if self._slow_start else 1.0 / max(self.window, PROBE)
+                # Slow start: twice as many each round trip, and beyond the initial window a quarter
+                # more. After the first congestion, additive increase: one more.
+                step = 1.0 if self.window < INITIAL_WINDOW else 0.25
+                if not self._slow_start:
+                    step = 1.0 / max(self.window, PROBE)
                 self.window = min(self.window + step, self.in_flight)
                 self._compare_speed(asyncio.get_running_loop().time() - slot.sent)
         elif slot.outcome == "refused":

@@ -65,9 +65,12 @@ WORDS = [
 
 
 @pytest.fixture(autouse=True)
-def hurry(monkeypatch):
-    """The first retry comes after 0.01 s, in place of half a second."""
+def hurry(monkeypatch, request):
+    """The first retry comes after 0.01 s, and no certificates are known from before."""
     monkeypatch.setattr(client, "FIRST_RETRY", 0.01)
+    if "https" in request.node.name or "setting_of_the_environment" in request.node.name:
+        request.addfinalizer(client._certificates.cache_clear)
+        client._certificates.cache_clear()
 
 
 def model(server, cache=None, name="m", **settings):
@@ -195,6 +198,7 @@ def test_an_https_address_is_asked_if_its_certificate_is_trusted(certificate, mo
     with Endpoint(good, certificate=certificate) as server:
         assert "certificate verify failed" in said(model(server)) and not server.asked
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        client._certificates.cache_clear()  # as in a new process
         assert chat(model(server)).text == "Four."
 
 
