@@ -121,11 +121,11 @@ ANNOUNCEMENT = re.compile(
       (?:\ (?!(?:is|was|not)\b)[\w'’]+){0,6}?["'”]?[ \t]*  # "to the question"
       (?: (?P<verb>\b(?:is|was|(?:would|should|will|must|to)\ be|equals)\b|=)[ \t]*:? | : )
     | \n[^\w\n]*(?i:(?:(?:the|final|correct|my)\ )*answer)[ \t]*(?:(?=[\n(])|[-–—]\ +(?!\d))
-    | \#\#\#\#(?!\ *\d+[.)]\ +\w)  # but "#### 2. Compute" is a heading
+    | \#\#\#\#(?!\ *\d+[.)]\ +\w.*[^\n.!?](?:\n|$))  # but "#### 2. Compute" is a heading
     | \nA:"""
 )
 CLAUSE = re.compile(  # where a clause begins, of which a denial before it says nothing
-    r"""(?ix) [;:] | \bbut\b | [,—–]\s*(?:(?:and\ )?(?:so|thus|therefore|hence)|which\ means)\b
+    r"""(?ix) [;:] | \bbut\b | [,—–]\s*(?:and|so|thus|therefore|hence|which\ means)\b
     | (?:[,—–]|\b(?:and|so|thus|therefore|hence)\b,?)\s+(?=(?:the|this|that|it|he|she|they|we|I|my
     |there|hint|(?-i:[A-Z][a-z]+))\b) | (?<!!)=(?=\W*$)"""
 )
@@ -192,14 +192,18 @@ def _read(text: str, stated: Reading, unannounced: Reading, retraction=RETRACTIO
         before = STOP.split(text[max(0, start - 200) : start])[-1]
         if before:
             after = STOP.split(text[mark.end() : mark.end() + 200], maxsplit=1)[0]
-            if _denied(before, after) or ("would" in mark[0] and CONDITION.search(before + after)):
+            if _denied(before + mark[0], after) or (
+                "would" in mark[0] and CONDITION.search(before + after)
+            ):
                 disowned = True
                 continue
         taken_back = retraction.search(text, mark.end())
         if taken_back:
             return _read(text[taken_back.end() :], stated, unannounced, retraction)
         return answer or None
-    return None if disowned else unannounced(text.strip()) or None
+    if disowned:
+        return None
+    return unannounced(CHOICE_RETRACTION.split(text)[-1].strip()) or None
 
 
 # Stage 3: the candidates of a sentence, for letters, choices and numbers -------------------------
@@ -211,15 +215,19 @@ FILLER = re.compile(  # what may stand between an announcement and the answer
 JOINED = re.compile(  # what stands between alternatives
     r"(?i)\W*(?:(?:and|or|nor|vs|versus|maybe|perhaps|possibly|also|even|option|as well as)\b\W*)*"
 )
-REFUTED = re.compile(  # what follows an answer that is denied: "(A) is wrong"
-    r"""(?x)[^\w,;:.(]*(?:,?\ (?:however|though|therefore|clearly|also|then)\b,?)?\ (?:
-    (?:is|are|was|ca|could|would|does)n['’]t | (?:is|are|was|can|could|would|does|must|has)(?:\ be(?:en)?)?(?:\ \w+ly)?\ (?:not
-    |wrong|incorrect|false|impossible|ruled\ out|out(?=\W*$)|eliminated|excluded)
-    | cannot | fails | contradicts? | violates? | might | may | could )\b"""
+REFUTED = re.compile(  # what follows an answer that is denied: "(A) is wrong", "18 eggs is wrong"
+    r"""(?x)[^\w,;:.(]*(?:,?\ (?:however|though|therefore|clearly|also|then)\b,?|(?<=\d)\ [a-z]+)?
+    \ (?:(?:is|are|was|ca|could|would|does)n['’]t | cannot | fails | contradicts? | violates?
+    |might|may|could | (?:is|are|was|can|could|would|does|must|has)(?:\ be(?:en)?)?(?:\ \w+ly)?\ (?:
+    not|wrong|incorrect|false|impossible|ruled\ out|out(?=\W*$)|eliminated|excluded) )\b"""
 )
+OPENING = re.compile(
+    r"(?i)[\s(*•\"'-]*(?:(?:so|thus|therefore|hence)\b,? )?(?:option |choice )?\(?"
+)
+REMARK = re.compile(r"[,.;:!—–(-]|(?:because|since|as|is (?:the )?(?:correct|right|best))\b")
 HEDGE = re.compile(r"\b(?:[Ii]f|maybe|perhaps|possibly)\b|\?")
 REASON = re.compile(r"(?i)\b(?:because|since|whereas|although|even though|given that)\b")
-FIRST_REASON = re.compile(r"(?i)\W*(?:because|since|as|given)\b.*,\s+(?!not\b)")
+FIRST_REASON = re.compile(r"(?i)^\W*(?:because|since|as|given)\b.*,\s+(?!not\b)")
 EQUATES = re.compile(r"\b(?:is|equals|gives|yields|(?:\w\w+s|equal) to)\b|→")
 
 
@@ -243,8 +251,9 @@ class Kind:
 
 def _settled(kind: Kind, sentence: str, must_lead: bool = False) -> str | None:
     """The answer that a sentence gives, reasons aside: what it opens with or all that it holds."""
-    reason = FIRST_REASON.match(sentence)
-    sentence = REASON.split(sentence[reason.end() :] if reason else sentence, maxsplit=1)[0]
+    reason = REASON.search(sentence, 1)
+    sentence = sentence[: reason.start()].rstrip(", ") if reason else sentence
+    sentence = FIRST_REASON.sub("", sentence)
     found = kind.find(sentence)
     if not found or re.match(r"\W*\?" if kind.labels else r".*\?\W*$", sentence[found[0].end :]):
         return None
@@ -279,10 +288,10 @@ def _settled(kind: Kind, sentence: str, must_lead: bool = False) -> str | None:
 def _opening(kind: Kind, line: str, alone: bool = True) -> str | None:
     """The answer that a line consists of, or opens with where the rest is a remark or a label's."""
     found = kind.find(line)
-    if not found or line[: found[0].start].strip("( -*•\"'"):
+    if not found or not OPENING.fullmatch(line[: found[0].start]):
         return None
     after = line[found[0].end :].lstrip("\"') ")
-    remark = kind.remarks and after[:1] in tuple(",.;:!—–-(")
+    remark = kind.remarks and REMARK.match(after)
     if re.search(r"\w", after) and not remark and not (kind.labels and alone):
         return None
     return _settled(kind, line, must_lead=True)
@@ -294,6 +303,8 @@ def _unannounced(kind: Kind, text: str) -> str | None:
     if not lines:
         return None
     first = _opening(kind, lines[0], alone=len(lines) == 1)
+    if first is None and len(lines) == 1:
+        first = _opening(kind, SENTENCE.split(text, maxsplit=1)[0], alone=False)
     last = _opening(kind, lines[-1])
     if last and len({_opening(kind, line) for line in lines} - {None}) > 1:
         return UNCLEAR  # the options, listed once more
@@ -335,7 +346,8 @@ def _letters(texts: tuple[str, ...]) -> Kind:
         if whole:
             return [Candidate(0, len(text), whole)]
         found = LETTER.finditer(text)
-        return [Candidate(*at.span(), f"({at[at.lastindex or 0].upper()})") for at in found]
+        groups = ((at, at.lastindex or 0) for at in found)
+        return [Candidate(at.start(i), at.end(), f"({at[i].upper()})") for at, i in groups]
 
     return Kind(find, labels=True)
 
@@ -407,7 +419,7 @@ NUMBERS_JOINED = re.compile(  # "or", "to", "and", or only a unit: "5 feet 6 inc
 MINUS = str.maketrans(dict.fromkeys("‐‑‒–−﹣－", "-"))
 MINUS_APART = re.compile(r"((?:\b(?:is|be)|[:=(]|####)[ \t]*+\$?[ \t]*)-[ \t]+(?=[$€£¥]?[\d.])")
 ASIDE = re.compile(r"\s\((?<=[\w.%]\s\()|;")
-LIST_NUMBER = re.compile(r"(?:^|\n)[ \t]*\d+[.)][ \t]+(?=[A-Za-z])")
+LIST_NUMBER = re.compile(r"\n[ \t]*\d+[.)][ \t]+(?=[A-Za-z])")
 
 
 def _numbers(text: str) -> list[Candidate]:
@@ -443,7 +455,7 @@ def number(reply: str) -> str | None:
         one plain number: dates, times, fractions, powers, ranges, "2 million", "5 feet 6".
     """
     text = _plain(reply if reply.isascii() else reply.translate(MINUS))
-    text = LIST_NUMBER.sub("", text)
+    text = LIST_NUMBER.sub("\n", text)
     if "- " in text:
         text = MINUS_APART.sub(r"\1-", text)
     return _by_candidates(NUMBERS, text)

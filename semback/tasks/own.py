@@ -34,8 +34,8 @@ def examples(path: str | Path) -> tuple[Example, ...]:
         row with an empty cell, with too many or too few cells, or with an id that is taken.
     """
     try:
-        path = Path(path)
-        text = path.read_bytes().decode("utf-8-sig")
+        file = Path(path)
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise _problem(Path(path), line, "it is not UTF-8; save it as “CSV UTF-8”") from None
@@ -47,8 +47,8 @@ def examples(path: str | Path) -> tuple[Example, ...]:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     found: dict[str, Example] = {}
     try:
-        for row in _rows(path, rows):
-            name = row.get("id", f"{path.stem}/{len(found)}")
+        for row in _rows(file, rows):
+            name = row.get("id", f"{file.stem}/{len(found)}")
             if name in found:
                 problem = f"the id {name!r} was there before; ids tell examples apart"
                 raise _problem(path, rows.line_num, problem)
@@ -85,5 +85,5 @@ def _rows(path: Path, rows) -> Iterator[dict[str, str]]:
         yield row
 
 
-def _problem(path: Path, line: int, problem: str) -> DataError:
+def _problem(path: str | Path, line: int, problem: str) -> DataError:
     return DataError(f"{path}, line {line}: {problem}", file=path, line=line)

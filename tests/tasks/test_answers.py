@@ -1,15 +1,21 @@
-"""The extraction rules as a table: what a model wrote, what is read, and why."""
+"""Reading replies, as tables: what a model wrote, what is read, and why."""
 
 from functools import partial
 
 import pytest
 
-from semback.tasks import answers as reading
+from semback import tasks
+from semback.tasks import answers
 
-letter, number, brackets, words = reading.letter, reading.number, reading.brackets, reading.words
-yes_no = partial(reading.choice, words=("Yes", "No"))
-validity = partial(reading.choice, words=("valid", "invalid"))
-truth = partial(reading.choice, words=("True", "False"))
+letter, number, brackets, words = (
+    answers.letter,
+    answers.number,
+    answers.brackets,
+    answers.words,
+)
+yes_no = partial(answers.choice, words=("Yes", "No"))
+validity = partial(answers.choice, words=("valid", "invalid"))
+truth = partial(answers.choice, words=("True", "False"))
 
 RULES = [
     # a final statement, in the forms that models use
@@ -418,11 +424,373 @@ RULES = [
 ]
 
 
+LATER_WORDS = [  # words after the answer do not refute it
+    (yes_no, "Answer: No, it is not a lie.", "No"),
+    (yes_no, "Answer: Yes (it is false)", "Yes"),
+    (number, "Answer: 18, it is not 20", "18"),
+    (truth, "Answer: False, it is not true", "False"),
+    (yes_no, "Answer: Yes, this is incorrect.", "Yes"),
+    (yes_no, "Answer: Yes. This is not true.", "Yes"),
+    (yes_no, "Answer: No. It is not a lie.", "No"),
+    (yes_no, "Answer: No - it's not false", "No"),
+    (yes_no, "Answer: No (this isn't a lie)", "No"),
+    (yes_no, "Answer: Yes; the statement cannot be right.", "Yes"),
+    (yes_no, "Answer: Yes, because it is wrong.", "Yes"),
+    (yes_no, "No, it is not a lie.", "No"),
+    (yes_no, "Yes (it is false)", "Yes"),
+    (yes_no, "The answer is No, since it isn't false.", "No"),
+    (yes_no, "The answer is Yes, not No.", "Yes"),
+    (yes_no, "Final answer: **No**, the claim is not false.", "No"),
+    (yes_no, "Answer: No it is not a lie", "No"),
+    (validity, "Answer: invalid, it is not valid", "invalid"),
+    (validity, "Answer: invalid (the conclusion does not follow)", "invalid"),
+    (validity, "Answer: valid, it does not fail", "valid"),
+    (validity, "Answer: invalid. A valid argument would need more.", "invalid"),
+    (truth, "Answer: True, because False is not the value", "True"),
+    (truth, "Answer: True (not False)", "True"),
+    (truth, "The answer is False, not True.", "False"),
+    (truth, "Answer: False, the second operand is True", "False"),
+    (number, "Answer: 18 (not 20)", "18"),
+    (number, "Answer: 18, not 20.", "18"),
+    (number, "Answer: 18. It is not 20.", "18"),
+    (number, "The answer is 18, which is not 20.", "18"),
+    (number, "Answer: 18 rather than 20", "18"),
+    (number, "Answer: 18 eggs, and it cannot be 20", "18"),
+    (letter, "Answer: (A), not (B)", "(A)"),
+    (letter, "Answer: (A). It is not (B).", "(A)"),
+    (letter, "Answer: (A) because (B) is wrong", "(A)"),
+    (letter, "The answer is (A) and not (B).", "(A)"),
+    (yes_no, "Answer: no, he could not have done that", "No"),
+    (yes_no, "Answer: yes, it is not implausible", "Yes"),
+    (yes_no, "No, they could not.", "No"),
+    (yes_no, "No, it could not be true.", "No"),
+    (yes_no, "Yes, he might have lied.", "Yes"),
+]
+OPTION_WORDS = [  # an option's own words do not refute it
+    (letter, "Answer: (A) It is not clear who left", "(A)"),
+    (letter, "(B) The baker could help", "(B)"),
+    (letter, "(A) It is wrong to do so", "(A)"),
+    (letter, "Answer: (C) Either of them", "(C)"),
+    (letter, "(B) Ambiguous", "(B)"),
+    (letter, "The answer is (A) Maybe he could not do it.", "(A)"),
+    (letter, "(C) What if we could not go?", "(C)"),
+    (letter, "B. The baker could not help", "(B)"),
+    (letter, "Answer: B) It is not (A) that left", "(B)"),
+    (letter, "I looked.\n\n(B) The baker could help", "(B)"),
+    (letter, "Answer: (A) He thought of nothing", "(A)"),
+    (letter, "**(B)** It never rains", "(B)"),
+    (letter, "The correct option is (B) None of these.", "(B)"),
+    (letter, "(A) If it rains", "(A)"),
+]
+MINUS = [  # every sign of minus, also one that stands apart
+    (number, "Answer: ‐42", "-42"),
+    (number, "Answer: ‑42", "-42"),
+    (number, "Answer: ‒42", "-42"),
+    (number, "Answer: −42", "-42"),
+    (number, "Answer: ﹣42", "-42"),
+    (number, "Answer: －42", "-42"),
+    (number, "Answer: –42", "-42"),
+    (number, "Answer: -42", "-42"),
+    (number, "The answer is ‐ 42.", "-42"),
+    (number, "The answer is ‑ 42.", "-42"),
+    (number, "The answer is ‒ 42.", "-42"),
+    (number, "The answer is − 42.", "-42"),
+    (number, "The answer is ﹣ 42.", "-42"),
+    (number, "The answer is － 42.", "-42"),
+    (number, "The answer is – 42.", "-42"),
+    (number, "The answer is - 42.", "-42"),
+    (number, "\\boxed{- 42}", "-42"),
+    (number, "#### - 42", "-42"),
+    (number, "The answer is - 42.", "-42"),
+    (number, "$\\boxed{-42}$", "-42"),
+    (number, "Answer: **- 42**", "-42"),
+    (number, "Answer: $- 42$", "-42"),
+    (number, "<answer>- 42</answer>", "-42"),
+    (number, '{"answer": "- 42"}', "-42"),
+    (number, '{"answer": -42}', "-42"),
+    (number, "= − 42", "-42"),
+    (number, "‑42", "-42"),
+    (number, "Answer: -$42", "-42"),
+    (number, "Answer: - $42", "-42"),
+    (number, "Answer: $-42", "-42"),
+    (number, "A: - 42", "-42"),
+    (number, "5 - 47 = −42", "-42"),
+    (number, "Answer: 47 - 5", None),
+    (number, "The answer is: - 42", "-42"),
+    (number, "\\[ \\boxed{ - 42 } \\]", "-42"),
+    (number, "The final answer is \\( - 42 \\).", "-42"),
+    (number, "Answer: (- 42)", "-42"),
+    (number, "- 18", None),
+    (number, "Answer:\n- 18", None),
+    (number, "well‑known: the answer is 42", "42"),
+]
+CONCLUSIONS = [  # the conclusion counts, not the reason that follows it
+    (
+        truth,
+        "The expression evaluates to False because not True is False and True is True",
+        "False",
+    ),
+    (truth, "The expression evaluates to False. This is because True is True.", None),
+    (truth, "The expression evaluates to False, since not True is False.", "False"),
+    (truth, "It is False because not True is False", "False"),
+    (validity, "The argument is invalid, because a valid one would need more.", "invalid"),
+    (validity, "The argument is invalid since the valid form is different", "invalid"),
+    (truth, "Because not True is False and True is True, the expression is False", "False"),
+    (truth, "False, because not True is False and True is True.", "False"),
+    (truth, "The result is False as not True is False and True is True", None),
+    (
+        truth,
+        "The expression evaluates to False, as True and False is False and True is True.",
+        None,
+    ),
+    (truth, "We get False, given that not True is False and True is True", "False"),
+    (truth, "The expression evaluates to False: not True is False and True is True", None),
+    (truth, "The expression evaluates to False (not True is False and True is True)", None),
+    (truth, "The value is False, for not True is False and True is True", None),
+    (truth, "It evaluates to False whereas not False is True", "False"),
+    (truth, "So it is False; not True is False and True is True", "False"),
+    (yes_no, "He ends up elsewhere, so No, because Yes would need four more steps.", "No"),
+    (number, "She makes 18 dollars because 9 * 2 is 18", "18"),
+    (number, "She has 18 left because 20 - 2 = 18", "18"),
+    (number, "She has 18 because she gave away 2", "18"),
+    (letter, "It is (B) because (A) is too late", "(B)"),
+    (letter, "I choose (B), since (A) is too late and (C) too early.", "(B)"),
+    (
+        truth,
+        "The expression evaluates to False, which follows because True and False is False and "
+        "not False is True.",
+        "False",
+    ),
+]
+RUN_ON = [  # the turns after the first are not read
+    (number, "The answer is 20.\nHuman: And 3+4?\nAssistant: The answer is 7.", "20"),
+    (number, "The answer is 20.\nUser: And?\nThe answer is 7.", "20"),
+    (
+        number,
+        "The answer is 20.<|im_end|>\n<|im_start|>user\nx<|im_end|>\n"
+        "<|im_start|>assistant\nThe answer is 7.",
+        "20",
+    ),
+    (number, "The answer is 20.<|im_end|>\nThe answer is 7.", "20"),
+    (number, "The answer is 20.\n### Question\nWhat?\nThe answer is 7.", "20"),
+    (number, "The answer is 20.\n\n### Question:\nfoo\n### Answer:\n7", "20"),
+    (number, "The answer is 20.\n\n### Instruction:\nfoo\n### Response:\nThe answer is 7.", "20"),
+    (number, "The answer is 20.<|endoftext|>The answer is 7.", "20"),
+    (number, "The answer is 20.<|eot_id|>The answer is 7.", "20"),
+    (number, "The answer is 20.</s> The answer is 7", "20"),
+    (number, "The answer is 20.\n<|user|>\nfoo\n<|assistant|>\nThe answer is 7.", "20"),
+    (number, "The answer is 20.\n[INST] foo [/INST] The answer is 7.", "20"),
+    (number, "The answer is 20.<end_of_turn>\n<start_of_turn>user\nfoo\nThe answer is 7", "20"),
+    (number, "The answer is 20.\nhuman: foo\nThe answer is 7", "20"),
+    (number, "The answer is 20.\n**Human:** foo\nThe answer is 7", "20"),
+    (number, "The answer is 20.\n**User**: foo\nThe answer is 7", "20"),
+    (number, "The answer is 20.\n\nUSER: foo\nASSISTANT: The answer is 7", "20"),
+    (number, "The answer is 20.\n## Question\nfoo\nAnswer: 7", "20"),
+    (number, "The answer is 20.\n**Question:** foo\n**Answer:** 7", "20"),
+    (number, "The answer is 20.\nQuestion: foo\nAnswer: 7", "20"),
+    (number, "The answer is 20.\n### Human: foo\nAnswer: 7", "20"),
+    (number, "The answer is 20.\n### User:\nfoo\nAnswer: 7", "20"),
+    (number, "The answer is 20.\n\nProblem: foo\nAnswer: 7", "20"),
+    (number, "The answer is 20.\nassistant: The answer is 7", "20"),
+    (number, "<|im_start|>assistant\nThe answer is 20.<|im_end|>", "20"),
+    (number, "Assistant: The answer is 20.\nHuman: x\nAssistant: 7", "20"),
+    (letter, "(B)\nHuman: next\nAssistant: (C)", "(B)"),
+    (letter, "(B)<|im_end|>\n<|im_start|>user", "(B)"),
+    (number, "20\nUser: 30", "20"),
+    (
+        number,
+        "<|channel|>analysis<|message|>The answer is 5?<|end|><|start|>assistant"
+        "<|channel|>final<|message|>The answer is 20.<|return|>",
+        "20",
+    ),
+    (yes_no, "Answer: Yes\nUser: and this?\nAnswer: No", "Yes"),
+    (words, "Answer: apple bread\nHuman: sort\nAnswer: x y", "apple bread"),
+    (brackets, "Answer: ] >\nUser: x\nAnswer: )", "] >"),
+]
+HINTS = [  # what hints or people say is read with care, and no more than that
+    (number, "Both hints agree that the answer is 18.", "18"),
+    (yes_no, "A typical person would say the answer is Yes.", "Yes"),
+    (number, "The hints say the answer is 18.", "18"),
+    (number, "Both hints suggest that the answer is 18.", "18"),
+    (number, "Hint 1 and hint 2 both say that the answer is 18.", "18"),
+    (number, "According to the hints, the answer is 18.", "18"),
+    (number, "As hint 1 says, the answer is 18.", "18"),
+    (number, "Based on hint 1, the answer is 18.", "18"),
+    (number, "According to hint 2, the answer is 18", "18"),
+    (number, "Hint 1 correctly says that the answer is 18.", "18"),
+    (number, "Considering both hints, the answer is 18.", "18"),
+    (number, "Hint 1 says that the answer is 18, and hint 2 confirms it.", "18"),
+    (number, "Hint 1 is right that the answer is 18.", "18"),
+    (number, "I agree with hint 2 that the answer is 18.", "18"),
+    (yes_no, "Most people would say that the answer is No.", "No"),
+    (yes_no, "Most people would answer Yes.", "Yes"),
+    (yes_no, "A typical person would think the answer is Yes.", "Yes"),
+    (yes_no, "A typical person would say Yes.", "Yes"),
+    (yes_no, "A typical person would believe that the answer is no.", "No"),
+    (number, "The hints suggest that the answer is 18.", "18"),
+    (number, "Using the hints, we see that the answer is 18.", "18"),
+    (number, "Since both hints give 18, the answer is 18.", "18"),
+    (number, "The two hints agree: 18.", "18"),
+    (number, "Both hints say 18.", "18"),
+    (letter, "Both hints point to (B), so the answer is (B).", "(B)"),
+    (yes_no, "The hints suggest Yes.", "Yes"),
+    (letter, "Hint 1 says the answer is (A), while hint 2 says the answer is (B).", None),
+    (letter, "Hint 1 says the answer is (A).", None),
+    (
+        letter,
+        "Hint 1 says the answer is (A). Hint 2 says the answer is (B). I agree with hint 2: "
+        "the answer is (B).",
+        "(B)",
+    ),
+]
+THOUGHTS = [  # thoughts are not read
+    (letter, "<think>The answer is (A)</think>\n(B)", "(B)"),
+    (letter, "The answer is (A)</think>\n(B)", "(B)"),
+    (letter, "[THINK]The answer is (A)[/THINK](B)", "(B)"),
+    (letter, "[THINK]The answer is (A)[/THINK]\nThe answer is (B).", "(B)"),
+    (letter, "<thinking>The answer is (A)</thinking>\n\n(B)", "(B)"),
+    (letter, "<thinking>The answer is (A).\n</thinking>\nAnswer: (B)", "(B)"),
+    (letter, "The answer is (A)[/THINK]\n(B)", "(B)"),
+    (letter, "The answer is (A)</thinking>(B)", "(B)"),
+    (letter, "<THINK>A</THINK> The answer is (B)", "(B)"),
+    (letter, "<think>a</think><think>The answer is (A)</think>(B)", "(B)"),
+    (letter, "Sure.\n<think>The answer is (A)</think>\n(B)", "(B)"),
+    (letter, "<think>they want <think></think> tags. The answer is (A)</think>(B)", "(B)"),
+    (letter, "<think>they want a <think> tag. The answer is (A)</think>(B)", "(B)"),
+    (letter, "<think>\n\n</think>\n\nThe answer is (B).", "(B)"),
+    (letter, "The answer is (B).\n<think>The answer is (A)", "(B)"),
+    (letter, "<thought>The answer is (A)</thought>(B)", "(B)"),
+    (letter, "<think>The answer is (A)", None),
+    (letter, "[THINK]The answer is (A)", None),
+    (letter, "<thinking>The answer is (A)", None),
+    (letter, "The answer is (A)</think>", None),
+]
+DENIALS = [  # alternatives, denials and retractions
+    (yes_no, "Answer: Yes or No", None),
+    (yes_no, "Answer: Yes/No", None),
+    (yes_no, "The answer is either Yes or No.", None),
+    (letter, "Answer: (A) and (B)", None),
+    (letter, "Answer: (A)/(B)", None),
+    (letter, "Answer: (A), (B)", None),
+    (letter, "The answer is neither (A) nor (B).", None),
+    (letter, "The answer is not (A), (B) or (C).", None),
+    (letter, "The answer is not (A), (B), or (C).", None),
+    (letter, "Answer: (A) or maybe (B)", None),
+    (letter, "The answer could be (B).", None),
+    (letter, "Answer: maybe (B)", None),
+    (number, "Answer: 18 or 20", None),
+    (number, "Answer: 18-20", None),
+    (number, "Answer: between 18 and 20", None),
+    (number, "Answer: 18 to 20", None),
+    (letter, "The answer is not (B)", None),
+    (yes_no, "The answer is not Yes.", None),
+    (validity, "Answer: not valid", None),
+    (number, "The answer is not 18.", None),
+    (number, "Answer: not 18", None),
+    (truth, "Answer: not True", None),
+    (letter, "The answer isn't (B).", None),
+    (letter, "The answer cannot be (B).", None),
+    (letter, "The answer is (B). Wait, no, it is (C).", "(C)"),
+    (letter, "Answer: (B)\n\nWait, let me check again.", None),
+    (letter, "Answer: (B)\n\nWait, let me check. The answer is (C).", "(C)"),
+    (yes_no, "Answer: Yes. Actually, no.", "No"),
+    (yes_no, "Answer: Yes. Wait, no. Answer: No", "No"),
+    (number, "The answer is 18. Actually, it is 20.", "20"),
+    (number, "Answer: 18... no, 20", "20"),
+    (number, "Answer: 18. That is wrong.", None),
+    (yes_no, "Answer: No. Actually, unemployment fell.", "No"),
+    (yes_no, "Answer: Yes. Hold on, let me check.", None),
+    (yes_no, "Answer: Yes — no, that is wrong.", None),
+    (number, "Answer: 18. Wait times were 20.", "18"),
+    (words, "Answer: apple wait zoo", "apple wait zoo"),
+    (words, "Answer:\napple\nwait\nzoo", "apple wait zoo"),
+    (words, "Answer: actually bread", "actually bread"),
+]
+STYLES = [  # styles of announcing
+    (
+        number,
+        "A: Janet sells 16 - 3 - 4 = 9 duck eggs a day.\nShe makes 9 * 2 = $18 every day.",
+        "18",
+    ),
+    (number, "Answer:\n1. Compute the eggs\n2. Sell", None),
+    (number, "The answer turns out to be 18", "18"),
+    (number, "The answer, therefore, is 18.", "18"),
+    (number, "Answer = 18", "18"),
+    (number, "FINAL ANSWER: 18", "18"),
+    (number, "The answer is: 18", "18"),
+    (number, "The answer is:\n18", "18"),
+    (number, "The answer is **18**", "18"),
+    (number, "Therefore, the final answer is 18 dollars.", "18"),
+    (number, "The answer is\n\n\\[\n\\boxed{18}\n\\]", "18"),
+    (number, "#### 18", "18"),
+    (number, "#### 1,234", "1234"),
+    (number, "#### $18.00", "18"),
+    (number, "Answer: 18.", "18"),
+    (number, "**Answer**: 18", "18"),
+    (number, "Answer: 18 apples", "18"),
+    (number, "My answer is 18 because 9*2=18", "18"),
+    (letter, "Answer: B (12/25/1937)", "(B)"),
+    (letter, "I would go with (B).", "(B)"),
+    (letter, "I choose B.", "(B)"),
+    (letter, "Answer is B", "(B)"),
+    (letter, "The best option is (B): rain", "(B)"),
+    (letter, 'The answer is "(B)".', "(B)"),
+    (letter, "Answer: The correct choice is (B).", "(B)"),
+    (letter, "'answer': (B)", "(B)"),
+    (letter, "The answer is option (B), rains man", "(B)"),
+    (letter, "<answer>B</answer>", "(B)"),
+    (letter, "<answer>\n(B)\n</answer>\nI hope", "(B)"),
+    (yes_no, "answer: yes", "Yes"),
+    (yes_no, "The answer is: Yes, they do.", "Yes"),
+    (yes_no, "Yes\n\nThey turn around.", "Yes"),
+    (yes_no, "**No**", "No"),
+    (validity, "The argument is deductively valid.", "valid"),
+    (validity, "So the argument is not deductively valid; it is invalid.", "invalid"),
+]
+UNANNOUNCED = [  # the reply opens or closes with the answer, or contradicts itself
+    (letter, "So (C). I hope this helps!", "(C)"),
+    (number, "20. I hope this helps!", "20"),
+    (number, "#### 18. I hope this helps!", "18"),
+    (truth, "False because True is wrong. I hope this helps!", "False"),
+    (yes_no, "Therefore, no. I hope this helps!", "No"),
+    (yes_no, "So Yes. Wait, it is no.", "No"),
+    (letter, "It is not (A) but (B).", "(B)"),
+    (letter, "As the hints say, it is (B), since (C) is wrong.", "(B)"),
+    (letter, "Because (C) is out, (C) is wrong.", None),
+    (number, "18 eggs is wrong", None),
+    (letter, "It can't be C. The answer could be B.", None),
+    (truth, "Therefore, True\nFalse", None),
+    (validity, "valid\ninvalid is correct. I hope this helps!", "valid"),
+]
+KINDS = [
+    UNANNOUNCED,
+    LATER_WORDS,
+    OPTION_WORDS,
+    MINUS,
+    CONCLUSIONS,
+    RUN_ON,
+    HINTS,
+    THOUGHTS,
+    DENIALS,
+    STYLES,
+]
+
+
 @pytest.mark.parametrize(
     "read, reply, answer, reason", RULES, ids=[f"{r[3]}: {r[1][:60]!r}" for r in RULES]
 )
 def test_a_reply_is_read_as_the_rule_says(read, reply, answer, reason):
     assert read(reply) == answer, reason
+
+
+@pytest.mark.parametrize("read, reply, answer", [row for kind in KINDS for row in kind])
+def test_a_reply_of_a_real_model_is_read_as_it_is_meant(read, reply, answer):
+    assert read(reply) == answer
+
+
+def test_a_conclusion_is_never_read_from_its_reason():
+    reply = "The expression evaluates to False because not True is False and True is True"
+    assert truth(reply) in ("False", None)
 
 
 def test_a_target_that_is_no_option_is_read_word_for_word():
@@ -432,24 +800,111 @@ def test_a_target_that_is_no_option_is_read_word_for_word():
     assert read("The answer is Monsters, Incorporated.") is None
 
 
-def test_a_long_hostile_reply_does_not_stall():
+@pytest.mark.parametrize(
+    "text, rest",
+    [
+        ("no thoughts", "no thoughts"),
+        ("<think>draft</think>\n\nvalue", "value"),
+        ("draft</think>value", "value"),
+        ("[THINK]draft[/THINK]value", "value"),
+        ("<thinking>draft</thinking>value", "value"),
+        ("<think>a</think><think>b</think>value", "value"),
+        ("<think>tags like <think></think></think>value", "value"),
+        ("<think>a <think> tag</think>value", "value"),
+        ("<think>it never ends", ""),
+        ("draft</think>", ""),
+        ("<think></think>Think in <think></think> tags.", "Think in <think></think> tags."),
+        ("Reason between <think> and </think>.", "Reason between <think> and </think>."),
+        ("draft</think>Use <think>tags</think>.", "Use <think>tags</think>."),
+    ],
+)
+def test_thoughts_are_removed_and_tags_that_a_text_speaks_of_stay(text, rest):
+    assert answers.without_thoughts(text) == rest
+
+
+STYLED = [
+    "{}",
+    "**{}**",
+    "Answer: {}",
+    "The answer is {}",
+    "So the answer is {}.",
+    "**Final Answer:** {}",
+    "## Answer\n{}",
+    "Therefore, the answer is:\n\n{}",
+    "Thus, the correct answer is {}. I hope this helps!",
+    "I see.\n\nA: {}",
+    "#### {}",
+    "The final answer is $\\boxed{{{}}}$.",
+    "<answer>\n{}\n</answer>",
+    '{{"answer": "{}"}}',
+    "Both hints agree that the answer is {}.",
+    "A typical person would say the answer is {}.",
+    "<think>The answer is (A) or 5 or no.</think>\nAnswer: {}",
+    "The answer is {}.\n\nQ: Next?\nA: (C)",
+    "The answer is {}.<|im_end|>\n<|im_start|>user\nAnswer: 3",
+    "It is hard.\n\nAnswer: {}\n\nHuman: more\nAnswer: (D)",
+]
+DENYING = [
+    "The answer is not {}.",
+    "Answer: not {}",
+    "The answer cannot be {}.",
+    "I don't think the answer is {}.",
+]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(tasks.bbh, "boolean_expressions"),
+        partial(tasks.bbh, "date_understanding"),
+        partial(tasks.bbh, "object_counting"),
+        tasks.gsm8k,
+        tasks.liar,
+    ],
+    ids=["boolean_expressions", "date_understanding", "object_counting", "gsm8k", "liar"],
+)
+def test_every_answer_of_the_sample_is_read_in_every_style_and_none_that_is_denied(make):
+    task = make()
+    for answer in {example.answer for example in (*task.train, *task.test)}:
+        for style in STYLED:
+            assert task.read(style.format(answer)) == answer, style
+        for style in DENYING:
+            assert task.read(style.format(answer)) is None, style
+
+
+HOSTILE = [
+    "(A) or ",
+    "answer ",
+    "the answer is ",
+    "Answer: 5. Wait, ",
+    "\\boxed{",
+    "<answer>",
+    "</answer>",
+    "<think>",
+    "</think>",
+    "x<think></think>",
+    "[ ( ",
+    "]\n",
+    "* ",
+    "not ",
+    "No. ",
+    "9, ",
+    "9",
+    "1,234,",
+    "= 1 ",
+    "Q: \n",
+    "\n- a",
+    "\n",
+    " ",
+    "####",
+    '{"answer": ["a", ',
+    "and the ",
+    "The words ",
+]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_a_long_hostile_reply_does_not_stall(piece):
     for read in (letter, yes_no, number, brackets, words):
-        for piece in (
-            "(A) or ",
-            "answer ",
-            "\\boxed{",
-            "[ ( ",
-            "* ",
-            "not ",
-            "9, ",
-            "= 1 ",
-            "9",
-            "Q: \n",
-            "the answer is ",
-            "\n- a",
-            '{"answer": ["a", ',
-            "and the ",
-            "]\n",
-            "The words ",
-        ):
-            read(piece * 1000)
+        read(piece * (20_000 // len(piece)))
+        read("The answer is (B). " + piece * (20_000 // len(piece)))

@@ -1,4 +1,7 @@
-"""Where data comes from: pinned, verified, downloaded once; every fault is one clear DataError. No network but 127.0.0.1."""
+"""Where data comes from: pinned, verified, downloaded once; every fault is one clear DataError.
+
+No network but 127.0.0.1.
+"""
 
 import functools
 import hashlib
@@ -17,7 +20,7 @@ BODY = b'{"examples": [{"input": "q", "target": "(A)"}]}\n'
 
 @pytest.fixture
 def upstream(tmp_path, monkeypatch):
-    """A loopback server in place of the upstream host, which has one file, and an empty download folder."""
+    """A loopback server with one file in place of the upstream host; an empty download folder."""
     monkeypatch.delenv("SEMBACK_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -1,7 +1,8 @@
-"""Questions of one's own: read as spreadsheets write them, and refused with the line that is wrong."""
+"""Questions of one's own: read as spreadsheets write them, or refused with the line at fault."""
 
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,8 @@ def write(tmp_path):
 
 def test_columns_are_found_by_name_and_ids_are_made_where_there_are_none(write):
     path = write(
-        'answer,source,question\n4,me,"What is 2 + 2, then?"\n\n,,\n5,you, How many\u2028fingers? \n'
+        'answer,source,question\n4,me,"What is 2 + 2, then?"\n\n,,\n'
+        "5,you, How many\u2028fingers? \n"
     )
     first, second = (
         Example("questions/0", "What is 2 + 2, then?", "4"),
@@ -75,7 +77,8 @@ def test_whatever_python_writes_as_csv_is_read_back(tmp_path_factory, rows):
     [
         (
             "question,answr\nWhy?,So\n",
-            r"questions.csv, line 1: there is no column called answer; the first line has question, answr",
+            "questions.csv, line 1: there is no column called answer; "
+            "the first line has question, answr",
         ),
         ("", "line 1: there is no column called answer or question; the file is empty"),
         (
@@ -102,8 +105,12 @@ def test_whatever_python_writes_as_csv_is_read_back(tmp_path_factory, rows):
     ],
 )
 def test_what_cannot_be_read_is_one_error_that_names_the_line(write, content, said):
-    with pytest.raises(DataError, match=said):
-        tasks.examples(write(content))
+    path = write(content)
+    with pytest.raises(DataError, match=said) as caught:
+        tasks.examples(path)
+    line = re.search(r"line (\d+)", said)
+    assert caught.value.file == path
+    assert caught.value.line == (int(line[1]) if line else None)
 
 
 def test_a_file_that_is_not_there_is_one_error(tmp_path):

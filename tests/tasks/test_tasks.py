@@ -1,6 +1,7 @@
-"""The three tasks: what they hold, how they are split, and what a bad argument or a bad file is told."""
+"""The three tasks: what they hold, how they are split, and their errors."""
 
 import os
+import re
 
 import pytest
 
@@ -141,8 +142,11 @@ def test_a_bad_argument_is_one_clear_error(call, message):
 )
 def test_a_malformed_file_is_named_with_the_line(monkeypatch, text, call, message):
     monkeypatch.setattr(files, "text", lambda path, data: text)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         call()
+    line = re.search(r"line (\d+)", message)
+    assert caught.value.file in ("bbh/snarks.json", "gsm8k/train.jsonl", "liar/train.tsv")
+    assert not line or caught.value.line == int(line[1])
 
 
 def test_quotes_are_characters_and_hidden_rows_are_left_out(monkeypatch):
