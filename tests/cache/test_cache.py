@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pickle
+import tempfile
 from contextlib import suppress
 from dataclasses import replace
 
@@ -119,10 +120,20 @@ def test_the_text_of_an_entry_is_what_canonical_writes_of_it():
     assert recording.entry_text(body, 3, made["reply"], made["source"]) == canonical(made)
 
 
-def test_a_reply_that_no_recording_can_hold_is_not_recorded(cache, monkeypatch):
+def test_a_reply_that_no_recording_can_hold_is_one_error_that_names_the_limit(
+    cache, monkeypatch, tmp_path
+):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(recording, "LONGEST", 1000)
-    with pytest.raises(CacheError, match="longer than 1,000 bytes"):
-        record(cache, "x" * 1000)
+    for attempt in (
+        lambda: record(cache, "x" * 1000),
+        lambda: cache.add(*entry("x" * 1000)),
+    ):
+        with pytest.raises(CacheError, match="longer than 1,000 bytes") as error:
+            attempt()
+        assert "cache import" not in str(error.value)  # which would refuse it
+    assert list((tmp_path / "temporary").iterdir()) == []
     assert len(cache) == 0 and record(cache, "x" * 500)
 
 
@@ -295,15 +306,16 @@ def test_a_planted_row_is_listed_and_named_and_can_be_dropped_while_the_others_w
     assert not (tmp_path / "it ran").exists()
 
 
-def test_dropping_takes_out_what_begins_so_and_a_row_by_its_whole_number(cache):
+def test_dropping_takes_out_what_begins_with_8_characters_and_a_row_by_its_whole_number(cache):
     names = [cache.add(*entry(draw=draw)) and entry(draw=draw)[0] for draw in range(3)]
     for number in range(12):
         plant(cache, key=f"planted {number}", value="{}")
     rows = sorted(name for name, _, _ in cache.rows() if ":" in name)
     assert cache.drop("row:1") == 0 and cache.drop(rows[-1]) == 1 and len(cache) == 14
-    assert cache.drop(names[0][:12]) == 1 and cache.get(names[0]) is None
-    with pytest.raises(ParameterError):
-        cache.drop("")
+    assert cache.drop(names[0][:8]) == 1 and cache.get(names[0]) is None
+    for start in ("", "0", names[1][:7], "row:", "%", names[1][:8].upper() + "x"):
+        with pytest.raises(ParameterError, match="at least 8 characters"):
+            cache.drop(start)
     assert len(cache) == 13
 
 

@@ -329,12 +329,13 @@ def test_a_table_that_stays_locked_is_a_cache_error_for_writers_and_none_for_rea
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(table, "PATIENCE", 0.05)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with closing(ResponseCache(tmp_path)) as cache, database(cache) as db:
         record(cache)
         db.execute("BEGIN IMMEDIATE")
         for attempt in (
             lambda: cache.add(*entry("Two.", 1)),
-            lambda: cache.drop("a"),
+            lambda: cache.drop("a" * 8),
             lambda: ResponseCache(tmp_path),
         ):
             with pytest.raises(CacheError, match="locked.*Another process"):
