@@ -82,7 +82,7 @@ def alteration(name: object, entry: object) -> str | None:
     if not isinstance(entry, dict) or entry.keys() != {"request", "draw", "reply", "source"}:
         return "it is not a recorded reply"
     request, draw = entry["request"], entry["draw"]
-    if not _is_request(request) or type(draw) is not int or not _is_reply(entry["reply"]):
+    if not is_request(request) or type(draw) is not int or not _is_reply(entry["reply"]):
         return "its request or its reply is not one"
     try:
         canonical(entry).encode()
@@ -169,35 +169,38 @@ def digests(folder: Path) -> dict[str, str]:
     return found
 
 
-def nearest(request: dict, entries: Entries) -> tuple[str, Entry] | None:
-    """The entry whose request is most like this one, with its key; None where there is none."""
+def nearest(request: dict, draw: int, entries: Entries) -> tuple[str | None, list[str]]:
+    """The key of the entry whose request is most like this one, and how they differ, in lines.
+
+    None, and no lines, where there are no entries.
+    """
     from rapidfuzz import fuzz
 
     text = canonical(request)
-    best, best_score = None, -1.0
+    key, best, best_score = None, {}, -1.0
     for name, entry in entries:
         score = fuzz.ratio(text, canonical(entry["request"]), score_cutoff=best_score)
         if score > best_score:
-            best, best_score = (name, entry), score
-    return best
+            key, best, best_score = name, entry, score
+    if key is None:
+        return None, []
+    return key, [f"The nearest is {key[:12]}…. It differs in:", *_difference(request, draw, best)]
 
 
-def difference(request: dict, draw: int, entry: Entry) -> list[str]:
-    """How a request and an entry differ: fields with both values, and the start of a diff."""
+def _difference(request: dict, draw: int, entry: Entry) -> list[str]:
+    """The fields that differ, with both values, and the start of a diff of the messages."""
     import difflib
 
     requested, recorded = {**request, "draw": draw}, {**entry["request"], "draw": entry["draw"]}
-    fields, lines = [], []
-    for field in [*sorted(request | entry["request"]), "draw"]:
+    fields = []
+    for field in sorted(requested | recorded):
         one, two = requested.get(field), recorded.get(field)
-        if one != two:
-            fields.append(field)
-            if field != "messages":
-                lines.append(f"  {field}: requested {one!r}, recorded {two!r}")
+        if one != two and field != "messages":
+            fields.append(f"  {field}: requested {one!r}, recorded {two!r}")
     prompts = _prompt(recorded), _prompt(requested)
     diff = difflib.unified_diff(*prompts, "recorded", "requested", lineterm="", n=0)
     changes = ["  " + change[:200] for change in diff if not change.startswith("@@")]
-    return [f"it differs in: {', '.join(fields)}", *lines, *changes[:12]]
+    return fields + changes[:12]
 
 
 def _prompt(request: dict) -> list[str]:
@@ -213,7 +216,7 @@ def _bounded_lines(file: BinaryIO) -> Iterator[bytes]:
             data = file.readline(LONGEST)
 
 
-def _is_request(request: object) -> bool:
+def is_request(request: object) -> bool:
     match request:
         case {"model": str(), "messages": list(messages)}:
             return all(isinstance(message, dict) for message in messages)

@@ -172,12 +172,7 @@ class ResponseCache:
 
     def miss(self, request: dict, draw: int) -> CacheMiss:
         """The error for a request that is not recorded; it finds the nearest when it is read."""
-
-        def find_nearest() -> tuple[str | None, str]:
-            nearest, text = self._explained(request, draw)
-            return nearest, f"replay: {text}\nTo request and record the reply, use mode auto."
-
-        return CacheMiss(recording.key(request, draw), find_nearest)
+        return CacheMiss(recording.key(request, draw), lambda: self._explained(request, draw))
 
     def get(self, key: str) -> Entry | None:
         """The entry with this key, or None. CacheError where what is there is not an entry."""
@@ -249,8 +244,22 @@ class ResponseCache:
         -------
         Loaded
         """
+        new, conflicts, refused = 0, [], []
         with self._writing():
-            return self._load(path, skip)
+            for number, name, entry, wrong in recording.lines(path):
+                if entry is None:
+                    if not skip:
+                        raise CacheError(f"{path}, line {number}: {wrong}; nothing of it was read")
+                    refused.append(f"line {number}: {wrong}")
+                    continue
+                text = recording.canonical(entry)
+                if self._table.add(name, text):
+                    new += 1
+                elif (self.get(name) or entry)["reply"] != entry["reply"]:
+                    conflicts.append(name)
+                elif text < self._table.get(name):
+                    self._table.set(name, text)
+        return Loaded(new, conflicts, refused)
 
     def drop(self, start: str) -> int:
         """Take out the entries whose key begins with `start`, trusted or not.
@@ -337,23 +346,6 @@ class ResponseCache:
             raise CacheError(f"{error} {self._rescue(key, text)}") from error
         return None
 
-    def _load(self, path: str | os.PathLike, skip: bool) -> Loaded:
-        new, conflicts, refused = 0, [], []
-        for number, name, entry, wrong in recording.lines(path):
-            if entry is None:
-                if not skip:
-                    raise CacheError(f"{path}, line {number}: {wrong}; nothing of it was read")
-                refused.append(f"line {number}: {wrong}")
-                continue
-            text = recording.canonical(entry)
-            if self._table.add(name, text):
-                new += 1
-            elif (self.get(name) or entry)["reply"] != entry["reply"]:
-                conflicts.append(name)
-            elif text < self._table.get(name):
-                self._table.set(name, text)
-        return Loaded(new, conflicts, refused)
-
     def _read_recordings(self) -> None:
         """Read the recordings in the folder that are new; of many processes one does it."""
         folder = self.folder / "recordings"
@@ -364,7 +356,7 @@ class ResponseCache:
             before = self._recordings_read()  # another process may have read them meanwhile
             for name, digest in digests.items():
                 if before.get(name) != digest:
-                    self._load(folder / name, skip=False)
+                    self.load(folder / name)
             self._table.set("recordings", recording.canonical(before | digests))
 
     def _recordings_read(self) -> dict[str, str]:
@@ -372,22 +364,17 @@ class ResponseCache:
         return digests if isinstance(digests, dict) else {}
 
     def _explained(self, request: dict, draw: int) -> tuple[str | None, str]:
-        """The key of the recorded request that is nearest, and what to say of this one."""
+        """The key of the recorded request that is nearest, and what to say of both."""
         key = recording.key(request, draw)
-        others = ((name, entry) for name, entry, _ in self.rows() if entry and name != key)
-        nearest = recording.nearest(request, others)
         if entry := self.get(key):
             source = recording.canonical(entry["source"])
             text = f"{key[:12]}… is recorded: a reply of {entry['reply']['model']}, {source}."
-        elif nearest:
-            text = f"no reply to this request (draw {draw}) is recorded in {self.folder}."
         else:
-            text = f"no reply is recorded in {self.folder} at all."
-        if nearest is None:
-            return None, text
-        name, other = nearest
-        difference = recording.difference(request, draw, other)
-        return name, "\n".join([text, f"The nearest is {name[:12]}…", *difference])
+            problem = f"no reply to this request (draw {draw}) is recorded in {self.folder}"
+            text = f"{problem}; mode auto requests and records it."
+        others = ((name, other) for name, other, _ in self.rows() if other and name != key)
+        nearest, difference = recording.nearest(request, draw, others)
+        return nearest, "\n".join([text, *difference])
 
     def _rescue(self, key: str, text: str) -> str:
         """Write an entry to a recording among the temporary files. Returns what to say of it."""

@@ -173,24 +173,29 @@ def test_a_miss_names_the_nearest_recording_and_what_differs(cache):
     assert isinstance(miss, CacheMiss)
     assert (miss.key, miss.nearest) == (key(request), near[0])
     text = str(miss)
-    assert near[0][:12] in text and "differs in: messages, model, temperature\n" in text
-    assert "requested 'n', recorded 'm'" in text and "requested 0.5, recorded 0" in text
+    assert (
+        f"nearest is {near[0][:12]}…. It differs in:\n" in text
+        and "draw" not in text.partition("nearest")[2]
+    )
+    assert "model: requested 'n', recorded 'm'" in text
+    assert "temperature: requested 0.5, recorded 0\n" in text
     assert "-2 + 2?" in text and "+2 + 3?" in text
     assert "Solve it." not in text and "top_p" not in text
 
 
 def test_a_miss_in_draw_alone_names_the_draw_and_an_empty_cache_has_no_nearest(opened):
     miss = opened("empty").miss(entry()[1]["request"], 0)
-    assert miss.nearest is None and "no reply is recorded in" in str(miss)
+    assert miss.nearest is None and "no reply to this request (draw 0) is recorded" in str(miss)
     cache = opened()
     record(cache)
-    assert "differs in: draw\n" in str(cache.miss(entry()[1]["request"], 3))
+    text = str(cache.miss(entry()[1]["request"], 3))
+    assert text.endswith("differs in:\n  draw: requested 3, recorded 0")
 
 
 def test_a_miss_is_raised_in_mode_replay_and_explained_when_it_is_read(script, opened):
     with pytest.raises(CacheMiss) as miss:
         chat(script("").llm(cache=opened(mode="replay")))
-    assert "no reply is recorded" in str(miss.value)
+    assert "mode auto requests and records it" in str(miss.value)
 
 
 def test_refresh_requests_and_overwrites_and_off_neither_reads_nor_records(script, opened):
