@@ -52,8 +52,7 @@ _ADVICE = {  # by the name that SQLite or the system gives to the error
     "BUSY": "Another process keeps it locked: wait for it or end it, then run again.",
     "FULL IOERR ENOSPC EDQUOT EFBIG": "The disk is full or failing: make room, then run again.",
     "CORRUPT NOTADB ERROR": "Its file cache.db is damaged: move it away and run again.",
-    "ENOTSUP": "Set SEMBACK_CACHE_DIR to a local folder, or SEMBACK_CACHE_ON_NETWORK=1 if one "
-    "computer alone uses it.",
+    "ENOTSUP": "Set SEMBACK_CACHE_DIR to a local folder, or SEMBACK_CACHE_ON_NETWORK=1.",
     "EMFILE ENFILE": "Raise the limit on open files (ulimit -n), or lower in_flight.",
 }
 _NO_RIGHTS = "Give yourself the right to write there, or set SEMBACK_CACHE_DIR to another folder."
@@ -123,7 +122,7 @@ def open_table(folder: Path) -> Table:
     kind = _file_system(folder.resolve())
     network = kind.removeprefix("fuse.").startswith(tuple(_NETWORK.split()))
     if network and not os.environ.get("SEMBACK_CACHE_ON_NETWORK"):
-        raise OSError(errno.ENOTSUP, f"two computers would damage it on a network ({kind})")
+        raise OSError(errno.ENOTSUP, f"SQLite loses data on a network file system ({kind})")
     for each in (folder.parent, folder):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check(folder / "cache.db")

@@ -215,7 +215,9 @@ def test_a_folder_on_a_network_file_system_is_refused_with_the_reason_unless_it_
         SimpleNamespace(mountpoint=str(place), fstype=kind),
     ]
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
-    with pytest.raises(CacheError, match=f"on a network .{kind}.*SEMBACK_CACHE_ON_NETWORK"):
+    with pytest.raises(
+        CacheError, match=f"on a network file system .{kind}.*SEMBACK_CACHE_ON_NETWORK"
+    ):
         ResponseCache(place / "cache")
     with pytest.warns(UserWarning, match="temporary copy"):
         ResponseCache(place / "cache", mode="replay").close()
