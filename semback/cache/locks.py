@@ -12,12 +12,6 @@ from contextlib import contextmanager, suppress
 _open_files: set[int] = set()
 
 
-def most() -> int:
-    """How many locks to hold at one time: half of the files that this process may open."""
-    limit = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else 512
-    return max(limit // 2, 1) if limit >= 0 else 2**16  # negative: there is no limit
-
-
 @contextmanager
 def attempt(path: str) -> Iterator[bool]:
     """Hold the lock with this file, or not if somebody else does: the context's value tells which.

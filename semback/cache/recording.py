@@ -5,18 +5,12 @@ line or row whose key is not that of its request was altered and is refused. `ne
 a request that has no entry with the one most like it.
 """
 
-import gzip
 import hashlib
-import io
 import json
 import os
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
-
-import zstandard
+from typing import Any, BinaryIO
 
 from ..errors import CacheError
 from ..paths import replacing
@@ -87,24 +81,16 @@ def alteration(name: object, entry: object) -> str | None:
     """What shows that this is not the entry recorded under this key; None where nothing does."""
     if not isinstance(entry, dict) or entry.keys() != {"request", "draw", "reply", "source"}:
         return "it is not a recorded reply"
-    if not is_request(entry["request"], entry["draw"]) or not _is_reply(entry["reply"]):
+    request, draw = entry["request"], entry["draw"]
+    if not is_request(request) or type(draw) is not int or not _is_reply(entry["reply"]):
         return "its request or its reply is not one"
     try:
         canonical(entry).encode()
-        matches = name == key(entry["request"], entry["draw"])
+        if name == key(request, draw):
+            return None
     except (RecursionError, ValueError):
         return "it holds something that is not text"
-    if matches:
-        return None
     return f"its key {str(name)[:12]}… is not that of its request, so one of them was altered"
-
-
-def is_request(request: object, draw: object) -> bool:
-    """Whether this is the body of a request, and a draw."""
-    match request:
-        case {"model": str(), "messages": list(messages)}:
-            return type(draw) is int and all(isinstance(message, dict) for message in messages)
-    return False
 
 
 def line(name: str, entry: Entry) -> bytes:
@@ -122,16 +108,17 @@ def lines(path: str | os.PathLike) -> Iterator[tuple[int, str, Entry | None, str
     CacheError
         The file cannot be read, or it is a packed one that was cut or altered.
     """
+    from . import packing
+
     try:
-        with open(path, "rb") as file, _unpacked(file, Path(path).suffix) as unpacked:
-            # A longer line is read in pieces, none of which is an entry.
-            for number, data in enumerate(iter(lambda: unpacked.readline(LONGEST), b""), 1):
+        with open(path, "rb") as file, packing.unpacked(file, Path(path).suffix) as unpacked:
+            for number, data in enumerate(_bounded_lines(unpacked), 1):
                 if not data.isspace():
                     entry = parsed(data)
                     name = entry.pop("key", None) if isinstance(entry, dict) else None
                     wrong = alteration(name, entry)
                     yield number, str(name), None if wrong else entry, wrong
-    except (OSError, EOFError, ValueError, TypeError, zlib.error, zstandard.ZstdError) as error:
+    except packing.ERRORS as error:
         raise CacheError(f"the recording {path} cannot be read: {error}") from None
 
 
@@ -155,15 +142,16 @@ def write(path: str | os.PathLike, entries: Entries) -> int:
     CacheError
         The file cannot be written.
     """
-    count = 0
+    from . import packing
+
+    path, count = Path(path), 0
     try:
-        path = Path(path)
         with replacing(path) as temporary, open(temporary, "wb") as file:
-            with _packed(file, path.suffix) as packed:
+            with packing.packed(file, path.suffix) as packed:
                 for name, entry in entries:
                     packed.write(line(name, entry))
                     count += 1
-    except (OSError, ValueError, TypeError) as error:
+    except packing.ERRORS as error:
         raise CacheError(f"the recording {path} cannot be written: {error}") from None
     return count
 
@@ -188,14 +176,50 @@ def nearest(request: dict, draw: int, entries: Entries) -> tuple[str | None, lis
     from rapidfuzz import fuzz
 
     text = canonical(request)
-    key, best, best_score = None, {}, 0.0
+    key, best, best_score = None, {}, -1.0
     for name, entry in entries:
         score = fuzz.ratio(text, canonical(entry["request"]), score_cutoff=best_score)
-        if key is None or score > best_score:
+        if score > best_score:
             key, best, best_score = name, entry, score
     if key is None:
         return None, []
-    return key, [f"The nearest is {key[:12]}…", *_difference(request, draw, best)]
+    return key, [f"The nearest is {key[:12]}…. It differs in:", *_difference(request, draw, best)]
+
+
+def _difference(request: dict, draw: int, entry: Entry) -> list[str]:
+    """The fields that differ, with both values, and the start of a diff of the messages."""
+    import difflib
+
+    requested, recorded = {**request, "draw": draw}, {**entry["request"], "draw": entry["draw"]}
+    fields = []
+    for field in sorted(requested | recorded):
+        one, two = requested.get(field), recorded.get(field)
+        if one != two and field != "messages":
+            fields.append(f"  {field}: requested {one!r}, recorded {two!r}")
+    prompts = _prompt(recorded), _prompt(requested)
+    diff = difflib.unified_diff(*prompts, "recorded", "requested", lineterm="", n=0)
+    changes = ["  " + change[:200] for change in diff if not change.startswith("@@")]
+    return fields + changes[:12]
+
+
+def _prompt(request: dict) -> list[str]:
+    messages = [f"{each.get('role')}: {each.get('content')}" for each in request["messages"]]
+    return "\n".join(messages).split("\n")
+
+
+def _bounded_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file. Of one that is longer than an entry may be, the beginning."""
+    while data := file.readline(LONGEST):
+        yield data
+        while len(data) == LONGEST and not data.endswith(b"\n"):  # pass over the rest
+            data = file.readline(LONGEST)
+
+
+def is_request(request: object) -> bool:
+    match request:
+        case {"model": str(), "messages": list(messages)}:
+            return all(isinstance(message, dict) for message in messages)
+    return False
 
 
 def _is_reply(reply: object) -> bool:
@@ -203,66 +227,3 @@ def _is_reply(reply: object) -> bool:
         case {"text": str(), "finish_reason": str(), "model": str(), "usage": dict(usage)}:
             return all(type(count) is int for count in usage.values())
     return False
-
-
-def _unpacked(file, suffix: str):
-    """A file to read the lines of a recording from. EOFError where a packed one has no end."""
-    if suffix in (".gz", ".zst") and not file.peek(1):
-        raise EOFError("it is empty")
-    if suffix == ".gz":
-        return gzip.GzipFile(fileobj=file)
-    if suffix == ".zst":
-        _check_end(file)
-        frames = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        return io.BufferedReader(frames)
-    return file
-
-
-def _check_end(file) -> None:
-    """EOFError where the last zstd frame has no end, which zstandard's reader does not notice."""
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    while data := file.read(2**12):  # which unpack to at most 130 MB
-        while data:
-            if frame.eof:
-                frame = zstandard.ZstdDecompressor().decompressobj()
-            frame.decompress(data)
-            data = frame.unused_data
-    if not frame.eof:
-        raise EOFError("its end is missing")
-    file.seek(0)
-
-
-def _packed(file, suffix: str):
-    """A file to write the lines of a recording to, which packs them always in the same way."""
-    if suffix == ".gz":
-        return gzip.GzipFile("", "wb", 9, file, mtime=0)
-    if suffix == ".zst":  # a window of 32 MiB finds what lines that are far apart have in common
-        options = {"window_log": 25, "enable_ldm": True, "write_checksum": True}
-        parameters = zstandard.ZstdCompressionParameters.from_level(19, **options)
-        return zstandard.ZstdCompressor(compression_params=parameters).stream_writer(file)
-    return nullcontext(file)
-
-
-def _difference(request: dict, draw: int, entry: Entry) -> list[str]:
-    """The fields that differ, their values, and the start of a diff of the prompts."""
-    import difflib
-
-    recorded = entry["request"]
-    fields, values = [], []
-    for field in sorted(request | recorded):
-        if request.get(field) != recorded.get(field):
-            fields.append(field)
-            if field != "messages":
-                pair = f"requested {request.get(field)!r}, recorded {recorded.get(field)!r}"
-                values.append(f"  {field}: {pair}")
-    if draw != entry["draw"]:
-        fields.append("draw")
-    prompts = _prompt(recorded), _prompt(request)
-    diff = difflib.unified_diff(*prompts, "recorded", "requested", lineterm="", n=0)
-    changes = ["  " + change[:200] for change in diff if not change.startswith("@@")]
-    return [f"it differs in: {', '.join(fields)}", *values, *changes[:12]]
-
-
-def _prompt(request: dict) -> list[str]:
-    messages = [f"{each.get('role')}: {each.get('content')}" for each in request["messages"]]
-    return "\n".join(messages).split("\n")

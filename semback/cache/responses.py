@@ -8,19 +8,21 @@ replay what it ships.
 import asyncio
 import itertools
 import os
-import sqlite3
-import tempfile
+import re
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import CacheError, CacheMiss, ParameterError, known
 from ..paths import home
-from . import locks, recording, table
+from . import locks, recording
 from .recording import Entry
+
+if TYPE_CHECKING:
+    from . import table  # is imported at its first use, since diskcache takes time to load
 
 MODES = ("auto", "replay", "refresh", "off")
 _POLL = 0.05  # seconds between two attempts to hold a request
@@ -86,9 +88,8 @@ class ResponseCache:
         place = folder or os.environ.get("SEMBACK_CACHE_DIR") or home() / "cache"
         self.folder: Path = Path(place).expanduser()
         self._rescue_path: str | None = None
-        self._gates: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
         with self._reporting("opened"):
-            self._table = self._open()
+            self._table: table.Table = self._open()
             self._read_recordings()
 
     def lookup(self, key: str, body: str, draw: int) -> dict | None:
@@ -118,8 +119,7 @@ class ResponseCache:
             return None
         reply = recording.reply_in(text, body, draw)
         if reply is None:
-            wrong = recording.alteration(key, recording.parsed(text))
-            raise self._altered(key, wrong or "it is not written as semback writes it")
+            raise self._altered(key, "it is not a recorded reply to this request")
         return reply
 
     def record(self, key: str, body: str, draw: int, reply: dict, source: dict) -> dict:
@@ -143,14 +143,10 @@ class ResponseCache:
         Raises
         ------
         CacheError
-            The reply cannot be recorded, as on a full disk. It is then in a file among the
-            temporary ones, which the message names.
+            The reply cannot be recorded. On a full disk and the like, the message names a temporary
+            file that holds it; a reply that is too long for any recording is lost.
         """
-        text = recording.entry_text(body, draw, reply, source)
-        try:
-            entry = self._insert(key, text)
-        except CacheError as error:
-            raise CacheError(f"{error} {self._rescue(key, text)}") from error
+        entry = self._insert(key, recording.entry_text(body, draw, reply, source))
         return entry["reply"] if entry else reply
 
     @asynccontextmanager
@@ -158,30 +154,25 @@ class ResponseCache:
         """Hold a request: at most one holder over all tasks, threads, caches and processes.
 
         Waits for another holder, with a warning after 10 s. A process that is killed holds nothing.
+        Each holder has a file open, so hold only as many requests as are in flight.
         """
         path = os.path.join(self._table.directory, "locks", key)
-        async with self._gate():
-            for polls in itertools.count():
-                with ExitStack() as stack:
-                    with self._reporting("locked"):
-                        held = stack.enter_context(locks.attempt(path))
-                    if held:
-                        yield
-                        return
-                if polls == _POLLS_BEFORE_WARNING:
-                    problem = f"waiting for 10 s for the reply to request {key[:12]}…"
-                    advice = "another task or process has sent it; if that process hangs, end it"
-                    warnings.warn(f"{problem}: {advice}", stacklevel=1)
-                await asyncio.sleep(_POLL)
+        for polls in itertools.count():
+            with ExitStack() as stack:
+                with self._reporting("locked"):
+                    held = stack.enter_context(locks.attempt(path))
+                if held:
+                    yield
+                    return
+            if polls == _POLLS_BEFORE_WARNING:
+                problem = f"waiting for 10 s for the reply to request {key[:12]}…"
+                advice = "another task or process has sent it; if that process hangs, end it"
+                warnings.warn(f"{problem}: {advice}", stacklevel=1)
+            await asyncio.sleep(_POLL)
 
     def miss(self, request: dict, draw: int) -> CacheMiss:
         """The error for a request that is not recorded; it finds the nearest when it is read."""
-
-        def find_nearest() -> tuple[str | None, str]:
-            nearest, text = self._explanation(request, draw)
-            return nearest, f"replay: {text}\nTo request and record the reply, use mode auto."
-
-        return CacheMiss(recording.key(request, draw), find_nearest)
+        return CacheMiss(recording.key(request, draw), lambda: self._explained(request, draw))
 
     def get(self, key: str) -> Entry | None:
         """The entry with this key, or None. CacheError where what is there is not an entry."""
@@ -201,7 +192,7 @@ class ResponseCache:
         Raises
         ------
         CacheError
-            It is not an entry, or this is not its key.
+            It is not an entry, or this is not its key; or it cannot be recorded (see `record`).
         """
         if wrong := recording.alteration(key, entry):
             raise CacheError(f"{str(key)[:12]} cannot be recorded: {wrong}")
@@ -213,9 +204,7 @@ class ResponseCache:
         Of one that cannot be trusted (key or "row:NUMBER", None, what is wrong with it).
         """
         for name in self._names():
-            entry, wrong = (
-                self._read(name) if ":" not in name else (None, "it is not a recorded reply")
-            )
+            entry, wrong = self._read(name)
             if entry or wrong:  # else it was dropped in the meantime
                 yield name, entry, wrong
 
@@ -224,11 +213,11 @@ class ResponseCache:
 
         CacheError at one that cannot be trusted.
         """
-        for name, entry, wrong in self.rows():
+        for name in self._names():
             if keys is None or name in keys:
-                if entry is None:
-                    raise self._altered(name, wrong)
-                yield name, entry
+                entry = self.get(name)
+                if entry:  # else it was dropped in the meantime
+                    yield name, entry
 
     def __len__(self) -> int:
         return len(self._names())
@@ -255,36 +244,57 @@ class ResponseCache:
         -------
         Loaded
         """
+        new, conflicts, refused = 0, [], []
         with self._writing():
-            return self._load(path, skip)
+            for number, name, entry, wrong in recording.lines(path):
+                if entry is None:
+                    if not skip:
+                        raise CacheError(f"{path}, line {number}: {wrong}; nothing of it was read")
+                    refused.append(f"line {number}: {wrong}")
+                    continue
+                text = recording.canonical(entry)
+                if self._table.add(name, text):
+                    new += 1
+                elif (self.get(name) or entry)["reply"] != entry["reply"]:
+                    conflicts.append(name)
+                elif text < self._table.get(name):
+                    self._table.set(name, text)
+        return Loaded(new, conflicts, refused)
 
     def drop(self, start: str) -> int:
-        """Take out the entries whose key, or "row:NUMBER", begins with `start`, trusted or not.
+        """Take out the entries whose key begins with `start`, trusted or not.
+
+        Parameters
+        ----------
+        start : str
+            At least 8 characters of a key; or the whole "row:NUMBER" of a row that has none.
 
         Returns
         -------
         int
             The number of entries taken out.
         """
-        if not start:
-            raise ParameterError("name the entries to take out by their key or its start")
-
+        if not re.fullmatch("[0-9a-f]{8,}|row:[0-9]+", start):
+            takes = "at least 8 characters of a key, or a whole row:NUMBER (see `semback cache ls`)"
+            raise ParameterError(f"{start!r} names no entries to take out; it takes {takes}")
         with self._writing():
             return self._table.delete_names(start)
 
     def explain(self, request: dict, draw: int = 0) -> str:
         """Whether a request is recorded, which other recorded one is nearest, and what differs."""
-        return self._explanation(request, draw)[1]
+        return self._explained(request, draw)[1]
 
     def close(self) -> None:
         """Close the files. A closed cache opens again when it is used."""
         self._table.close()
 
-    def _open(self) -> table.Table:
+    def _open(self) -> "table.Table":
+        from . import table
+
         folder = self.folder / "responses"
         try:
             opened = table.open_table(folder)
-        except (sqlite3.Error, OSError) as error:
+        except table.ERRORS as error:
             if self.mode != "replay" or table.error_name(error) == "BUSY":
                 raise
             opened = table.open_copy(folder)
@@ -293,23 +303,16 @@ class ResponseCache:
         weakref.finalize(self, opened.close)  # Python warns of a connection that nobody closed
         return opened
 
-    def _gate(self) -> asyncio.Semaphore:
-        """Of the running event loop. A request that is held has a file open, which are limited."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._gates:
-            open_loops = [each for each in self._gates if not each.is_closed()]
-            self._gates = {each: self._gates[each] for each in open_loops}
-            self._gates[loop] = asyncio.Semaphore(locks.most())
-        return self._gates[loop]
-
-    def _read(self, key: str) -> tuple[Entry | None, str | None]:
+    def _read(self, name: str) -> tuple[Entry | None, str | None]:
         """(entry, None); (None, what is wrong with it); (None, None) where there is none."""
-        with self._reporting(f"read (entry {key[:12]})"):
-            text = self._table.get(key)
+        if name.startswith("row:"):
+            return None, "it is not a recorded reply"
+        with self._reporting(f"read (entry {name[:12]})"):
+            text = self._table.get(name)
         if text is None:
             return None, None
         entry = recording.parsed(text)
-        wrong = recording.alteration(key, entry)
+        wrong = recording.alteration(name, entry)
         return None if wrong else entry, wrong
 
     def _names(self) -> list[str]:
@@ -330,64 +333,49 @@ class ResponseCache:
 
     def _insert(self, key: str, text: str) -> Entry | None:
         """Record the text of an entry, or return the entry that is there already."""
-        if len(text.encode()) + 100 > recording.LONGEST:  # with its key it would be refused again
-            raise CacheError(f"{key[:12]}… is longer than {recording.LONGEST:,} bytes")
-        with self._writing():
-            if self.mode == "refresh":
-                self._table.set(key, text, tag=self._round)
-            elif not self._table.add(key, text):
-                return self.get(key)
+        if len(text.encode()) + 100 > recording.LONGEST:  # of its line, which has the key as well
+            limit = f"longer than {recording.LONGEST:,} bytes, which no recording may hold"
+            raise CacheError(f"the reply to {key[:12]}… cannot be recorded: it is {limit}")
+        try:
+            with self._writing():
+                if self.mode == "refresh":
+                    self._table.set(key, text, tag=self._round)
+                elif not self._table.add(key, text):
+                    return self.get(key)
+        except CacheError as error:
+            raise CacheError(f"{error} {self._rescue(key, text)}") from error
         return None
-
-    def _load(self, path: str | os.PathLike, skip: bool) -> Loaded:
-        new, conflicts, refused = 0, [], []
-        for number, name, entry, wrong in recording.lines(path):
-            if entry is None:
-                if not skip:
-                    raise CacheError(f"{path}, line {number}: {wrong}; nothing of it was read")
-                refused.append(f"line {number}: {wrong}")
-                continue
-            text = recording.canonical(entry)
-            if self._table.add(name, text):
-                new += 1
-            elif (self.get(name) or entry)["reply"] != entry["reply"]:
-                conflicts.append(name)
-            elif text < self._table.get(name):
-                self._table.set(name, text)
-        return Loaded(new, conflicts, refused)
 
     def _read_recordings(self) -> None:
         """Read the recordings in the folder that are new; of many processes one does it."""
         folder = self.folder / "recordings"
         digests = recording.digests(folder)
-        if digests.items() <= self._recordings_read().items():
-            return
         with self._writing():
-            before = self._recordings_read()  # another process may have read them meanwhile
+            before = recording.parsed(self._table.get("recordings", "{}"))
+            read = before if isinstance(before, dict) else {}
             for name, digest in digests.items():
-                if before.get(name) != digest:
-                    self._load(folder / name, skip=False)
-            self._table.set("recordings", recording.canonical(before | digests))
+                if read.get(name) != digest:
+                    self.load(folder / name)
+                    read[name] = digest
+                    self._table.set("recordings", recording.canonical(read))
 
-    def _recordings_read(self) -> dict[str, str]:
-        digests = recording.parsed(self._table.get("recordings", ""))
-        return digests if isinstance(digests, dict) else {}
-
-    def _explanation(self, request: dict, draw: int) -> tuple[str | None, str]:
+    def _explained(self, request: dict, draw: int) -> tuple[str | None, str]:
+        """The key of the recorded request that is nearest, and what to say of both."""
         key = recording.key(request, draw)
-        others = ((name, entry) for name, entry, _ in self.rows() if entry and name != key)
-        nearest, difference = recording.nearest(request, draw, others)
         if entry := self.get(key):
             source = recording.canonical(entry["source"])
             text = f"{key[:12]}… is recorded: a reply of {entry['reply']['model']}, {source}."
-        elif nearest:
-            text = f"no reply to this request (draw {draw}) is recorded in {self.folder}."
         else:
-            text = f"no reply is recorded in {self.folder} at all."
+            problem = f"no reply to this request (draw {draw}) is recorded in {self.folder}"
+            text = f"{problem}; mode auto requests and records it."
+        others = ((name, other) for name, other, _ in self.rows() if other and name != key)
+        nearest, difference = recording.nearest(request, draw, others)
         return nearest, "\n".join([text, *difference])
 
     def _rescue(self, key: str, text: str) -> str:
-        """Write an entry to a recording among the temporary files. Returns what to tell of it."""
+        """Write an entry to a recording among the temporary files. Returns what to say of it."""
+        import tempfile
+
         try:
             if self._rescue_path is None:
                 file, self._rescue_path = tempfile.mkstemp(".jsonl", "semback-")
@@ -402,6 +390,8 @@ class ResponseCache:
     @contextmanager
     def _reporting(self, action: str) -> Iterator[None]:
         """Errors of the disk and of SQLite, explained."""
+        from . import table
+
         try:
             yield
         except table.ERRORS as error:

@@ -45,14 +45,14 @@ _NAMES = """SELECT CASE WHEN raw = 1 AND typeof(key) = 'text' AND length(CAST(ke
     FROM Cache WHERE raw IS NOT 1 OR key IS NULL OR key NOT IN ('format', 'recordings')"""
 _DELETE = f"""DELETE FROM Cache WHERE rowid IN (SELECT number FROM ({_NAMES}) WHERE name = :start
     OR instr(:start, ':') = 0 AND substr(name, 1, length(:start)) = :start)"""
-_NETWORK = """nfs nfs4 cifs smb2 smb3 smbfs fuse.sshfs sshfs 9p lustre ceph fuse.ceph afs beegfs
-    gpfs glusterfs fuse.glusterfs pvfs2 davfs fuse.davfs2 fuse.rclone fuse.s3fs fuse.gcsfuse"""
+_NETWORK = (
+    "nfs cifs smb sshfs 9p lustre ceph afs beegfs gpfs gluster pvfs davfs rclone s3fs gcsfuse"
+)
 _ADVICE = {  # by the name that SQLite or the system gives to the error
     "BUSY": "Another process keeps it locked: wait for it or end it, then run again.",
     "FULL IOERR ENOSPC EDQUOT EFBIG": "The disk is full or failing: make room, then run again.",
     "CORRUPT NOTADB ERROR": "Its file cache.db is damaged: move it away and run again.",
-    "ENOTSUP": "Set SEMBACK_CACHE_DIR to a local folder, or SEMBACK_CACHE_ON_NETWORK=1 if one "
-    "computer alone uses it.",
+    "ENOTSUP": "Set SEMBACK_CACHE_DIR to a local folder, or SEMBACK_CACHE_ON_NETWORK=1.",
     "EMFILE ENFILE": "Raise the limit on open files (ulimit -n), or lower in_flight.",
 }
 _NO_RIGHTS = "Give yourself the right to write there, or set SEMBACK_CACHE_DIR to another folder."
@@ -100,12 +100,9 @@ class Table(diskcache.Cache):
         """
         if self._inode("cache.db") != self._file:
             return True
-        connection, log = self._con, self._inode("cache.db-wal")
-        known_connection, known_log = getattr(self._local, "log", (None, None))
-        if connection is known_connection:
-            return log != known_log
-        self._local.log = connection, log
-        return False
+        now = self._con, self._inode("cache.db-wal")
+        before, self._local.log = getattr(self._local, "log", now), now
+        return now[0] is before[0] and now[1] != before[1]
 
     def _inode(self, name: str) -> int | None:
         with suppress(FileNotFoundError):
@@ -123,9 +120,9 @@ def open_table(folder: Path) -> Table:
         It was altered.
     """
     kind = _file_system(folder.resolve())
-    if kind in _NETWORK.split() and not os.environ.get("SEMBACK_CACHE_ON_NETWORK"):
-        reason = "where SQLite loses data when two computers write"
-        raise OSError(errno.ENOTSUP, f"it is on a network file system ({kind}), {reason}")
+    network = kind.removeprefix("fuse.").startswith(tuple(_NETWORK.split()))
+    if network and not os.environ.get("SEMBACK_CACHE_ON_NETWORK"):
+        raise OSError(errno.ENOTSUP, f"SQLite loses data on a network file system ({kind})")
     for each in (folder.parent, folder):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check(folder / "cache.db")
@@ -169,12 +166,11 @@ def _file_system(folder: Path) -> str:
     """The kind of file system that a folder is on, or will be; "" where that is not known."""
     import psutil
 
-    mounts = {}
-    with suppress(OSError):  # no such list, as in some sandboxes
-        for mount in psutil.disk_partitions(all=True):  # a later one hides an earlier one
-            mounts[mount.mountpoint] = mount.fstype
-    places = [str(place) for place in (folder, *folder.parents)]
-    return next((mounts[place] for place in places if place in mounts), "")
+    with suppress(OSError):  # there is no list of mounts in some sandboxes
+        mounts = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
+        places = [str(place) for place in (folder, *folder.parents)]
+        return next((mounts[place] for place in places if place in mounts), "")
+    return ""
 
 
 def _check(path: Path) -> None:
@@ -186,10 +182,7 @@ def _check(path: Path) -> None:
             digest = hashlib.blake2b(str(statement).encode(), digest_size=16).hexdigest()
             if digest not in _SCHEMA:
                 raise _altered(path, f"{str(name)[:40]!r} in its schema")
-        settings = []
-        if "Settings" in dict(schema):
-            settings = database.execute("SELECT key, value FROM Settings").fetchall()
-        database.execute("ROLLBACK")
+        settings = database.execute("SELECT key, value FROM Settings").fetchall() if schema else []
     for name, value in settings:
         counter = name in ("count", "size", "hits", "misses") and type(value) is int
         if not counter and (name not in _SETTINGS or value != _SETTINGS[name]):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pickle
+import tempfile
 from contextlib import suppress
 from dataclasses import replace
 
@@ -119,10 +120,20 @@ def test_the_text_of_an_entry_is_what_canonical_writes_of_it():
     assert recording.entry_text(body, 3, made["reply"], made["source"]) == canonical(made)
 
 
-def test_a_reply_that_no_recording_can_hold_is_not_recorded(cache, monkeypatch):
+def test_a_reply_that_no_recording_can_hold_is_one_error_that_names_the_limit(
+    cache, monkeypatch, tmp_path
+):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(recording, "LONGEST", 1000)
-    with pytest.raises(CacheError, match="longer than 1,000 bytes"):
-        record(cache, "x" * 1000)
+    for attempt in (
+        lambda: record(cache, "x" * 1000),
+        lambda: cache.add(*entry("x" * 1000)),
+    ):
+        with pytest.raises(CacheError, match="longer than 1,000 bytes") as error:
+            attempt()
+        assert "cache import" not in str(error.value)  # which would refuse it
+    assert list((tmp_path / "temporary").iterdir()) == []
     assert len(cache) == 0 and record(cache, "x" * 500)
 
 
@@ -162,24 +173,29 @@ def test_a_miss_names_the_nearest_recording_and_what_differs(cache):
     assert isinstance(miss, CacheMiss)
     assert (miss.key, miss.nearest) == (key(request), near[0])
     text = str(miss)
-    assert near[0][:12] in text and "differs in: messages, model, temperature\n" in text
-    assert "requested 'n', recorded 'm'" in text and "requested 0.5, recorded 0" in text
+    assert (
+        f"nearest is {near[0][:12]}…. It differs in:\n" in text
+        and "draw" not in text.partition("nearest")[2]
+    )
+    assert "model: requested 'n', recorded 'm'" in text
+    assert "temperature: requested 0.5, recorded 0\n" in text
     assert "-2 + 2?" in text and "+2 + 3?" in text
     assert "Solve it." not in text and "top_p" not in text
 
 
 def test_a_miss_in_draw_alone_names_the_draw_and_an_empty_cache_has_no_nearest(opened):
     miss = opened("empty").miss(entry()[1]["request"], 0)
-    assert miss.nearest is None and "no reply is recorded in" in str(miss)
+    assert miss.nearest is None and "no reply to this request (draw 0) is recorded" in str(miss)
     cache = opened()
     record(cache)
-    assert "differs in: draw\n" in str(cache.miss(entry()[1]["request"], 3))
+    text = str(cache.miss(entry()[1]["request"], 3))
+    assert text.endswith("differs in:\n  draw: requested 3, recorded 0")
 
 
 def test_a_miss_is_raised_in_mode_replay_and_explained_when_it_is_read(script, opened):
     with pytest.raises(CacheMiss) as miss:
         chat(script("").llm(cache=opened(mode="replay")))
-    assert "no reply is recorded" in str(miss.value)
+    assert "mode auto requests and records it" in str(miss.value)
 
 
 def test_refresh_requests_and_overwrites_and_off_neither_reads_nor_records(script, opened):
@@ -295,15 +311,16 @@ def test_a_planted_row_is_listed_and_named_and_can_be_dropped_while_the_others_w
     assert not (tmp_path / "it ran").exists()
 
 
-def test_dropping_takes_out_what_begins_so_and_a_row_by_its_whole_number(cache):
+def test_dropping_takes_out_what_begins_with_8_characters_and_a_row_by_its_whole_number(cache):
     names = [cache.add(*entry(draw=draw)) and entry(draw=draw)[0] for draw in range(3)]
     for number in range(12):
         plant(cache, key=f"planted {number}", value="{}")
     rows = sorted(name for name, _, _ in cache.rows() if ":" in name)
     assert cache.drop("row:1") == 0 and cache.drop(rows[-1]) == 1 and len(cache) == 14
-    assert cache.drop(names[0][:12]) == 1 and cache.get(names[0]) is None
-    with pytest.raises(ParameterError):
-        cache.drop("")
+    assert cache.drop(names[0][:8]) == 1 and cache.get(names[0]) is None
+    for start in ("", "0", names[1][:7], "row:", "%", names[1][:8].upper() + "x"):
+        with pytest.raises(ParameterError, match="at least 8 characters"):
+            cache.drop(start)
     assert len(cache) == 13
 
 

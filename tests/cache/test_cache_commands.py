@@ -57,14 +57,14 @@ def test_explain_tells_of_any_request_what_a_miss_tells_and_whether_it_is_record
     (tmp_path / "request.json").write_text(json.dumps(request))
     code, out = semback("explain", tmp_path / "request.json", "--draw", "2")
     assert code == 0 and out.strip() in str(cache.miss(request, 2))
-    assert "differs in: messages, temperature, draw" in out
-    assert "requested 1, recorded None" in out and "+2 + 3?" in out
+    assert "draw: requested 2, recorded 0" in out
+    assert "temperature: requested 1, recorded None" in out and "+2 + 3?" in out
     assert "is recorded: a reply of m-1" in semback("explain", entry()[0][:9])[1]
     cache.add(*entry("Three.", 3))
     (tmp_path / "line.json").write_text(line(*entry("Three.", 3)))
     out = semback("explain", tmp_path / "line.json")[1]
     assert f"{entry(draw=3)[0][:12]}… is recorded" in out
-    assert f"nearest is {entry()[0][:12]}" in out and "in: draw" in out
+    assert f"nearest is {entry()[0][:12]}" in out and "draw: requested 3, recorded 0" in out
 
 
 @pytest.mark.parametrize(

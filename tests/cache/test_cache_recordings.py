@@ -292,9 +292,12 @@ def test_a_recording_that_cannot_be_written_is_one_clear_error(cache, tmp_path, 
         cache.export(tmp_path / path)
 
 
-def test_a_line_without_end_is_read_in_pieces_and_refused(cache, tmp_path, monkeypatch):
+@pytest.mark.parametrize("length", [9_999, 10_000, 10_001, 10**6])
+def test_a_line_that_is_too_long_is_refused_as_one_and_the_next_has_its_number(
+    cache, tmp_path, monkeypatch, length
+):
     monkeypatch.setattr(recording, "LONGEST", 10_000)
-    (tmp_path / "r.jsonl.gz").write_bytes(
-        gzip.compress(b"x" * 10**6 + b"\n" + line(*entry()).encode())
-    )
-    assert cache.load(tmp_path / "r.jsonl.gz", skip=True).new == 1
+    data = b"x" * length + b"\n" + line(*entry()).encode() + b"y"
+    (tmp_path / "r.jsonl.gz").write_bytes(gzip.compress(data))
+    loaded = cache.load(tmp_path / "r.jsonl.gz", skip=True)
+    assert loaded.new == 1 and [each[:8] for each in loaded.refused] == ["line 1: ", "line 3: "]

@@ -215,7 +215,9 @@ def test_a_folder_on_a_network_file_system_is_refused_with_the_reason_unless_it_
         SimpleNamespace(mountpoint=str(place), fstype=kind),
     ]
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
-    with pytest.raises(CacheError, match=f"network file system .{kind}.*SEMBACK_CACHE_ON_NETWORK"):
+    with pytest.raises(
+        CacheError, match=f"on a network file system .{kind}.*SEMBACK_CACHE_ON_NETWORK"
+    ):
         ResponseCache(place / "cache")
     with pytest.warns(UserWarning, match="temporary copy"):
         ResponseCache(place / "cache", mode="replay").close()
@@ -329,12 +331,13 @@ def test_a_table_that_stays_locked_is_a_cache_error_for_writers_and_none_for_rea
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(table, "PATIENCE", 0.05)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with closing(ResponseCache(tmp_path)) as cache, database(cache) as db:
         record(cache)
         db.execute("BEGIN IMMEDIATE")
         for attempt in (
             lambda: cache.add(*entry("Two.", 1)),
-            lambda: cache.drop("a"),
+            lambda: cache.drop("a" * 8),
             lambda: ResponseCache(tmp_path),
         ):
             with pytest.raises(CacheError, match="locked.*Another process"):
