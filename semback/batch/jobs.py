@@ -7,9 +7,10 @@ import ast
 import inspect
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,13 @@ from ..report import results
 from ..usage import SIMULATED
 from ..variants import variant_names, variant_settings
 
-EXPERIMENTS = {  # name: notebook. GSM8K takes longest, so it starts first
-    "gsm8k": "03_gsm8k",
-    "bbh": "02_bbh",
-    "liar": "04_liar_ablation",
-}
+# Their notebooks. GSM8K takes longest, so it starts first.
+EXPERIMENTS = {"gsm8k": "03_gsm8k", "bbh": "02_bbh", "liar": "04_liar_ablation"}
 STUDIES = ("01_semantic_gradients", "05_cost")  # these use the simulated model only
 LAST = "06_figures"  # reads the records of all the others
+SAMPLE = ("boolean_expressions", "date_understanding", "object_counting")  # our files of BBH
 # By data; LIAR has all variants.
 DEFAULT_VARIANTS = {"sample": ("full", "no_neighbourhood", "no_gradient"), "full": ("full",)}
-DEFAULT_CATEGORIES = {
-    "sample": ("boolean_expressions", "date_understanding", "object_counting"),
-    "full": tasks.NLP + tasks.ALGORITHMIC,
-}
 
 
 @dataclass(frozen=True)
@@ -57,18 +52,16 @@ class Job:
         Raises
         ------
         ParameterError
-            There is no such notebook, or it cannot be read.
+            The notebook cannot be read.
         """
         from papermill import inspect_notebook
 
-        if not self.notebook.is_file():
-            raise ParameterError(
-                f"there is no notebook {self.notebook}; set SEMBACK_HOME to the checkout"
-            )
         try:
-            found = inspect_notebook(papermill_path(self.notebook))
+            found = inspect_notebook(str(self.notebook))
         except Exception as error:  # papermill lets through whatever a malformed file causes
-            raise ParameterError(f"{self.notebook} cannot be read as a notebook: {error}") from None
+            raise ParameterError(
+                f"cannot read {self.notebook}: {error}; see SEMBACK_HOME"
+            ) from None
         return {name: _literal(parameter["default"]) for name, parameter in found.items()}
 
     @property
@@ -79,17 +72,15 @@ class Job:
     @property
     def experiment(self) -> str | None:
         """Which of `EXPERIMENTS` this is; None for a notebook that writes no record."""
-        names = [name for name, stem in EXPERIMENTS.items() if stem == self.notebook.stem]
-        return names[0] if names else None
+        return {stem: name for name, stem in EXPERIMENTS.items()}.get(self.notebook.stem)
 
     @cached_property
     def id(self) -> str:
         """The name of its files: that of its record, or else that of the notebook."""
         if self.experiment is None:
             return self.notebook.stem
-        settings = self.settings
-        task = f"bbh/{settings['category']}" if self.experiment == "bbh" else self.experiment
-        identity = (settings[name] for name in ("variant", "seed", "model", "coach"))
+        task = f"bbh/{self.settings['category']}" if self.experiment == "bbh" else self.experiment
+        identity = (self.settings[name] for name in ("variant", "seed", "model", "coach"))
         return results.run_id(self.experiment, task, *identity)
 
     def task(self) -> tasks.Task:
@@ -101,8 +92,8 @@ class Job:
             As the function in `semback.tasks` raises them.
         """
         function = getattr(tasks, self.experiment or "")
-        names = inspect.signature(function).parameters
-        return _task(function, **{key: self.settings[key] for key in names if key in self.settings})
+        names = inspect.signature(function).parameters.keys() & self.settings.keys()
+        return function(**{name: self.settings[name] for name in names})
 
     def model(self, role: str) -> LLM:
         """The experiment's "model" or "coach", with its budget; nothing is sent.
@@ -112,9 +103,8 @@ class Job:
         ParameterError
             Parameters of the request, or a budget, that cannot be used.
         """
-        settings = self.settings
-        budget = Budget(dollars=settings.get("dollars"))
-        return LLM(settings[role], params=settings.get(f"{role}_params"), budget=budget)
+        budget = Budget(dollars=self.settings.get("dollars"))
+        return LLM(self.settings[role], params=self.settings.get(f"{role}_params"), budget=budget)
 
 
 def grid(
@@ -136,7 +126,7 @@ def grid(
         data, preceded by `STUDIES`.
     data : {"sample", "full"}
     categories : sequence of str, optional
-        Files of BBH; by default `DEFAULT_CATEGORIES`.
+        Files of BBH; by default all of the data.
     variants : sequence of str, optional
         See `semback.variants`; by default all for LIAR and `DEFAULT_VARIANTS` for the others.
     seeds : sequence of int
@@ -157,20 +147,20 @@ def grid(
     ParameterError
         An unknown experiment or data set, categories without BBH, a missing notebook.
     """
-    known("data", data, tuple(DEFAULT_VARIANTS))
-    for experiment in experiments:
-        known("experiment", experiment, tuple(EXPERIMENTS))
+    known("data", data, DEFAULT_VARIANTS)
     if categories and "bbh" not in (experiments or EXPERIMENTS):
         raise ParameterError("only bbh has categories")
+    files = SAMPLE if data == "sample" else tasks.NLP + tasks.ALGORITHMIC
     folder = home() / "notebooks"
     jobs = []
     for experiment in experiments or EXPERIMENTS:
+        known("experiment", experiment, EXPERIMENTS)
         notebook = folder / f"{EXPERIMENTS[experiment]}.ipynb"
         defaults = Job(notebook, {}).defaults
         more = {key: _parsed(value, defaults.get(key)) for key, value in (extra or {}).items()}
         parts: list[dict[str, str]] = [{}]
         if experiment == "bbh":
-            parts = [{"category": part} for part in categories or DEFAULT_CATEGORIES[data]]
+            parts = [{"category": part} for part in categories or files]
         chosen = variants or DEFAULT_VARIANTS[data]
         if experiment == "liar" and not variants:
             chosen = variant_names(tasks.liar(train=1).graph)
@@ -197,70 +187,41 @@ def check(jobs: Iterable[Job], name: str) -> None:
     ParameterError, DataError
         With the notebook, the parameter and the values that it takes.
     """
-    results.folder(name)  # raises for a name that a folder cannot have
-    seen: dict[str, Job] = {}
+    ids: set[str] = set()
     for job in jobs:
-        defaults = job.defaults
         try:
-            _check(job, defaults, name)
+            _check(job, name)
         except ParameterError as error:
             raise ParameterError(f"{job.notebook.name}: {error}") from None
-        if job.id in seen:
-            both = f"{dict(seen[job.id].parameters)} and {dict(job.parameters)}"
-            raise ParameterError(f"two jobs would both be called {job.id}: {both}")
-        seen[job.id] = job
+        if job.id in ids:
+            raise ParameterError(f"two jobs would be called {job.id}; one: {dict(job.parameters)}")
+        ids.add(job.id)
 
 
-def papermill_path(path: Path) -> str:
-    """A path for papermill, which would take braces in it for fields to fill in."""
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-
-def _check(job: Job, defaults: Mapping[str, Any], name: str) -> None:
-    if job.parameters and not defaults:
-        raise ParameterError("it takes no parameters, since no cell has the tag parameters")
+def _check(job: Job, name: str) -> None:
+    defaults = job.defaults
     for key, value in job.parameters.items():
         known("parameter", key, defaults)
         default = defaults[key]
-        if not _fits(value, default):
-            kind = type(default).__name__
-            raise ParameterError(f"{key} is {value!r}; it takes {kind}, such as {default!r}")
+        accepted = [int, float] if type(default) is float else [type(default)]
+        if default is not None and type(value) not in accepted:  # True is no number
+            raise ParameterError(f"{key} is {value!r}; it takes a value such as {default!r}")
     if job.parameters.get("name", name) != name:
         raise ParameterError(f"name is {job.parameters['name']!r}, but the batch is {name!r}")
-    if job.parameters.get("steps", 0) < 0:
-        raise ParameterError(f"steps is {job.parameters['steps']}; it is 0 or more")
     if job.experiment:
         variant_settings(job.settings["variant"], job.task().graph)
         job.model("model")
         job.model("coach")
 
 
-@cache
-def _task(function: Callable[..., tasks.Task], **settings: Any) -> tasks.Task:
-    return function(**settings)
-
-
 def _literal(text: str) -> Any:
-    try:
+    with suppress(ValueError, SyntaxError):
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return None
 
 
 def _parsed(value: Any, default: Any) -> Any:
     """A value from the command line, where everything is text, in the type of its default."""
-    if not isinstance(value, str) or isinstance(default, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value  # `check` refuses it
-
-
-def _fits(value: Any, default: Any) -> bool:
-    """Whether a value has its default's type. A whole number is a float too; True is no number."""
-    if default is None:
-        return True
-    if type(default) is float:
-        return type(value) in (int, float)
-    return type(value) is type(default)
+    if isinstance(value, str) and not isinstance(default, str):
+        with suppress(ValueError):  # `check` refuses what is no JSON
+            return json.loads(value)
+    return value

@@ -26,7 +26,7 @@ from jupyter_core.utils import ensure_event_loop
 
 from ..prompts import fence
 from . import fingerprint
-from .jobs import Job, papermill_path
+from .jobs import Job
 
 # A folder with a short path: that of a socket has at most 108 bytes (unix(7)), some TMPDIR more.
 _SHORT = None if os.name == "nt" else "/tmp"
@@ -157,8 +157,8 @@ def _executed(
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the outcome has what it would log
     try:
         return papermill.execute_notebook(
-            papermill_path(job.notebook),
-            papermill_path(output),
+            str(job.notebook),
+            str(output),
             dict(job.parameters),
             kernel_name="python3",
             progress_bar=False,

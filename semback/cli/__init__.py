@@ -108,8 +108,7 @@ def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) ->
     new = [job for job in chosen if job.experiment and (again or not batch.complete(job, name))]
     roles = [job.settings[role] for job in new for role in ("model", "coach")]
     if not all(model.startswith(SIMULATED) for model in roles):
-        bound = estimate.total(batch.plan(new))
-        echo(f"Upper bound if nothing is recorded: {bound}; see `semback plan`", error=True)
+        echo(f"{estimate.total(batch.plan(new))}; see `semback plan`", error=True)
     outcomes = batch.run(chosen, name, jobs, scheduler, again)
     _show_results(name, outcomes)
     failures = defaultdict(list)

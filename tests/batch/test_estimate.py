@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,61 +66,52 @@ def test_variants_request_what_they_request(variant, backward, update):
 @pytest.mark.parametrize(
     "variant", ["full", "no_gate", "no_neighbourhood", "no_gradient", "only_hint_1"]
 )
-def test_no_run_requests_more_than_its_plan(variant, script):
-    """The model is always wrong, never repeats itself, and fills its token limit with code marks.
-
-    A token is a byte here.
-    """
-    this, limit, number = (
-        job("bbh", variant=variant, train=5, steps=3, model="who", coach="coach"),
-        400,
-        itertools.count(),
-    )
+def test_a_run_that_takes_every_step_makes_the_planned_calls_with_about_the_planned_tokens(
+    variant, script
+):
+    """The model is always wrong, never repeats itself, and its replies have the expected length."""
+    this = job("bbh", variant=variant, train=5, steps=3, model="who", coach="coach")
+    number = itertools.count()
 
     def says(body):
         prompt = body["messages"][1]["content"]
         tags = re.findall(r'^<(gradient to="[^"]*"|instruction)>$', prompt, re.MULTILINE)
+        text = str(next(number))
         if not tags:
-            return f"{next(number)} ```` ".ljust(limit - 13, "x") + "\nAnswer: None"
-        each = limit // len(tags) - 40
+            return text.ljust(4 * estimate.REPLY, "x")
+        length = estimate.INSTRUCTION if "instruction" in tags else estimate.GRADIENT
         return "\n".join(
-            f"<{tag}>\n{str(next(number)).ljust(each, 'y')}\n</{tag.split()[0]}>" for tag in tags
+            f"<{tag}>\n{text.ljust(4 * length, 'y')}\n</{tag.split()[0]}>" for tag in tags
         )
 
     answering, coaching = script(says), script(says)
     task, (for_language, for_descend) = this.task(), variant_settings(variant, this.task().graph)
-    task = type(task)(**{**vars(task), "read": lambda reply: "nothing"})
-    params = {"max_tokens": limit}
-    lang = Language(
-        answering.llm("who", params=params), coaching.llm("coach", params=params), **for_language
-    )
+    task = replace(task, read=lambda reply: "nothing")
+    lang = Language(answering.llm("who"), coaching.llm("coach"), **for_language)
 
     async def everything():
         await evaluate(task.graph, task.test, task, lang)
         run = await descend(task, lang, steps=3, **for_descend)
-        await evaluate(run.graph, task.test, task, lang)
+        await evaluate(run.steps[1].candidate, task.test, task, lang)
 
     asyncio.run(everything())
-    planned = (
-        estimate.plan(
-            [
-                Job(
-                    this.notebook,
-                    {**this.parameters, "model_params": params, "coach_params": params},
-                )
-            ]
-        )
-        .groupby("model")
-        .sum()
-    )
+    planned = estimate.plan([this]).groupby("model").sum()
     for who, asked in (("who", answering.asked), ("coach", coaching.asked)):
-        bytes_sent = sum(
-            len(message["content"].encode()) for body in asked for message in body["messages"]
-        )
+        characters = sum(len(message["content"]) for body in asked for message in body["messages"])
         assert len(asked) == planned.loc[who, "calls"]
-        assert planned.loc[who, "input_most"] / 2 < bytes_sent <= planned.loc[who, "input_most"]
-        assert planned.loc[who, "output_most"] == limit * len(asked)
-        assert planned.loc[who, "input_expected"] < planned.loc[who, "input_most"]
+        assert planned.loc[who, "input_tokens"] == pytest.approx(characters / 4, rel=0.25)
+
+
+def test_replies_are_as_long_as_expected_or_their_token_limit_and_reasoning_adds_to_them():
+    def output(**settings):
+        table = estimate.plan([job("gsm8k", **settings)])
+        row = table[table["phase"] == "test before"].iloc[0]
+        return row["output_tokens"] / row["calls"]
+
+    assert output(model="gpt-4o-mini") == 200
+    assert output(model="gpt-4o-mini", model_params={"max_tokens": 50}) == 50
+    assert output(model="gpt-4o-mini", model_params={"max_tokens": None}) == 200
+    assert output(model="o3-mini") == 700
 
 
 def test_the_simulation_is_free_a_known_model_has_a_price_and_an_unknown_one_is_called_unknown():
@@ -127,35 +119,32 @@ def test_the_simulation_is_free_a_known_model_has_a_price_and_an_unknown_one_is_
     table = estimate.plan(
         [job("gsm8k", steps=1, model=model, coach="gpt-4-turbo-2024-04-09") for model in models]
     )
-    dollars = table[table["phase"] == "training"].set_index("model")["dollars_most"]
-    assert dollars["simulated"] == 0 and math.isnan(dollars["mine"])
-    asked = table[
-        (table["phase"] == "training") & (table["model"] == "gpt-4o-mini-2024-07-18")
-    ].iloc[0]
-    assert dollars["gpt-4o-mini-2024-07-18"] == pytest.approx(
-        (asked["input_most"] * 0.15 + asked["output_most"] * 0.6) / 1e6, rel=1e-3
-    )
+    training = table[table["phase"] == "training"].set_index("model")
+    assert training.loc["simulated", "dollars"] == 0
+    assert math.isnan(training.loc["mine", "dollars"])
+    row = training.loc["gpt-4o-mini-2024-07-18"]
+    dollars = (row["input_tokens"] * 0.15 + row["output_tokens"] * 0.6) / 1e6
+    assert row["dollars"] == pytest.approx(dollars, rel=1e-3)
     assert "unknown" in estimate.as_text(table)
-    assert estimate.total(table).endswith(" calls, price unknown (expected: price unknown)")
+    assert estimate.total(table).endswith(" calls, price unknown")
 
 
-def test_a_model_without_a_token_limit_has_no_upper_bound():
-    table = estimate.plan([job("gsm8k", model="gpt-4o-mini", model_params={"max_tokens": None})])
-    row = table[table["phase"] == "test after"].iloc[0]
-    assert (
-        row["input_most"] == row["output_most"] == row["dollars_most"] == math.inf
-        and 0 < row["dollars_expected"] < math.inf
-    )
-    assert "no limit" in estimate.as_text(table)
-
-
-def test_a_plan_has_a_block_with_a_total_for_each_model_and_names_what_it_assumes():
+def test_a_plan_is_one_table_with_one_total_and_names_what_it_assumes():
     paid = job("gsm8k", model="gpt-4o-mini", coach="gpt-4-turbo-2024-04-09")
     text = estimate.as_text(estimate.plan([paid]))
-    assert text.startswith("gpt-4o-mini\n") and "\n\ngpt-4-turbo-2024-04-09\n" in text
-    assert re.findall(r"^at most ([\d,]+) calls", text, re.MULTILINE) == ["2,304", "20"]
-    assert "Upper bound if nothing is recorded: 2,324 calls, $" in text
+    header = text.splitlines()[0].split()
+    assert header == [*estimate.KEYS, *estimate.COUNTS, "dollars"]
+    assert len(
+        re.findall(r"^Upper bound if nothing is recorded: 2,324 calls, about \$", text, re.M)
+    )
     assert estimate.ASSUMPTIONS in text
+
+
+def test_a_plan_can_be_made_in_a_notebook():
+    async def cell():
+        return estimate.plan([job("gsm8k")])
+
+    assert asyncio.run(cell())["calls"].sum() == 2324
 
 
 @pytest.mark.parametrize("name", [None, [], "only_nobody", "full "], ids=str)

@@ -110,16 +110,14 @@ def test_a_grid_of_what_does_not_exist_is_refused(chosen, message, experiments):
             {"greting": "x"},
             "greets.ipynb: parameter='greting' does not exist; did you mean greeting?",
         ),
-        ("greets", {"times": "2"}, "greets.ipynb: times is '2'; it takes int, such as 1"),
+        ("greets", {"times": "2"}, "greets.ipynb: times is '2'; it takes a value such as 1"),
         ("greets", {"times": True}, "times is True"),
         ("greets", {"times": 1.5}, "times is 1.5"),
         ("greets", {"loud": 1}, "loud is 1"),
         ("greets", {"greeting": None}, "greeting is None"),
         ("greets", {"more": []}, "more is []"),
         ("greets", {"x = __import__('os').abort()\n": 1}, 'parameter="x = __import__'),
-        ("plain", {"x": 1}, "it takes no parameters, since no cell has the tag parameters"),
-        ("broken", {}, "broken.ipynb cannot be read as a notebook"),
-        ("absent", {}, "there is no notebook"),
+        ("plain", {"x": 1}, "parameter='x' does not exist"),
         (
             "04_liar_ablation",
             {"name": "test", "variant": "no_gradients"},
@@ -139,7 +137,13 @@ def test_a_whole_number_is_a_float_and_a_default_of_none_takes_anything():
     jobs.check([Job(NOTEBOOKS / "greets.ipynb", {"share": 1, "anything": [1]})], "test")
 
 
+@pytest.mark.parametrize("name", ["broken", "absent"])
+def test_a_notebook_that_cannot_be_read_is_named(name):
+    with pytest.raises(ParameterError, match=f"cannot read .*{name}.ipynb: "):
+        jobs.check([Job(NOTEBOOKS / f"{name}.ipynb", {})], "test")
+
+
 def test_two_jobs_that_would_overwrite_each_other_are_refused():
     twice = [Job(NOTEBOOKS / "greets.ipynb", {"times": times}) for times in (1, 2)]
-    with pytest.raises(ParameterError, match="both be called greets"):
+    with pytest.raises(ParameterError, match="two jobs would be called greets"):
         jobs.check(twice, "test")
