@@ -42,6 +42,7 @@ from functools import cache, partial
 from itertools import takewhile
 from typing import NamedTuple
 
+Reading = Callable[..., str | None]
 UNCLEAR = ""  # an answer is named and taken back, or there are several: look no further back
 
 # Stage 1: what is read ---------------------------------------------------------------------------
@@ -121,7 +122,7 @@ ANNOUNCEMENT = re.compile(
       (?:\ (?!(?:is|was|not)\b)[\w'’]+){0,6}?["'”]?[ \t]*  # "to the question"
       (?: (?P<verb>\b(?:is|was|(?:would|should|will|must|to)\ be|equals)\b|=)[ \t]*:? | : )
     | \n[^\w\n]*(?i:(?:(?:the|final|correct|my)\ )*answer)[ \t]*(?:(?=[\n(])|[-–—]\ +(?!\d))
-    | \#\#\#\#(?!\ *\d+[.)]\ +\w.*[^\n.!?](?:\n|$))  # but "#### 2. Compute" is a heading
+    | \#\#\#\#(?!\ *\d+[.)]\ +\w.{0,80}[^\n.!?](?:\n|$))  # but "#### 2. Compute" is a heading
     | \nA:"""
 )
 CLAUSE = re.compile(  # where a clause begins, of which a denial before it says nothing
@@ -137,7 +138,8 @@ DENIED = re.compile(  # words that deny what follows them in their clause, or ar
     |at\ first|(?:eliminat|exclud|reject|discard|contradict|suppos|assum)\w*|rul\w+\ out|consider
     |look\ at|check(?:ing)?(?!\ out)|test(?:ing)?|try(?:ing)?|either|if|whether|maybe|perhaps
     |possibly|unsure|unclear|(?:might|may|could|some)(?:\ \w+)?\ (?:be|think|say|believe))\b
-    |n['’]t\b|(?<!each\ )\bhint[ _#]?\d*(?:['’]s\s*(?:answer|$)|\ (?:says|suggests|states|gives)\b)
+    |n['’]t\b
+    |(?P<hint>(?<!each\ )\bhint[ _#]?\d*(?:['’]s\s*(?:answer|$)|\ (?:says|suggests|gives)\b))
     |\b(?:all|any\w*|every\w*|nothing)\ (?:but|except)\b"""
 )
 FAR = re.compile(r"(?i)\b(?:not|n['’]t),|\b(?:all|any\w*|every\w*|nothing) (?:but|except)\b")
@@ -158,13 +160,13 @@ STOP = re.compile(r"[.!?\n]")
 SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
 
 
-Reading = Callable[..., str | None]
-
-
 def _denied(before: str, after: str = "") -> bool:
     """Whether a sentence denies, doubts or ascribes to one hint what it says in between."""
     clause = before if FAR.search(before) else CLAUSE.split(before)[-1]
-    return bool(DENIED.search(clause)) and not AGREED.search(before + after)
+    found = DENIED.search(clause)
+    if found and found["hint"]:
+        return not AGREED.search(before + after)
+    return found is not None
 
 
 def _read(text: str, stated: Reading, unannounced: Reading, retraction=RETRACTION) -> str | None:
@@ -192,9 +194,8 @@ def _read(text: str, stated: Reading, unannounced: Reading, retraction=RETRACTIO
         before = STOP.split(text[max(0, start - 200) : start])[-1]
         if before:
             after = STOP.split(text[mark.end() : mark.end() + 200], maxsplit=1)[0]
-            if _denied(before + mark[0], after) or (
-                "would" in mark[0] and CONDITION.search(before + after)
-            ):
+            conditional = "would" in mark[0] and CONDITION.search(before + after)
+            if conditional or _denied(before + mark[0], after):
                 disowned = True
                 continue
         taken_back = retraction.search(text, mark.end())
@@ -316,7 +317,9 @@ def _unannounced(kind: Kind, text: str) -> str | None:
         if asked or (HEDGE.search(sentence) and not (kind.labels and last)):
             return UNCLEAR  # "Does the party agree? No" answers another question
         last = _settled(kind, sentence)
-    return UNCLEAR if first and last and first != last else first or last
+    if first and last and first != last:
+        return UNCLEAR
+    return first or last
 
 
 def _by_candidates(kind: Kind, text: str) -> str | None:
@@ -516,12 +519,8 @@ def _word_list(text: str) -> str | None:
         lines = lines[:1]
     line = re.sub(r",\s*and\s+(?=\S+$)", ", ", " ".join(lines).rstrip(". "))
     found = re.sub(r"[,;|\"“”\[\]]|->|→", " ", line.replace("’", "'")).split()
-    several = any(" " in line.strip() for line in lines[1:])
-    if (
-        several
-        or re.search(r"\w\W*\s\(", line)
-        or any(re.fullmatch(r"\W+", word) for word in found)
-    ):
+    longer = any(" " in line.strip() for line in lines[1:]) or re.search(r"\w\W*\s\(", line)
+    if longer or any(re.fullmatch(r"\W+", word) for word in found):
         return None
     words = (word.strip("'()<>`{}.") for word in found)
     return " ".join(word for word in words if word).lower() or None
@@ -544,9 +543,8 @@ def words(reply: str) -> str | None:
     def stated(rest: str, verb: bool) -> str | None:
         first, *more = re.split(r"(?<=[^\W\d][.?!])[^\S\n]+", rest.strip(), maxsplit=1)
         # "the sorted words are: "; no sorted list has "are" after "the" or "words"
-        lead = (
-            r"^[^\n(]*:\s+|^[^\n(:]{0,60}?\b(?:the|words|list|order)\b[^\n(:]{0,60}?\b(?:is|are)\s+"
-        )
+        by_name = r"[^\n(:]{0,60}?\b(?:the|words|list|order)\b[^\n(:]{0,60}?\b(?:is|are)"
+        lead = rf"^(?:[^\n(]*:|{by_name})\s+"
         return None if more and " " not in first.strip() else _word_list(re.sub(lead, "", first))
 
     def unannounced(text: str) -> str | None:

@@ -760,7 +760,7 @@ UNANNOUNCED = [  # the reply opens or closes with the answer, or contradicts its
     (number, "18 eggs is wrong", None),
     (letter, "It can't be C. The answer could be B.", None),
     (truth, "Therefore, True\nFalse", None),
-    (validity, "valid\ninvalid is correct. I hope this helps!", "valid"),
+    (validity, "valid\ninvalid is correct. I hope this helps!", None),
 ]
 KINDS = [
     UNANNOUNCED,
