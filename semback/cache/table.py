@@ -45,9 +45,7 @@ _NAMES = """SELECT CASE WHEN raw = 1 AND typeof(key) = 'text' AND length(CAST(ke
     FROM Cache WHERE raw IS NOT 1 OR key IS NULL OR key NOT IN ('format', 'recordings')"""
 _DELETE = f"""DELETE FROM Cache WHERE rowid IN (SELECT number FROM ({_NAMES}) WHERE name = :start
     OR instr(:start, ':') = 0 AND substr(name, 1, length(:start)) = :start)"""
-_NETWORK = (
-    "nfs cifs smb sshfs 9p lustre ceph afs beegfs gpfs gluster pvfs davfs rclone s3fs gcsfuse"
-)
+_NETWORK = "nfs cifs smb sshfs 9p lustre ceph afs beegfs gpfs gluster davfs rclone s3fs gcsfuse"
 _ADVICE = {  # by the name that SQLite or the system gives to the error
     "BUSY": "Another process keeps it locked: wait for it or end it, then run again.",
     "FULL IOERR ENOSPC EDQUOT EFBIG": "The disk is full or failing: make room, then run again.",
