@@ -2,6 +2,7 @@
 
 from .estimate import plan
 from .jobs import Job, check, grid
-from .runner import Outcome, complete, run
+from .runner import run
+from .worker import Outcome, complete
 
 __all__ = ["Job", "Outcome", "check", "complete", "grid", "plan", "run"]

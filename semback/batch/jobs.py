@@ -59,9 +59,7 @@ class Job:
         try:
             found = inspect_notebook(str(self.notebook))
         except Exception as error:  # papermill lets through whatever a malformed file causes
-            raise ParameterError(
-                f"cannot read {self.notebook}: {error}; see SEMBACK_HOME"
-            ) from None
+            raise ParameterError(f"{self.notebook} (see SEMBACK_HOME): {error}") from None
         return {name: _literal(parameter["default"]) for name, parameter in found.items()}
 
     @property

@@ -7,15 +7,14 @@ it did not. The first carries a fingerprint, so that what is complete is not exe
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from ..errors import ParameterError
 from ..paths import home
@@ -32,7 +31,7 @@ def run(
     scheduler: str | None = None,
     again: bool = False,
 ) -> list[Outcome]:
-    """Execute jobs. A line on stderr tells of the end of each; a terminal shows a progress bar too.
+    """Execute jobs. A line on stderr tells of the end of each.
 
     Parameters
     ----------
@@ -56,7 +55,7 @@ def run(
     Raises
     ------
     ParameterError, DataError
-        Before any kernel starts: those of `check`; no worker; no scheduler at the address; another
+        Before any kernel starts: those of `check`; no scheduler at the address; another
         process executes the same notebook for this batch.
     KeyboardInterrupt
         After Ctrl-C, when the running notebooks have ended: their cells are interrupted, so that
@@ -64,51 +63,37 @@ def run(
         stays.
     """
     check(jobs, name)
-    if workers is not None and workers < 1:
-        raise ParameterError(f"{workers} notebooks at one time; it takes at least one")
     folder = results.folder(name)
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     outcomes: dict[str, Outcome] = {}
-    spent = tempfile.TemporaryDirectory(prefix=".spent-", dir=folder, ignore_cleanup_errors=True)
+    spent = TemporaryDirectory(prefix=".spent-", dir=folder, ignore_cleanup_errors=True)
     with (
         spent as shared,
-        _locked(jobs, name),
-        tqdm(total=len(jobs), unit="notebook", disable=not sys.stderr.isatty()) as bar,
-        _executor(workers, scheduler) as (executor, everywhere),
+        _locked(jobs, folder),
+        _executor(workers, scheduler) as (executor, on_all),
     ):
-        environment = _environment(shared)
-        first = [job for job in jobs if job.notebook.stem != LAST]
-        last = [job for job in jobs if job.notebook.stem == LAST]
+        execute = partial(worker.execute, folder=folder, environment=_environment(shared))
         futures: dict[Future[Outcome], Job] = {}
         try:
-            for group in (first, last):
-                futures = {
-                    executor.submit(worker.execute, job, folder, again, environment): job
-                    for job in group
-                }
-                for outcome in _outcomes(futures):
+            for last in (False, True):
+                group = [job for job in jobs if (job.notebook.stem == LAST) == last]
+                futures = {executor.submit(execute, job, again=again): job for job in group}
+                for future in as_completed(futures):
+                    outcome = _outcome(future, futures[future])
                     outcomes[outcome.job.id] = outcome
                     again = again or outcome.state != "skipped"  # LAST has something new to read
-                    bar.update()
-                    number = f"{len(outcomes):{len(str(len(jobs)))}}"
-                    tqdm.write(f"[{number}/{len(jobs)}] {outcome}", file=sys.stderr)
+                    print(f"[{len(outcomes)}/{len(jobs)}] {outcome}", file=sys.stderr)
         except BaseException:
-            _stop(futures, partial(everywhere, worker.send_signal, shared))
+            _stop(futures, partial(on_all, worker.send_signal, shared))
             raise
     return [outcomes[job.id] for job in jobs]
 
 
-def complete(job: Job, name: str) -> bool:
-    """Whether a job succeeded in the batch `name` with these parameters, cells and this semback."""
-    return worker.complete(job, results.folder(name))
-
-
-def _outcomes(futures: Mapping[Future[Outcome], Job]) -> Iterator[Outcome]:
-    for future in as_completed(futures):
-        try:
-            yield future.result()
-        except Exception as error:  # such as the end of a worker of Dask
-            yield Outcome(futures[future], "failed", Path(), error=f"not executed: {error!r}")
+def _outcome(future: Future[Outcome], job: Job) -> Outcome:
+    try:
+        return future.result()
+    except Exception as error:  # such as the end of a worker of Dask
+        return Outcome(job, "failed", Path(), error=f"not executed: {error!r}")
 
 
 def _environment(shared: str) -> dict[str, str]:
@@ -118,32 +103,26 @@ def _environment(shared: str) -> dict[str, str]:
     name tells the cache which replies were refreshed in this batch.
     """
     found = {key: text for key, text in os.environ.items() if key.startswith("SEMBACK_") and text}
-    for key in ("SEMBACK_DATA_DIR", "SEMBACK_CACHE_DIR"):
-        if key in found:
-            found[key] = os.path.abspath(found[key])
+    for key in found.keys() & {"SEMBACK_DATA_DIR", "SEMBACK_CACHE_DIR"}:
+        found[key] = os.path.abspath(found[key])
     return {**found, "SEMBACK_HOME": str(home()), "SEMBACK_BATCH": shared}
 
 
 @contextmanager
-def _locked(jobs: Sequence[Job], name: str) -> Iterator[None]:
+def _locked(jobs: Sequence[Job], folder: Path) -> Iterator[None]:
     """No other process of this computer executes these notebooks for this batch meanwhile."""
     with ExitStack() as stack:
-        for notebook in sorted({job.notebook.stem for job in jobs}):
-            lock = FileLock(results.folder(name) / f".{notebook}.lock", blocking=False)
-            try:
-                stack.enter_context(lock)
-            except Timeout:
-                raise ParameterError(
-                    f"{notebook} is being executed by another run of the batch {name!r}; "
-                    "wait for it, or choose another name"
-                ) from None
+        try:
+            for notebook in sorted({job.notebook.stem for job in jobs}):
+                stack.enter_context(FileLock(folder / f".{notebook}.lock", blocking=False))
+        except Timeout as error:
+            message = "another run of the batch executes it; wait, or choose another name"
+            raise ParameterError(f"{error.lock_file} is locked: {message}") from None
         yield
 
 
 @contextmanager
-def _executor(
-    workers: int | None, scheduler: str | None
-) -> Iterator[tuple[Executor, Callable[..., object]]]:
+def _executor(workers: int | None, scheduler: str | None) -> Iterator[tuple[Executor, Callable]]:
     """Threads, or the workers of Dask; and what calls a function in each of their processes."""
     if not scheduler:
         with ThreadPoolExecutor(workers or os.cpu_count()) as executor:
@@ -154,19 +133,15 @@ def _executor(
 
         client = Client(scheduler, timeout=10)
     except (ImportError, OSError, ValueError) as error:
-        raise ParameterError(
-            f"no Dask scheduler at {scheduler!r}: {error} (semback[dask] installs Dask)"
-        ) from None
+        message = f"no Dask scheduler at {scheduler!r}: {error} (semback[dask] installs Dask)"
+        raise ParameterError(message) from None
     with client:
         yield client.get_executor(), client.run
 
 
 def _stop(futures: Iterable[Future], send_signal: Callable[[int], object]) -> None:
     try:
-        tqdm.write(
-            "stopping: replies in flight are still recorded; another Ctrl-C gives them up",
-            file=sys.stderr,
-        )
+        print("stopping: replies in flight are still recorded; Ctrl-C drops them", file=sys.stderr)
         send_signal(signal.SIGINT)
         wait(futures)  # joining threads would not do: Python 3.11 takes one for ended that goes on
     except KeyboardInterrupt:

@@ -102,10 +102,15 @@ def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) ->
     """
     from .. import batch
     from ..batch import estimate
+    from ..report import results
 
     _stop_on_signals()
     chosen, name = _jobs(**options)
-    new = [job for job in chosen if job.experiment and (again or not batch.complete(job, name))]
+    new = [
+        job
+        for job in chosen
+        if job.experiment and (again or not batch.complete(job, results.folder(name)))
+    ]
     roles = [job.settings[role] for job in new for role in ("model", "coach")]
     if not all(model.startswith(SIMULATED) for model in roles):
         echo(f"{estimate.total(batch.plan(new))}; see `semback plan`", error=True)

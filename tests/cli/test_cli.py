@@ -176,7 +176,7 @@ def test_a_run_of_real_models_says_first_what_it_may_cost(semback, checkout, ran
 
 
 def test_a_run_that_is_complete_shows_no_costs(semback, checkout, ran, monkeypatch):
-    monkeypatch.setattr(batch, "complete", lambda job, name: True)
+    monkeypatch.setattr(batch, "complete", lambda job, folder: True)
     arguments = "run", "gsm8k", "--variant", "full", "--model", "gpt-4o-mini"
     assert "Upper bound" not in semback(*arguments).stderr
     assert "Upper bound" in semback(*arguments, "--again").stderr
