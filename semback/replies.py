@@ -9,17 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-THOUGHTS = {  # opening and closing marks of a model's thoughts
-    "<think>": "</think>",
-    "<thinking>": "</thinking>",
-    "<thought>": "</thought>",
-    "<reasoning>": "</reasoning>",
-    "[THINK]": "[/THINK]",
-    "<|begin_of_thought|>": "<|end_of_thought|>",
-    "◁think▷": "◁/think▷",
-}
-_HARMONY_FINAL = (
-    "<|channel|>final<|message|>"  # gpt-oss: thoughts stand in other channels before it
+_THOUGHTS = re.compile(  # marks of thoughts, opening and closing; gpt-oss writes them as channels
+    r"(?i)(?P<open><(?:think(?:ing)?|thought|reasoning)>|\[THINK\]|<\|begin_of_thought\|>|◁think▷"
+    r"|<\|channel\|>analysis<\|message\|>)"
+    r"|</(?:think(?:ing)?|thought|reasoning)>|\[/THINK\]|<\|end_of_thought\|>|◁/think▷"
+    r"|<\|channel\|>final<\|message\|>"
 )
 _FENCE = re.compile(r"(`{3,})[^\n`]*\n(.*)\n\1", re.DOTALL)
 _ATTRIBUTE = re.compile(r"""\s*to\s*=\s*(?:"([^"\n]*)"|'([^'\n]*)'|([^"'\s]+))\s*""")
@@ -60,20 +54,35 @@ class Reply:
 
 
 def without_thoughts(text: str) -> str:
-    """A reply without the thoughts that some models write into it, and without outer white space.
+    """Remove the thoughts with which a reasoning model begins its reply.
 
-    What follows the last closing mark of `THOUGHTS` is the reply, whether the model or the chat
-    template opened the thoughts; where nothing follows, it is what precedes the first opening mark.
-    Where only an opening mark is there, the thoughts were cut: nothing that follows it counts.
+    Parameters
+    ----------
+    text : str
+        A reply. Its thoughts stand between ``<think>`` and ``</think>``, ``<thinking>`` and
+        ``</thinking>``, ``[THINK]`` and ``[/THINK]`` or the like; the opening tag is missing where
+        the chat template has written it already.
+
+    Returns
+    -------
+    str
+        What follows the thoughts, stripped; "" where they never end. Pairs of tags that a text
+        mentions further on ("reason between <think> and </think>") are left as they are.
     """
-    text = text.rpartition(_HARMONY_FINAL)[2]
-    for opening, closing in THOUGHTS.items():
-        if opening not in text and closing not in text:
+    text = text.strip()
+    start, depth, opened, last_closing = 0, 0, False, 0
+    for tag in _THOUGHTS.finditer(text):
+        if tag["open"]:
+            opened = opened or (depth == 0 and not text[start : tag.start()].strip())
+            depth += 1
             continue
-        before, mark, _ = text.partition(opening)
-        after = text.rpartition(closing)[2].partition(opening)[0] if closing in text else ""
-        text = after if after.strip() else before if mark else ""
-    return text.strip()
+        depth -= 1
+        last_closing = tag.end()
+        if depth < 0 or (opened and depth == 0):
+            start, depth, opened = tag.end(), 0, False
+    if opened:  # it never ends, or it mentions an opening tag
+        start = last_closing if last_closing > start else len(text)
+    return text[start:].strip()
 
 
 class Block(NamedTuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ..cache import ResponseCache
-from ..cache.recording import lines
+from ..cache.recording import is_request, lines
 from ..errors import CacheError, DataError, ParameterError
 from .terminal import echo
 
@@ -133,7 +133,7 @@ def _request(path: str, draw: int) -> tuple[dict, int]:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         if "request" in data:
             data, draw = data["request"], data.get("draw", draw)
-        if not isinstance(data["messages"], list) or not isinstance(data["model"], str):
+        if not is_request(data):
             raise ValueError("it has no messages or no model")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CacheError(f"{path} is not a request: {error}") from None

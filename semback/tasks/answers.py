@@ -42,15 +42,13 @@ from functools import cache, partial
 from itertools import takewhile
 from typing import NamedTuple
 
+from ..replies import without_thoughts
+
 Reading = Callable[..., str | None]
 UNCLEAR = ""  # an answer is named and taken back, or there are several: look no further back
 
 # Stage 1: what is read ---------------------------------------------------------------------------
 
-THOUGHT_TAG = re.compile(
-    r"(?i)(?P<open><think(?:ing)?>|<thought>|\[THINK\]|<\|channel\|>analysis<\|message\|>)"
-    r"|</think(?:ing)?>|</thought>|\[/THINK\]|<\|channel\|>final<\|message\|>"
-)
 CLEANING = (  # in this order, where the first text occurs: a pattern and what replaces it
     ("<", r"(?is)<(think|thinking)>.*?(?:</\1>|\Z)", ""),  # thoughts further on in the reply
     ("<", r"\A(?:<\|[^|<>\n]*\|>(?:assistant)?\s*)+", ""),
@@ -71,38 +69,6 @@ OTHER_TURN = re.compile(  # a line with which a completion runs on as another qu
     r"""(?ix)\n[ \t]*(?: \#*[ \t]*(?:Q|Question|Problem|Human|User|Assistant)[ \t]*[:.] | \[INST\]
     | \#+[ \t]*(?:Question|Problem|Instruction|Input|Human|User)[ \t]*:?[ \t]*(?:\n|$) )"""
 )
-
-
-def without_thoughts(text: str) -> str:
-    """Remove the thoughts with which a reasoning model begins its reply.
-
-    Parameters
-    ----------
-    text : str
-        A reply. Its thoughts stand between ``<think>`` and ``</think>``, ``<thinking>`` and
-        ``</thinking>``, ``[THINK]`` and ``[/THINK]`` or the like; the opening tag is missing where
-        the chat template has written it already.
-
-    Returns
-    -------
-    str
-        What follows the thoughts, stripped; "" where they never end. Pairs of tags that a text
-        mentions further on ("reason between <think> and </think>") are left as they are.
-    """
-    text = text.strip()
-    start, depth, opened, last_closing = 0, 0, False, 0
-    for tag in THOUGHT_TAG.finditer(text):
-        if tag["open"]:
-            opened = opened or (depth == 0 and not text[start : tag.start()].strip())
-            depth += 1
-            continue
-        depth -= 1
-        last_closing = tag.end()
-        if depth < 0 or (opened and depth == 0):
-            start, depth, opened = tag.end(), 0, False
-    if opened:  # it never ends, or it mentions an opening tag
-        start = last_closing if last_closing > start else len(text)
-    return text[start:].strip()
 
 
 def _plain(reply: str) -> str:

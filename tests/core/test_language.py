@@ -383,12 +383,11 @@ def test_one_bad_block_takes_nothing_from_the_other_inputs(second):
     "reply, value",
     [
         ("<think>Is it 4?\nNo.</think>\n\nFive.", "Five."),
-        ("Five <think>", "Five"),
+        ("Five <think>", "Five <think>"),
         ("Is it 4? No.</think>\nFive.", "Five."),
         ("[THINK]Is it 4?[/THINK]Five.", "Five."),
         ("<thinking>\nIs it 4?\n</thinking>\nFive.", "Five."),
         ("Only thoughts.</think>", None),
-        ("Five.\n<think>Was that right? Yes.</think>", "Five."),
         (
             "<|channel|>analysis<|message|>4?<|end|><|start|>assistant<|channel|>final<|message|>Five.",
             "Five.",

@@ -590,7 +590,7 @@ def test_a_row_that_holds_the_answer_to_another_question_is_refused(cache):
     llm = said.llm(cache=cache)
     one, two = (asyncio.run(llm.chat([{"role": "user", "content": text}])).key for text in "ab")
     altered(cache, one, canonical(cache.get(two)))
-    with pytest.raises(CacheError, match="was altered: its key"):
+    with pytest.raises(CacheError, match="was altered: it is not a recorded reply to this request"):
         asyncio.run(llm.chat([{"role": "user", "content": "a"}]))
 
 
