@@ -7,23 +7,14 @@ import os
 import signal
 import sys
 from collections import defaultdict
-from textwrap import indent
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..errors import ParameterError, SembackError
 from ..tasks import data as files
 from ..usage import SIMULATED
-from .cache import cache
-from .terminal import echo
-
-if TYPE_CHECKING:
-    from ..batch import Job, Outcome
-
-STOPPED = """\
-semback: stopped. What is complete stays, and replies are in the cache: the same command continues \
-from there."""
+from .cache import cache, echo
 
 
 class Commands(click.Group):
@@ -39,7 +30,7 @@ class Commands(click.Group):
             echo(f"semback: {error}", error=True)
             ctx.exit(2 if isinstance(error, ParameterError) else 1)
         except KeyboardInterrupt:
-            echo(STOPPED, error=True)
+            echo("semback: stopped; the same command continues from there", error=True)
             ctx.exit(130)
 
 
@@ -58,27 +49,22 @@ def main() -> None:
 
 main.add_command(cache)
 
-DATA = click.Choice(["sample", "full"])
 OPTIONS = (  # of `run` and `plan`
     click.argument("experiments", nargs=-1, metavar="[bbh|gsm8k|liar]..."),
-    click.option("--data", type=DATA, default="sample", help="Our samples, or the real files."),
-    click.option("--name", help="The batch, in runs/NAME.  [default: demo; full for real data]"),
-    click.option("--category", multiple=True, help="A file of BBH.  [default: all]"),
-    click.option(
-        "--variant", multiple=True, help="full, no_gradient, no_neighbourhood, no_gate, only_NODE."
-    ),
-    click.option("--seed", type=int, multiple=True, default=(0,), help="Of splits and choices."),
+    click.option("--data", default="sample", help="sample: ours; full: the real files."),
+    click.option("--name", help="The batch.  [default: demo; full for the full data]"),
+    click.option("--category", "categories", multiple=True, help="A file of BBH.  [default: all]"),
+    click.option("--variant", "variants", multiple=True, help="full, no_gradient, only_NODE, …"),
+    click.option("--seed", "seeds", type=int, multiple=True, default=(0,)),
     click.option("--model", multiple=True, default=(SIMULATED,), help="Answers the questions."),
     click.option("--coach", help="Writes gradients and instructions.  [default: the model]"),
     click.option("--train", type=int, help="Training questions.  [default: the notebook's]"),
-    click.option("--steps", type=int, help="Updates to try.  [default: the notebook's]"),
-    click.option(
-        "-p", "--parameter", type=(str, str), multiple=True, help="Another one of the notebook."
-    ),
+    click.option("--steps", type=click.IntRange(0), help="Updates.  [default: the notebook's]"),
+    click.option("-p", "--parameter", type=(str, str), multiple=True, help="Another parameter."),
 )
 
 
-def batch_options(command: Any) -> Any:
+def chooses_jobs(command: Any) -> Any:
     """Add the options that choose the jobs of a batch to a command."""
     for option in reversed(OPTIONS):
         command = option(command)
@@ -86,19 +72,16 @@ def batch_options(command: Any) -> Any:
 
 
 @main.command()
-@batch_options
+@chooses_jobs
 @click.option("--jobs", type=click.IntRange(min=1), help="Notebooks at a time.  [default: CPUs]")
 @click.option("--scheduler", metavar="ADDRESS", help="Of Dask, which executes the notebooks.")
 @click.option("--again", is_flag=True, help="Run also what is complete.")
 def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) -> None:
     """Execute the notebooks of experiments, show the results, and write a report of them.
 
-    Without a choice: all experiments, and the figures after them. The variants are by default all
-    for LIAR and full for the others, with the sample data also no_gradient and no_neighbourhood.
-    --category, --variant, --seed, --model and -p may be repeated.
-
-    What is complete with the same parameters, notebook and semback is skipped. Exit code 1 if a
-    notebook failed; the others run on.
+    Without a choice: all experiments, and the figures after them. Options in the plural sense
+    (category, variant, seed, model, parameter) may be repeated. What is complete with the same
+    parameters, notebook and semback is skipped. Exit code 1 if a notebook failed.
     """
     from .. import batch
     from ..batch import estimate
@@ -106,11 +89,8 @@ def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) ->
 
     _stop_on_signals()
     chosen, name = _jobs(**options)
-    new = [
-        job
-        for job in chosen
-        if job.experiment and (again or not batch.complete(job, results.folder(name)))
-    ]
+    folder = results.folder(name)
+    new = [job for job in chosen if job.experiment and (again or not batch.complete(job, folder))]
     roles = [job.settings[role] for job in new for role in ("model", "coach")]
     if not all(model.startswith(SIMULATED) for model in roles):
         echo(f"{estimate.total(batch.plan(new))}; see `semback plan`", error=True)
@@ -119,15 +99,14 @@ def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) ->
     failures = defaultdict(list)
     for outcome in outcomes:
         if outcome.state == "failed":
-            failures[outcome.error].append(outcome.path)
-    for error, paths in failures.items():  # a missing key, for one, is the same in all notebooks
-        listed = "".join(f"\nfailed: {path}" for path in paths)
-        echo(f"{listed}\n{indent(error, '  ')}", error=True)
+            failures[outcome.error].append(f"\nfailed: {outcome.path}")
+    for error, failed in failures.items():  # a missing key, for one, is the same in all notebooks
+        echo(f"{''.join(failed)}\n{error}", error=True)
     sys.exit(1 if failures else 0)
 
 
 @main.command()
-@batch_options
+@chooses_jobs
 def plan(**options: Any) -> None:
     """Show what `run` would request with these options: calls, tokens, dollars. Nothing is sent."""
     from ..batch import estimate
@@ -150,8 +129,7 @@ def figures(name: str) -> None:
     """Make the figures of a batch again: PNG, PDF, and the data of each as CSV."""
     from ..report import figures
 
-    for path in figures.all_figures(name):
-        echo(path)
+    echo("\n".join(map(str, figures.all_figures(name))))
 
 
 @main.command()
@@ -183,53 +161,37 @@ def verify() -> None:
     sys.exit(any(row["state"] != "ok" for row in rows))
 
 
-def _jobs(experiments: tuple[str, ...], data: str, **options: Any) -> tuple[list["Job"], str]:
+def _jobs(name, model, coach, train, steps, parameter, **choice):
     """The jobs that the options describe, checked, and the name of their batch."""
-    from ..batch import check, grid
+    from .. import batch
 
-    name = options["name"]
-    if name is None:
-        name = {"sample": "demo", "full": "full"}[data]
-    extra = {"train": options["train"], "steps": options["steps"], **dict(options["parameter"])}
-    jobs = grid(
-        experiments,
-        data,
-        options["category"],
-        options["variant"],
-        options["seed"],
-        [(model, options["coach"] or model) for model in options["model"]],
-        name,
-        {key: value for key, value in extra.items() if value is not None},
-    )
-    check(jobs, name)
+    name = name or {"sample": "demo"}.get(choice["data"], "full")
+    models = [(each, coach or each) for each in model]
+    extra = {"train": train, "steps": steps, **dict(parameter)}
+    extra = {key: value for key, value in extra.items() if value is not None}
+    jobs = batch.grid(**choice, models=models, name=name, extra=extra)
+    batch.check(jobs, name)
     return jobs, name
 
 
-def _show_results(name: str, outcomes: list["Outcome"]) -> None:
+def _show_results(name: str, outcomes) -> None:
     from ..report import comparisons, page, results
 
     folder = results.folder(name)
-    recorded = any((folder / "results").glob("*.json"))
-    if recorded:
-        echo(comparisons.summary(results.load(name)))
     executed = [each.job.id for each in outcomes if each.state == "ok" and each.job.experiment]
     calls = ", ".join(f"{count:,} {kind}" for kind, count in results.calls(name, executed).items())
-    echo(f"\ncalls               {calls}\nexecuted notebooks  {folder / 'notebooks'}")
-    if recorded:
-        figures = folder / "figures"
-        made = figures if figures.is_dir() else f"`semback figures {name}` makes them"
-        echo(f"results             {folder / 'results'}\nfigures             {made}")
-        echo(f"report              {page.write(name)}")
+    echo(f"calls      {calls}\nnotebooks  {folder / 'notebooks'}")
+    if any((folder / "results").glob("*.json")):
+        echo(f"results    {folder / 'results'}\nreport     {page.write(name)}\n")
+        echo(comparisons.summary(results.load(name)))
 
 
 def _stop_on_signals() -> None:
     """Let SIGTERM, and SIGHUP where it is not ignored (nohup), stop the command as Ctrl-C does."""
-    terminals = [stream for stream in (1, 2) if os.isatty(stream)]
 
     def hang_up(*_: object) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a shell sends it too
-        for stream in terminals:  # writing there is an error from now on
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # writing to a closed terminal is an error
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
