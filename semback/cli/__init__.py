@@ -135,9 +135,10 @@ def plan(**options: Any) -> None:
 @click.argument("name")
 def table(name: str) -> None:
     """Show the results of a batch, and which differences between them are significant."""
-    from ..report import comparisons, results
+    from ..report import results
+    from ..report.summary import Summary
 
-    echo(comparisons.summary(results.load(name)))
+    echo(Summary(results.load(name)))
 
 
 @main.command()
@@ -202,12 +203,13 @@ def _jobs(experiments: tuple[str, ...], data: str, **options: Any) -> tuple[list
 
 
 def _show_results(name: str, outcomes: list["Outcome"]) -> None:
-    from ..report import comparisons, page, results
+    from ..report import page, results
+    from ..report.summary import Summary
 
     folder = results.folder(name)
     recorded = any((folder / "results").glob("*.json"))
     if recorded:
-        echo(comparisons.summary(results.load(name)))
+        echo(Summary(results.load(name)))
     executed = [each.job.id for each in outcomes if each.state == "ok" and each.job.experiment]
     calls = ", ".join(f"{count:,} {kind}" for kind, count in results.calls(name, executed).items())
     echo(f"\ncalls               {calls}\nexecuted notebooks  {folder / 'notebooks'}")

@@ -1,1 +1,1 @@
-"""What finished runs say: records, statistics, tables, figures, how things show themselves, the page."""
+"""What finished runs show: records, statistics, tables, figures, the forms of things, the page."""
