@@ -118,9 +118,10 @@ def plan(**options: Any) -> None:
 @click.argument("name")
 def table(name: str) -> None:
     """Show the results of a batch, and which differences between them are significant."""
-    from ..report import comparisons, results
+    from ..report import results
+    from ..report.summary import Summary
 
-    echo(comparisons.summary(results.load(name)))
+    echo(Summary(results.load(name)))
 
 
 @main.command()
@@ -174,8 +175,9 @@ def _jobs(name, model, coach, train, steps, parameter, **choice):
     return jobs, name
 
 
-def _show_results(name: str, outcomes) -> None:
-    from ..report import comparisons, page, results
+def _show_results(name: str, outcomes: list["Outcome"]) -> None:
+    from ..report import page, results
+    from ..report.summary import Summary
 
     folder = results.folder(name)
     executed = [each.job.id for each in outcomes if each.state == "ok" and each.job.experiment]
@@ -183,7 +185,7 @@ def _show_results(name: str, outcomes) -> None:
     echo(f"calls      {calls}\nnotebooks  {folder / 'notebooks'}")
     if any((folder / "results").glob("*.json")):
         echo(f"results    {folder / 'results'}\nreport     {page.write(name)}\n")
-        echo(comparisons.summary(results.load(name)))
+        echo(Summary(results.load(name)))
 
 
 def _stop_on_signals() -> None:

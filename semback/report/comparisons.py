@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from . import results
-from .configuration import CONFIGURATION, heading
+from .configuration import CONFIGURATION
 from .records import Record
 from .statistics import paired, tested
 
@@ -38,30 +38,20 @@ def table(records: Iterable[Record]) -> "DataFrame":
     import pandas
 
     rows = []
-    everything = results.with_groups(results.frame(records))
-    for (*key, result), part in everything.groupby([*CONFIGURATION, "result"], sort=False):
+    keys = ["result", *CONFIGURATION]
+    for key, part in results.with_groups(results.frame(records)).groupby(keys, sort=False):
         before, after = tested(part)
         full = after[after["variant"] == FULL]
         start = before[before["variant"] == FULL].assign(variant=START, method="the start graph")
         others = pandas.concat([start, after[after["variant"] != FULL]])
-        group = part["task"].nunique() > 1
-        family = result
+        family = key[0]
         if part["experiment"].iloc[0] == "bbh":
-            family = "BBH groups" if group else "BBH files"
-        for against, other in others.groupby("variant", sort=False):
+            family = "BBH groups" if part["task"].nunique() > 1 else "BBH files"
+        for (against, method), other in others.groupby(["variant", "method"], sort=False):
+            names = {"variant": FULL, "against": against, "method": method, "family": family}
             if found := paired(full, other):
-                rows.append(
-                    {
-                        "result": f"{result}, pooled over questions" if group else result,
-                        "variant": FULL,
-                        "against": against,
-                        "method": other["method"].iloc[0],
-                        **dict(zip(CONFIGURATION, key)),
-                        **found,
-                        "family": family,
-                        "simulated": other["simulated"].any(),
-                    }
-                )
+                row = {**dict(zip(keys, key)), **names, **found}
+                rows.append(row | {"simulated": other["simulated"].any()})
     if not rows:
         return pandas.DataFrame()
     compared = pandas.DataFrame(rows).sort_values(CONFIGURATION, kind="stable", ignore_index=True)
@@ -92,38 +82,18 @@ def words(row: dict) -> str:
         verdict = f"not distinguishable after adjusting for {row['comparisons']} comparisons"
     else:
         verdict = "not distinguishable at this sample size"
-    difference, low, high = (_points(row[name]) for name in ("difference", "low", "high"))
+    # + 0.0: no minus zero
+    points = {name: round(100 * row[name], 1) + 0.0 for name in ("difference", "low", "high")}
+    limits = "95 % interval {low:.1f} to {high:.1f}".format(**points)
     test = f"{row['test']} p {p_text(row['p'], '= ')}"
     if row["comparisons"] > 1:
         test += f", Holm-adjusted over {row['comparisons']} comparisons {p_text(row['holm'], '= ')}"
     sample = f"{row['questions']} questions"
     if row["seeds"] > 1:
         sample += f", {row['seeds']} seeds"
-    return f"{verdict}: {difference} points (95 % interval {low} to {high}; {test}; {sample})"
-
-
-def _points(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:.1f}"  # + 0.0: no minus zero
+    return f"{verdict}: {points['difference']:.1f} points ({limits}; {test}; {sample})"
 
 
 def p_text(value: float, equal: str = "") -> str:
     """A p value as it is printed; `equal` stands before it unless it is below 0.001."""
     return "< 0.001" if value < 0.001 else f"{equal}{value:.3f}"
-
-
-def as_text(table: "DataFrame") -> str:
-    """What `table` returned, for terminals: a block for each configuration; empty if it is."""
-    blocks = []
-    for configuration, rows in table.groupby(CONFIGURATION) if len(table) else ():
-        lines = [
-            f"{row['result']}, full against {row['against']}: {row['words']}"
-            for row in rows.to_dict("records")
-        ]
-        blocks.append("\n".join([heading(*configuration), *lines]))
-    return "\n\n".join(blocks)
-
-
-def summary(records: Iterable[Record]) -> str:
-    """The table of results and the comparisons after it, as text."""
-    records = list(records)
-    return f"{results.as_text(results.table(records))}\n\n{as_text(table(records))}".rstrip()

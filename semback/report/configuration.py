@@ -5,6 +5,7 @@ the settings that differ between comparable runs are spelt out, in the column `s
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 
 from ..variants import VARIANTS
@@ -33,49 +34,30 @@ def labels(records: Sequence[Record]) -> list[str]:
     is about (the settings in `ABLATED`; in a variant of one's own that may be any) counts only
     where it differs within that variant. A contaminated test is always named.
     """
-    groups: dict[tuple, list[Record]] = {}
-    for record in records:
-        groups.setdefault(_comparable(record), []).append(record)
-    differing = {group: _differing(members) for group, members in groups.items()}
-    return [_label(record, differing[_comparable(record)]) for record in records]
-
-
-def _comparable(record: Record) -> tuple:
-    benchmark = "bbh" if record["experiment"] == "bbh" else record["task"]
-    return record["experiment"], benchmark, record["model"], record["coach"], record["data"]
-
-
-def _differing(records: list[Record]) -> list[str]:
     settings = [settings_of(record) for record in records]
-    names = dict.fromkeys(name for each in settings for name in each)
-    return [name for name in names if _differs(name, records, settings)]
-
-
-def _differs(name: str, records: list[Record], settings: list[dict[str, object]]) -> bool:
-    values: dict[str, set[str]] = {}
-    for record, each in zip(records, settings):
+    names = dict.fromkeys(name for own in settings for name in own)
+    values: dict[tuple, set[str]] = defaultdict(set)
+    for record, own in zip(records, settings):
         variant = record["variant"]
         ours = variant in VARIANTS or variant.startswith("only_")
-        scope = "" if ours and name not in ABLATED else variant
-        values.setdefault(scope, set()).add(_text(each.get(name)))
-    return any(len(found) > 1 for found in values.values())
+        for name in names:
+            scope = "any" if ours and name not in ABLATED else variant
+            values[_comparable(record), name, scope].add(_text(own.get(name)))
+    differing = {(group, name) for (group, name, _), texts in values.items() if len(texts) > 1}
+    found = []
+    for record, own in zip(records, settings):
+        shown = [name for name in names if (_comparable(record), name) in differing]
+        contaminated = [CONTAMINATED] if record["overlap"] else []
+        found.append(", ".join([*contaminated, *(f"{n} {_text(own.get(n))}" for n in shown)]))
+    return found
 
 
-def _label(record: Record, differing: list[str]) -> str:
-    settings = settings_of(record)
-    parts = [f"{name} {_text(settings.get(name))}" for name in differing]
-    if record["overlap"]:
-        parts.insert(0, CONTAMINATED)
-    return ", ".join(parts)
+def _comparable(record: Record) -> tuple[str, ...]:
+    benchmark = "bbh" if record["experiment"] == "bbh" else record["task"]
+    return record["experiment"], benchmark, record["model"], record["coach"], record["data"]
 
 
 def _text(value: object) -> str:
     if value is None:
         return "not set"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def heading(model: str, coach: str, data: str, settings: str) -> str:
-    """A configuration as the heading of a table."""
-    text = f"model {model}, coach {coach}, {data} data"
-    return f"{text}, {settings}" if settings else text

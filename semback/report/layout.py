@@ -4,6 +4,7 @@ A node's column is its depth, so every edge leads to the right; its row is its p
 of the column, in the order of the graph. Shorter columns are centred beside the longest one.
 """
 
+from collections import defaultdict
 from typing import NamedTuple
 
 from ..graph import Graph
@@ -17,23 +18,14 @@ class Place(NamedTuple):
 
 
 def places(graph: Graph) -> dict[str, Place]:
-    """The place of every node, in topological order; rows may be halves.
-
-    Parameters
-    ----------
-    graph : Graph
-
-    Returns
-    -------
-    dict of str to Place
-    """
-    columns: dict[int, list[str]] = {}
+    """The place of every node, in topological order; rows may be halves."""
+    columns = defaultdict(list)
     for name in graph.order:
-        columns.setdefault(graph.depth[name], []).append(name)
-    longest = max(len(names) for names in columns.values())
+        columns[graph.depth[name]].append(name)
+    longest = max(map(len, columns.values()))
     found = {}
-    for column, names in columns.items():
-        top = (longest - len(names)) / 2
-        for row, name in enumerate(names):
-            found[name] = Place(column, top + row)
-    return {name: found[name] for name in graph.order}
+    for name in graph.order:
+        column = columns[graph.depth[name]]
+        top = (longest - len(column)) / 2
+        found[name] = Place(graph.depth[name], top + column.index(name))
+    return found

@@ -5,60 +5,28 @@ same bytes with the same libraries, whose versions the page names. Executed note
 frames of their own; no script runs but the click on a drawn graph, and nothing is loaded.
 """
 
-import base64
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from typing import Any, NamedTuple
 
-import jinja2
 import nbformat
 from nbconvert import HTMLExporter
 
 from ..cache import ResponseCache, recording
 from ..paths import write_text
 from ..run import Run
-from . import comparisons, figures, results, show
-from .configuration import CONFIGURATION, heading, settings_of
-from .html import CLICK
+from . import figures, results, show
+from .configuration import settings_of
+from .html import CLICK, render
 from .records import Record
 from .statistics import tested
+from .summary import Summary
 
 FIGURES = "06_figures"  # the notebook whose figures are those of the page
 LIBRARIES = ("semback", "jinja2", "matplotlib", "nbconvert", "openai", "pandas", "scipy")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The results of a batch and their comparisons, shown as two tables for each configuration."""
-
-    records: Sequence[Record]
-
-
-@show.shows(Summary)
-def summary_view(summary: Summary) -> show.View:
-    """The tables; unknown prices are question marks."""
-    table, compared = results.table(summary.records), comparisons.table(summary.records)
-    formats = dict.fromkeys(("before", "after", "low", "high"), show.percent)
-    formats |= {"calls": "{:,.0f}".format, "tokens": "{:,.0f}".format, "dollars": "{:.2f}".format}
-    for column, form in formats.items():
-        table[column] = table[column].map(form, na_action="ignore").fillna("?")
-    names = "result method questions before after low high interval seeds calls tokens dollars"
-    pairs = "result method both only_variant only_against neither words"
-    against = ("result", "against", "both correct", "only it", "only the other", "neither", "it is")
-    tables = []
-    for _, rows in table.groupby(CONFIGURATION):
-        key = rows[CONFIGURATION].values.tolist()[0]
-        shown = rows[names.split()].values.tolist()
-        tables.append(show.Table(f"results, {heading(*key)}", names.split(), shown))
-        if len(compared):
-            same = compared.loc[(compared[CONFIGURATION] == key).all(axis="columns"), pairs.split()]
-            title = f"semantic gradient descent against others, {heading(*key)}"
-            tables.append(show.Table(title, against, same.values.tolist()))
-    return f"Runs: {len(summary.records)}", *tables
 
 
 class Recorded(NamedTuple):
@@ -101,21 +69,19 @@ def html(name: str) -> str:
         groups["figure", stem] = set().union(*(keys.get(run, ()) for run in plot.runs))
         caption = getattr(figures, stem).__doc__.split("\n\n")[0]
         drawn.append((stem, plot, plot._repr_png_(), caption))
-    source = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
-    template = jinja2.Template(source, autoescape=True, undefined=jinja2.StrictUndefined)
-    return template.render(
+    return render(
+        "page.html.j2",
         name=name,
         show=show,
         settings_of=settings_of,
         records=records,
         summary=Summary(records),
         figures=drawn,
-        runs=_runs(results.folder(name), records),
+        runs=_runs(name, records),
         notebooks=_notebooks(results.folder(name)),
         recorded=recordings(groups),
         versions={"Python": python_version()} | {each: version(each) for each in LIBRARIES},
-        click=hashlib.sha256(CLICK.encode()).digest(),
-        base64=lambda data: base64.b64encode(data).decode(),
+        click_hash=hashlib.sha256(CLICK.encode()).digest(),
     )
 
 
@@ -134,15 +100,14 @@ def recordings(groups: Mapping[Any, Collection[str]]) -> dict[Any, Recorded]:
     }
 
 
-def _runs(folder: Path, records: Sequence[Record]) -> list[tuple[dict, dict, Record, Run | None]]:
+def _runs(name: str, records: Sequence[Record]) -> list[tuple[dict, dict, Record, Run | None]]:
     """The scores before and after of each run, in the order of the tables; its record and Run."""
     records_by_run = {results.run_of(record): record for record in records}
     before, after = tested(results.frame(records))
     runs = []
     for start, end in zip(before.to_dict("records"), after.to_dict("records")):
-        path = folder / "history" / f"{end['run']}.json"
-        history = Run.load(path) if path.is_file() else None
-        runs.append((start, end, records_by_run[end["run"]], history))
+        record = records_by_run[end["run"]]
+        runs.append((start, end, record, results.history(name, record)))
     return runs
 
 

@@ -4,7 +4,6 @@ Nothing here touches pyplot's global state, so a figure is the same in a noteboo
 worker without a screen.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 from pandas import DataFrame
 
@@ -72,13 +72,13 @@ def save(plot: Plot, path: str | Path) -> list[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     endings = (".png", ".pdf", ".csv", ".runs.txt")
-    png, pdf, csv, runs = (path.with_name(path.name + ending) for ending in endings)
+    png, pdf, csv, runs = paths = [path.with_name(path.name + ending) for ending in endings]
     with style():
         plot.figure.savefig(png)
         plot.figure.savefig(pdf, metadata={"CreationDate": None})
     csv.write_bytes(plot.data.to_csv(index=False, lineterminator="\n").encode())
     runs.write_bytes("".join(f"{run}\n" for run in plot.runs).encode())
-    return [png, pdf, csv, runs]
+    return paths
 
 
 def style() -> AbstractContextManager[None]:
@@ -87,9 +87,10 @@ def style() -> AbstractContextManager[None]:
 
 
 def panels(
-    parts: Sequence[tuple[Any, DataFrame]],
-    draw: Callable[[Axes, Any, DataFrame], None],
-    size: tuple[float, float],
+    parts: Sequence[tuple[str, DataFrame]],
+    draw: Callable[[Axes, DataFrame], None],
+    width: float,
+    heights: Sequence[float],
     columns: int = 1,
     legend: int = 3,
     title: str = "",
@@ -100,13 +101,15 @@ def panels(
 
     Parameters
     ----------
-    parts : sequence of (key, rows)
-        As `DataFrame.groupby` gives them. A panel with simulated rows has a tag that says so, and
-        the legend names the kinds of `interval` in the rows.
+    parts : sequence of (str, rows)
+        The title of each panel and its data. A panel with simulated rows has a tag that says so,
+        and the legend names the kinds of `interval` in the rows.
     draw : callable
-        Draws one part: (axes, key, rows).
-    size : (float, float)
-        Width and height of the figure, in inches.
+        Draws one part: (axes, rows).
+    width : float
+        Of the figure, in inches.
+    heights : sequence of float
+        Of each line of panels without its title and labels, in inches.
     columns : int
         Panels in a line.
     legend : int
@@ -118,13 +121,17 @@ def panels(
     """
     handles, kinds = {}, set()
     with style():
-        figure = Figure(size, layout="constrained")
-        lines = math.ceil(len(parts) / columns)
-        axes = list(figure.subplots(lines, columns, squeeze=False, **settings).flat)
-        for ax in axes[len(parts) :]:
+        figure = Figure(
+            (width, 0.8 + sum(height + 0.6 for height in heights)), layout="constrained"
+        )
+        grid = figure.subplots(
+            len(heights), columns, squeeze=False, height_ratios=heights, **settings
+        )
+        for ax in grid.flat[len(parts) :]:
             ax.remove()
-        for ax, (key, rows) in zip(axes, parts):
-            draw(ax, key, rows)
+        for ax, (name, rows) in zip(grid.flat, parts):
+            draw(ax, rows)
+            ax.set_title(name)
             if rows["simulated"].any():
                 tag_simulated(ax)
             handles |= {text: handle for handle, text in zip(*ax.get_legend_handles_labels())}
@@ -132,10 +139,9 @@ def panels(
                 kinds |= set(rows["interval"].dropna())
         figure.suptitle(title)
         figure.supylabel(ylabel)
-        bars = "bars: 95 % intervals, " + " or\n".join(sorted(kinds)) if kinds else ""
-        key = figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=legend, title=bars
-        )
+        bars = "bars: 95 % intervals, " + " or\n".join(sorted(kinds)) if kinds else None
+        place = {"loc": "outside lower center", "ncols": legend, "title": bars}
+        key = figure.legend(handles.values(), handles.keys(), **place)
         key.get_title().set_multialignment("center")
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once for all files, which takes longest
@@ -165,7 +171,10 @@ def points(ax: Axes, places: ArrayLike, rows: DataFrame, across: bool = False, *
     """
     values = rows["accuracy"]
     reach = [(values - rows["low"]).clip(lower=0), (rows["high"] - values).clip(lower=0)]
+    look |= {"linestyle": "none", "elinewidth": 0.7}
     if across:
-        ax.errorbar(values, places, xerr=reach, linestyle="none", elinewidth=0.7, **look)
+        ax.errorbar(values, places, xerr=reach, **look)
     else:
-        ax.errorbar(places, values, yerr=reach, linestyle="none", elinewidth=0.7, **look)
+        ax.errorbar(places, values, yerr=reach, **look)
+    axis = ax.xaxis if across else ax.yaxis
+    axis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -1,7 +1,8 @@
 """What the record of a finished run holds, and reading one: pydantic checks types and consistency.
 
 A record is the JSON file that tables and figures are made from. It holds only what follows from the
-run's parameters and the recorded replies, so a rerun writes the same bytes.
+run's parameters and the recorded replies, so a rerun writes the same bytes; its parts stand in the
+order in which they are declared here.
 """
 
 from pathlib import Path
@@ -62,11 +63,11 @@ def _evaluated(steps: list[TrainingStep]) -> list[TrainingStep]:
     if not steps or not steps[0]["accepted"]:
         raise ValueError("there is no step 0, the start graph")
     for step in steps:
-        correct = step["correct"]
-        if correct is None and step["accepted"]:
+        if step["correct"] is None and step["accepted"]:
             raise ValueError(f"step {step['step']} was accepted without being evaluated")
-        if not (correct or 0) <= step["questions"] or step["questions"] < 1:
-            raise ValueError(f"step {step['step']}: {correct} of {step['questions']} are correct")
+        if not (step["correct"] or 0) <= step["questions"] or step["questions"] < 1:
+            problem = f"{step['correct']} of {step['questions']} are correct"
+            raise ValueError(f"step {step['step']}: {problem}")
     return steps
 
 
@@ -80,14 +81,11 @@ def _consistent(scores: TestScores) -> TestScores:
     return scores
 
 
-CheckedScores = Annotated[TestScores, AfterValidator(_consistent)]
-
-
 class BeforeAndAfter(TypedDict):
     """Test scores of the start graph and of the graph that the descent led to."""
 
-    before: CheckedScores
-    after: CheckedScores
+    before: Annotated[TestScores, AfterValidator(_consistent)]
+    after: Annotated[TestScores, AfterValidator(_consistent)]
 
 
 class Record(TypedDict):
@@ -125,13 +123,8 @@ def read(path: Path) -> Record:
     """
     try:
         return RECORD.validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValidationError) as error:
-        problem = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors(include_url=False)[0]
-            problem = ": ".join([".".join(map(str, first["loc"])) or "the file", first["msg"]])
-        raise DataError(
-            f"{path} is not the record of a run: {problem}; move it away, or run that notebook "
-            "again",
-            file=path,
-        ) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        problem = f"{place}: {first['msg']}; move it away, or run that notebook again"
+        raise DataError(f"{path} is not the record of a run: {problem}", file=path) from None

@@ -9,7 +9,7 @@ different configurations (model, coach, data, settings) or variants are never po
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ from ..paths import home, write_text
 from ..run import Run, Scores, wilson
 from ..task import Task
 from ..variants import VARIANTS
-from .configuration import CONFIGURATION, CONTAMINATED, heading, labels
-from .records import Record, TestScores, read
-from .statistics import Estimate, complete, mean_over_files, pooled, tested
+from .configuration import CONFIGURATION, labels
+from .records import Record, TestScores, UsageRow, read
+from .statistics import complete, pooled, tested
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,9 +32,6 @@ ORDER = {name: place for place, name in enumerate([*NAMES, *GROUPS, *VARIANTS])}
 IDENTITY = ["experiment", "task", "variant", "seed", "model", "coach"]  # what a file is named after
 RUN = ["experiment", "task", "variant", "seed", *CONFIGURATION]  # what identifies a run
 CALLS = ["recorded", "live", "repeated", "cut", "refused", "unreadable"]
-USAGE = (
-    "phase model calls repeated cut refused prompt_tokens completion_tokens cost answered_by"
-).split()
 MISSING = float("nan")
 
 
@@ -70,11 +67,6 @@ def folder(name: str) -> Path:
             "short, without slashes and without a dot in front"
         )
     return home() / "runs" / name
-
-
-def path_of(name: str, run: str) -> Path:
-    """The path of the record of the run with this id in a batch."""
-    return folder(name) / "results" / f"{run}.json"
 
 
 def save(
@@ -130,46 +122,42 @@ def save(
             f"the run of {run.task!r} started from another graph than that of the task "
             f"{task.name!r}; save it with its own task"
         )
-    training: Any = run.training
     stages = {"train": run.usage, "test before": before.usage, "test after": after.usage}
-    spent: list[Any] = [
-        {"stage": stage, **{key: row[key] for key in USAGE}}
-        for stage, usage in stages.items()
-        for row in priced_rows(usage)
-    ]
-    record: Record = {
+    usage = [{**row, "stage": stage} for stage in stages for row in priced_rows(stages[stage])]
+    parts = {
+        **facts(run),
         "experiment": experiment,
         "task": task.name,
         "group": group,
         "variant": variant,
         "data": data,
-        "seed": run.settings["seed"],
-        "model": run.model,
-        "coach": run.coach,
-        "simulated": run.simulated,
-        "settings": run.settings,
-        "stopped": run.stopped,
         "overlap": task.overlap,
-        "params": run.params,
-        "train": training,
         "test": {"before": _test_scores(before), "after": _test_scores(after)},
         "instructions": {
             node.name: (node.instruction, run.graph[node.name].instruction)
             for node in task.graph.nodes
         },
-        "usage": spent,
+        "usage": [{key: row[key] for key in UsageRow.__annotations__} for row in usage],
     }
+    record: Any = {key: parts[key] for key in Record.__annotations__}
     identity = run_of(record)
-    keys = sorted({key for usage in stages.values() for key in usage.keys})
     counts = [count for usage in stages.values() for count in usage.counts.values()]
     made = {kind: sum(getattr(count, kind) for count in counts) for kind in CALLS[:-1]}
     made["unreadable"] = sum(len(usage.failures) for usage in stages.values())
+    keys = sorted(set().union(*(usage.keys for usage in stages.values())))
     history = folder(name) / "history"
     run.save(history / f"{identity}.json")
     write_text(history / f"{identity}.calls.json", json.dumps(made) + "\n")
     write_text(folder(name) / "responses" / f"{identity}.txt", "".join(f"{key}\n" for key in keys))
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-    return write_text(path_of(name, identity), text)
+    return write_text(folder(name) / "results" / f"{identity}.json", text)
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """The parts of a record that a Run has."""
+    names = ("task", "model", "coach", "simulated", "settings", "stopped", "params")
+    own = {name: getattr(run, name) for name in names}
+    return {**own, "seed": run.settings["seed"], "train": run.training}
 
 
 def _test_scores(scores: Scores) -> TestScores:
@@ -204,6 +192,12 @@ def responses(name: str) -> dict[str, list[str]]:
     return {path.stem: path.read_text(encoding="utf-8").split() for path in paths}
 
 
+def history(name: str, record: Record) -> Run | None:
+    """The Run behind a record of a batch; None where its file was removed."""
+    path = folder(name) / "history" / f"{run_of(record)}.json"
+    return Run.load(path) if path.is_file() else None
+
+
 def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
     """The calls that runs of a batch made when they last ran, by kind.
 
@@ -236,28 +230,23 @@ def frame(records: Iterable[Record]) -> "DataFrame":
 
     rows = []
     for record, columns in _ordered(records):
-        last = [step for step in record["train"] if step["accepted"]][-1]
-        for split, stage, score in (
-            ("train", "before", record["train"][0]),
-            ("train", "after", last),
-            ("test", "before", record["test"]["before"]),
-            ("test", "after", record["test"]["after"]),
+        train, test = record["train"], record["test"]
+        last = [step for step in train if step["accepted"]][-1]
+        for split, stage, spent_in, score in (
+            ("train", "before", "", train[0]),
+            ("train", "after", "train", last),
+            ("test", "before", "test before", test["before"]),
+            ("test", "after", "test after", test["after"]),
         ):
-            spent = "train" if (split, stage) == ("train", "after") else f"{split} {stage}"
-            usage = [row for row in record["usage"] if row["stage"] == spent]
-            costs = [MISSING if row["cost"] is None else row["cost"] for row in usage]
-            rows.append(
-                {
-                    **columns,
-                    "split": split,
-                    "stage": stage,
-                    **_accuracy(score["correct"], score["questions"]),
-                    "scores": {id: float(right) for id, _, right in score.get("answers", ())},
-                    "calls": sum(row["calls"] for row in usage),
-                    "tokens": sum(row["prompt_tokens"] + row["completion_tokens"] for row in usage),
-                    "dollars": sum(costs),
-                }
-            )
+            usage = [row for row in record["usage"] if row["stage"] == spent_in]
+            spent = {
+                "calls": sum(row["calls"] for row in usage),
+                "tokens": sum(row["prompt_tokens"] + row["completion_tokens"] for row in usage),
+                "dollars": sum(MISSING if row["cost"] is None else row["cost"] for row in usage),
+            }
+            scores = {id: float(correct) for id, _, correct in score.get("answers", ())}
+            row = {**columns, "split": split, "stage": stage, **_accuracy(score), "scores": scores}
+            rows.append(row | spent)
     return pandas.DataFrame(rows)
 
 
@@ -278,7 +267,7 @@ def steps(records: Iterable[Record]) -> "DataFrame":
     for record, columns in _ordered(records):
         current = MISSING
         for step in record["train"]:
-            score = _accuracy(step["correct"], step["questions"])
+            score = _accuracy(step)
             if step["accepted"]:
                 current = score["accuracy"]
             kept = "; ".join(f"{node}: {reason}" for node, reason in step["kept"].items())
@@ -287,12 +276,21 @@ def steps(records: Iterable[Record]) -> "DataFrame":
     return pandas.DataFrame(rows)
 
 
-def _accuracy(correct: int | None, questions: int) -> dict[str, Any]:
-    found = {"questions": questions, "correct": correct}
-    if correct is None:
-        return found | {"accuracy": MISSING, "low": MISSING, "high": MISSING}
-    low, high = wilson(correct, questions)
-    return found | {"accuracy": correct / questions, "low": low, "high": high}
+def _accuracy(score: Mapping[str, Any]) -> dict[str, Any]:
+    correct, questions = score["correct"], score["questions"]
+    accuracy = low = high = MISSING
+    if correct is not None:
+        accuracy, (low, high) = correct / questions, wilson(correct, questions)
+    found = {"questions": questions, "correct": correct, "accuracy": accuracy}
+    return found | {"low": low, "high": high}
+
+
+def checked(records: Iterable[Record]) -> list[Record]:
+    """The records as a list; ParameterError where something else, as a batch's name, is given."""
+    records = list(records)
+    for record in records:
+        check(dict, "a record; sb.results.load(name) reads those of a batch", record=record)
+    return records
 
 
 def _ordered(records: Iterable[Record]) -> list[tuple[Record, dict[str, Any]]]:
@@ -303,21 +301,16 @@ def _ordered(records: Iterable[Record]) -> list[tuple[Record, dict[str, Any]]]:
         places = [(ORDER.get(name, len(ORDER)), name) for name in names]
         return [*places, *(pair[1][key] for key in RUN)]
 
-    try:
-        records = list(records)
-        described = [
-            (record, _columns(record, label)) for record, label in zip(records, labels(records))
-        ]
-    except (LookupError, TypeError, AttributeError) as error:
-        raise DataError(f"these are not records as results.load reads them: {error!r}") from None
-    if not described:
+    records = checked(records)
+    if not records:
         raise DataError("there are no results to show; `semback run` makes some")
-    described.sort(key=place)
-    for (_, one), (_, other) in zip(described, described[1:]):
+    pairs = [(record, _columns(record, label)) for record, label in zip(records, labels(records))]
+    pairs.sort(key=place)
+    for (_, one), (_, other) in zip(pairs, pairs[1:]):
         if all(one[key] == other[key] for key in RUN):
             run = ", ".join(f"{key} {one[key]}" for key in RUN)
             raise DataError(f"two records are of the same run: {run}")
-    return described
+    return pairs
 
 
 def _columns(record: Record, settings: str) -> dict[str, Any]:
@@ -350,18 +343,13 @@ def with_groups(rows: "DataFrame") -> "DataFrame":
     return pandas.concat([rows, groups[files > 1], whole[kinds > 1]], ignore_index=True)
 
 
-def score(rows: "DataFrame", estimate: "Callable[[DataFrame], Estimate]" = pooled) -> dict:
+def score(rows: "DataFrame") -> dict[str, Any]:
     """The accuracy of test rows of one variant and stage, with its interval and what it rests on.
 
     The keys are accuracy, low, high, interval, files, seeds, questions (of one seed), simulated,
     and runs, the ids of the runs.
     """
-    value, low, high, interval = estimate(rows)
-    return {
-        "accuracy": value,
-        "low": low,
-        "high": high,
-        "interval": interval,
+    return pooled(rows)._asdict() | {
         "files": rows["task"].nunique(),
         "seeds": rows["seed"].nunique(),
         "questions": rows.groupby("seed")["questions"].sum().max(),
@@ -376,58 +364,20 @@ def table(records: Iterable[Record]) -> "DataFrame":
     Returns
     -------
     DataFrame
-        A result is a task (each BBH file is one) or a group of BBH files, averaged in the two ways
-        that its name says, over the seeds that ran all of its `files`. before, after: test
-        accuracy, the mean over the seeds; low, high: interval of `after`, and `interval`, its kind;
-        questions of one seed; calls, tokens, dollars of all seeds, training included.
+        A result is a task (each BBH file is one) or a group of BBH files, pooled over the questions
+        of its `files`, of the seeds that ran all of them. before, after: test accuracy, the mean
+        over the seeds; low, high: interval of `after`, and `interval`, its kind; questions of one
+        seed; calls, tokens, dollars of all seeds, training included.
     """
     import pandas
 
     rows = []
-    everything = with_groups(frame(records))
-    for (*key, result), part in everything.groupby([*CONFIGURATION, "result"], sort=False):
-        ways = {"": pooled}
-        if part["task"].nunique() > 1:
-            ways = {", pooled over questions": pooled, ", mean over files": mean_over_files}
-        for way, estimate in ways.items():
-            for variant, runs in part.groupby("variant", sort=False):
-                runs = complete(runs)
-                before, after = tested(runs)
-                names = {"result": f"{result}{way}", **dict(zip(CONFIGURATION, key))}
-                names |= {"variant": variant, "method": runs["method"].iloc[0]}
-                scores = {"before": estimate(before).value, **score(after, estimate)}
-                spent = runs[["calls", "tokens", "dollars"]].sum(skipna=False)
-                rows.append(names | scores | dict(spent))
+    keys = ["result", *CONFIGURATION, "variant", "method"]
+    for key, runs in with_groups(frame(records)).groupby(keys, sort=False):
+        runs = complete(runs)
+        before, after = tested(runs)
+        spent = runs[["calls", "tokens", "dollars"]].sum(skipna=False)
+        names = dict(zip(keys, key))
+        rows.append({**names, "before": pooled(before).accuracy, **score(after), **spent})
     table = pandas.DataFrame(rows).rename(columns={"accuracy": "after"})
     return table.sort_values(CONFIGURATION, kind="stable", ignore_index=True)
-
-
-def as_text(table: "DataFrame") -> str:
-    """What `table` returned, for terminals: a block for each configuration; "?" for unknown prices.
-
-    Raises
-    ------
-    ParameterError
-        Something else than such a table.
-    """
-    if not {"settings", "result"} <= set(getattr(table, "columns", ())):
-        raise ParameterError(f"as_text takes what results.table returned, not {repr(table)[:80]}")
-    percents, numbers = ["before", "after", "low", "high"], ["questions", "calls", "tokens"]
-    formats: dict[str, Any] = dict.fromkeys(percents, "{:.1%}".format)
-    formats |= dict.fromkeys(numbers, "{:,.0f}".format)
-    formats["result"] = f"{{:<{table['result'].str.len().max()}}}".format
-    formats["dollars"] = "{:.2f}".format
-    shown = ["result", "variant", "files", "questions", *percents, "interval", "seeds"]
-    shown += ["calls", "tokens", "dollars"]
-    blocks = []
-    for configuration, rows in table.groupby(CONFIGURATION):
-        lines = rows[shown].to_string(index=False, formatters=formats, na_rep="?")
-        blocks.append(f"{heading(*configuration)}\n{lines}")
-    if table["settings"].str.contains(CONTAMINATED).any():
-        blocks.append(
-            f"{CONTAMINATED}: training questions are among the test questions, "
-            "so these accuracies are too high"
-        )
-    if table["simulated"].any():
-        blocks.append("simulated model: these numbers say nothing about real models")
-    return "\n\n".join(blocks)

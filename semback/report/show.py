@@ -8,10 +8,9 @@ forms at the end of the file.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-from ..diff import Diff, marked
+from ..diff import Diff
 from ..graph import Graph
 from ..llm.prices import priced_rows
 from ..propagate import Gradients, Trace
@@ -24,10 +23,6 @@ FIRST = 3  # examples of a task, and wrong answers, that are shown
 FEW = 40  # rows that are shown unfolded
 USAGE = ("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", "notes")
 COUNTS = ("calls", "repeated", "prompt_tokens", "completion_tokens")
-_MARKS = {
-    "-": ('<del style="background:#d55e0044">', "</del>"),
-    "+": ('<ins style="background:#009e7344">', "</ins>"),
-}
 
 
 @dataclass(frozen=True)
@@ -64,13 +59,6 @@ class Table:
             lines.append("  " + "  ".join([*padded, last.replace("\n", "\n    ")]).rstrip())
         return "\n".join(lines)
 
-    def as_html(self) -> str:
-        """A table that unfolds under its title."""
-        drawn = html.clickable(self.graph, [row[-1] for row in self.rows]) if self.graph else ""
-        opened = len(self.rows) <= FEW and not self.detail
-        title = f"{escape(self.title)} ({len(self.rows)})"
-        return drawn + html.fold(title, html.table(self.head, self.rows), opened)
-
 
 View = tuple[str, *tuple[Table, ...]]  # a headline, and tables
 
@@ -99,9 +87,7 @@ def as_text(headline: str, *tables: Table) -> str:
 
 def as_html(headline: str, *tables: Table) -> str:
     """The headline and the tables as HTML, in which no dollar sign starts a formula in Jupyter."""
-    shown = "".join(table.as_html() for table in tables if table.rows)
-    above = f'<div style="white-space:pre-wrap">{html.text(headline)}</div>'
-    return f'<div class="tex2jax_ignore mathjax_ignore">{above}{shown}</div>'
+    return html.render("view.html.j2", headline=headline, tables=tables)
 
 
 def percent(share: float) -> str:
@@ -118,10 +104,9 @@ def interval(low: float, high: float) -> str:
 def graph_view(graph: Graph) -> View:
     """A row for each node: whether it is trained, its inputs and its instruction."""
     rows = []
-    for name in graph.order:
-        node = graph[name]
+    for node in (graph[name] for name in graph.order):
         training = "trainable" if node.trainable else "fixed"
-        rows.append((name, training, _inputs(graph, name), node.form, node.instruction))
+        rows.append((node.name, training, _inputs(graph, node.name), node.form, node.instruction))
     head = ("node", "training", "inputs", "form", "instruction")
     return f"Graph, answer node {graph.answer!r}", Table("nodes", head, rows, graph)
 
@@ -240,9 +225,7 @@ def _scored(scores: Scores | None) -> str:
         return "no new instruction"
     counted = f"{scores.correct} of {len(scores.rows)} correct"
     shown = f"{counted}: {percent(scores.accuracy)} {interval(*scores.interval)}"
-    if scores.unreadable:
-        shown += f", {scores.unreadable} unreadable"
-    return shown
+    return f"{shown}, {scores.unreadable} unreadable" if scores.unreadable else shown
 
 
 def _verdict(step: Step) -> str:
@@ -254,14 +237,8 @@ def _learned(step: Step) -> str:
     return "; ".join([", ".join(step.examples) or "no example", *unchanged])
 
 
-def diff_html(diff: Diff) -> str:
-    """What was taken out is struck through, what was put in is underlined."""
-    changed = ""
-    for name, pieces in diff.pieces.items():
-        inside = "".join(marked(mark, escape(piece), _MARKS) for mark, piece in pieces)
-        text = f'<div style="white-space:pre-wrap">{inside}</div>'
-        changed += html.fold(f"<b>{escape(name)}</b>", text, opened=True)
-    return f'<div class="tex2jax_ignore mathjax_ignore">{changed or repr(diff)}</div>'
-
-
-give(Diff, lambda diff: str(diff) or "no instruction changed", diff_html)
+give(
+    Diff,
+    lambda diff: str(diff) or "no instruction changed",
+    lambda diff: html.render("diff.html.j2", diff=diff),
+)

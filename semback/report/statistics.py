@@ -6,7 +6,7 @@ several seeds their values are the sample: Student's t interval and the paired t
 interval covers what another seed would change, on these questions; with two seeds it is very wide.
 
 Functions take test rows of `results.frame`. Where a score is more than right or wrong, this is the
-file to extend: `over_questions` for its interval, `paired` for its test.
+file to extend: `pooled` for its interval, `paired` for its test.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,10 @@ if TYPE_CHECKING:
 class Estimate(NamedTuple):
     """A mean score with its 95 % interval, and the kind of that interval in words."""
 
-    value: float
+    accuracy: float
     low: float
     high: float
     interval: str
-
-
-def over_questions(scores: Sequence[float]) -> Estimate:
-    """The mean of one seed's scores (0 or 1), with Wilson's interval."""
-    low, high = wilson(sum(scores), len(scores))
-    return Estimate(mean(scores), low, high, "Wilson over questions")
 
 
 def over_runs(values: Sequence[float], runs: str = "seeds", least: float = 0.0) -> Estimate:
@@ -47,28 +41,10 @@ def pooled(rows: "DataFrame") -> Estimate:
     """The accuracy over all questions of a seed, as the mean over the seeds."""
     seeds = [_scores(seed) for _, seed in rows.groupby("seed")]
     values = [mean(scores) for scores in seeds]
-    return over_runs(values) if _differ(values) else over_questions(seeds[0])
-
-
-def mean_over_files(rows: "DataFrame") -> Estimate:
-    """The mean accuracy of a seed's files, whatever their size, as the mean over the seeds.
-
-    Notes
-    -----
-    With one seed the files' Wilson intervals are combined: the squares of their arms add up.
-
-    References
-    ----------
-    Zou, Huang and Zhang, Computational Statistics & Data Analysis 53 (2009), 1080.
-    """
-    seeds = [seed for _, seed in rows.groupby("seed")]
-    values = [float(seed["accuracy"].mean()) for seed in seeds]
-    if _differ(values):
+    if len(set(values)) > 1:
         return over_runs(values)
-    files = seeds[0]
-    below = ((files["accuracy"] - files["low"]) ** 2).sum() ** 0.5 / len(files)
-    above = ((files["high"] - files["accuracy"]) ** 2).sum() ** 0.5 / len(files)
-    return Estimate(values[0], values[0] - below, values[0] + above, "Wilson, files combined")
+    low, high = wilson(sum(seeds[0]), len(seeds[0]))
+    return Estimate(values[0], low, high, "Wilson over questions")
 
 
 def paired(one: "DataFrame", other: "DataFrame") -> dict[str, Any]:
@@ -96,7 +72,7 @@ def paired(one: "DataFrame", other: "DataFrame") -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {"seeds": len(seeds), "questions": max(map(len, seeds))}
     differences = [mean(first - second for first, second in pairs) for pairs in seeds]
-    several = _differ(differences)
+    several = len(set(differences)) > 1
     pairs = [pair for seed in seeds for pair in seed] if several else seeds[0]
     counts = [pairs.count(pair) for pair in ((1, 1), (1, 0), (0, 1), (0, 0))]
     found |= zip(("both", "only_variant", "only_against", "neither"), counts)
@@ -106,14 +82,8 @@ def paired(one: "DataFrame", other: "DataFrame") -> dict[str, Any]:
     else:
         (low, high), interval = newcombe(*counts), "Newcombe over questions"
         p, test = mcnemar(counts[1], counts[2]), "McNemar"
-    return found | {
-        "difference": mean(differences),
-        "low": low,
-        "high": high,
-        "interval": interval,
-        "p": float(p),
-        "test": test,
-    }
+    found |= {"difference": mean(differences), "low": low, "high": high}
+    return found | {"interval": interval, "p": float(p), "test": test}
 
 
 def mcnemar(first: int, second: int) -> float:
@@ -172,7 +142,3 @@ def _scores(rows: "DataFrame") -> list[float]:
 def _pairs(rows: "DataFrame") -> list[tuple[float, float]]:
     columns = zip(rows["scores"], rows["scores_other"])
     return [(one[id], other[id]) for one, other in columns for id in one if id in other]
-
-
-def _differ(values: Sequence[float]) -> bool:
-    return len(set(values)) > 1

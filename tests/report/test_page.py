@@ -15,6 +15,7 @@ from semback import DataError, Node, Run, comparisons, results
 from semback.report import page as report
 from semback.report.html import CLICK
 from semback.report.results import folder
+from semback.report.summary import Summary
 
 EVIL = "<script>alert(1)</script>\"><img src=https://x.example/a onerror='alert(1)'>{{ 7*7 }}"
 NAME = """"'><script>1</script>"""
@@ -95,9 +96,9 @@ def test_a_report_holds_results_figures_settings_gradients_and_versions(record):
 
 def test_a_report_shows_objects_as_a_notebook_does(no_figures, record):
     html, run = report.html("trial"), Run.load(folder("trial") / "history" / f"{RUN}.json")
-    shown = [run, run.diff(), *run.steps[1:], report.Summary([record])]
+    shown = [run, run.diff(), *run.steps[1:], Summary([record])]
     assert len(shown) > 4 and all(thing._repr_html_() in html for thing in shown)
-    assert repr(report.Summary([record])).startswith("Runs: 1\nresults, model simulated")
+    assert repr(Summary([record])).startswith("Runs: 1; groups of BBH")
 
 
 @pytest.mark.slow

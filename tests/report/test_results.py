@@ -167,13 +167,10 @@ def test_a_damaged_record_is_an_error_that_names_file_and_line(record, text):
         results.load("trial")
 
 
-@pytest.mark.parametrize("wrong", [None, 5, [5], "trial", [{}], {"seed": 0}], ids=str)
-def test_what_is_no_records_is_one_error(wrong):
-    for make in (results.frame, results.steps, results.table):
-        with pytest.raises(DataError, match="not records as results.load reads them"):
-            make(wrong)
-    with pytest.raises(ParameterError, match="what results.table returned"):
-        results.as_text(wrong)
+@pytest.mark.parametrize("make", [results.frame, results.steps, results.table])
+def test_the_name_of_a_batch_is_no_records(make):
+    with pytest.raises(ParameterError, match=r"of the type str; .* sb.results.load\(name\) reads"):
+        make("trial")
 
 
 @pytest.mark.parametrize(
@@ -256,25 +253,17 @@ def test_steps_follow_the_accepted_graph(record):
     assert steps["kept"][2] == "answer: the new one could not be read"
 
 
-def test_pooled_and_mean_over_files_differ_where_files_do(record):
+def test_groups_are_pooled_over_the_questions_of_their_files(record):
     files = [
         changed(record, 9, 10, experiment="bbh", task="bbh/snarks", group="nlp"),
         changed(record, 10, 100, experiment="bbh", task="bbh/hyperbaton", group="nlp"),
         changed(record, 50, 50, experiment="bbh", task="bbh/navigate", group="algorithmic"),
     ]
     table = results.table(files)
-    pooled, mean = (
-        row(table, "BBH NLP, pooled over questions"),
-        row(table, "BBH NLP, mean over files"),
-    )
+    pooled = row(table, "BBH NLP")
     assert pooled["after"] == 19 / 110 and (pooled["low"], pooled["high"]) == wilson(19, 110)
-    assert (
-        mean["after"] == pytest.approx((0.9 + 0.1) / 2)
-        and mean["low"] < mean["after"] < mean["high"]
-    )
-    assert row(table, "BBH all, pooled over questions")["after"] == 69 / 160
-    assert row(table, "BBH all, mean over files")["after"] == pytest.approx(2 / 3)
-    assert row(table, "BBH all, mean over files")["files"] == 3
+    assert pooled["files"] == 2 and pooled["questions"] == 110
+    assert row(table, "BBH all")["after"] == 69 / 160
     assert row(table, "BBH snarks")["questions"] == 10
 
 
@@ -283,18 +272,12 @@ def test_no_result_stands_in_a_table_twice(record):
         changed(record, 9, 10, experiment="bbh", task=f"bbh/{name}", group=group)
         for name, group in (("snarks", "nlp"), ("hyperbaton", "nlp"), ("navigate", "algorithmic"))
     )
-    both = [", pooled over questions", ", mean over files"]
-    assert list(results.table([snarks])["result"]) == ["BBH snarks"]
-    assert list(results.table([snarks, hyperbaton])["result"]) == [
-        "BBH hyperbaton",
-        "BBH snarks",
-        *("BBH NLP" + way for way in both),
-    ]
-    assert list(results.table([snarks, navigate])["result"]) == [
-        "BBH snarks",
-        "BBH navigate",
-        *("BBH all" + way for way in both),
-    ]
+    for ran, names in (
+        ([snarks], ["BBH snarks"]),
+        ([snarks, hyperbaton], ["BBH hyperbaton", "BBH snarks", "BBH NLP"]),
+        ([snarks, navigate], ["BBH snarks", "BBH navigate", "BBH all"]),
+    ):
+        assert list(results.table(ran)["result"]) == names
 
 
 SENT = {"temperature": 0, "top_p": 1, "max_tokens": 1024}
@@ -359,12 +342,6 @@ def test_what_a_variant_is_about_is_no_other_configuration(record):
     }, "no_gate is about the gate only"
 
 
-def test_a_contaminated_test_is_said_even_where_all_are(record):
-    text = results.as_text(results.table([changed(record, overlap=True)]))
-    assert text.startswith("model simulated, coach simulated, sample data, contaminated test\n")
-    assert "training questions are among the test questions" in text
-
-
 def test_a_record_says_how_its_run_was_made(record):
     assert (
         record["overlap"] is False
@@ -418,7 +395,7 @@ def test_a_group_compares_the_same_files_in_every_seed(record):
         changed(record, 8, 10, experiment="bbh", task=f"bbh/{name}", group="nlp", seed=seed)
         for name, seed in (("snarks", 0), ("hyperbaton", 0), ("snarks", 1))
     ]
-    found = row(results.table(files), "BBH NLP, pooled over questions")
+    found = row(results.table(files), "BBH NLP")
     assert found["files"] == 2 and found["seeds"] == 1 and found["questions"] == 20
 
 
@@ -451,21 +428,6 @@ def test_the_papers_experiments_and_variants_come_in_their_order(record):
         "only_answer",
         "only_hint_1",
     ]
-
-
-def test_text_says_simulated_and_shows_unknown_prices(record):
-    text = results.as_text(results.table([record]))
-    assert "simulated model: these numbers say nothing about real models" in text.split("\n")
-    assert "sums" in text and "Wilson over questions" in text
-    real = changed(
-        record,
-        model="gpt-x",
-        coach="gpt-x",
-        simulated=False,
-        usage=[{**row, "cost": None} for row in record["usage"]],
-    )
-    text = results.as_text(results.table([real]))
-    assert "simulated" not in text and "?" in text
 
 
 def test_a_rerun_writes_the_same_bytes(task):

@@ -243,7 +243,7 @@ def test_a_copy_without_images_describes_the_graph():
     """An untrusted notebook, or a page that shows no images."""
     graph = Graph((Node("a", "A."), Node("b", "B.", ("a",)), Node("end", "End.", ("a", "b"))))
     (image,) = page(graph).all("img")
-    assert image["alt"] == "a → b; a → end; b → end"
+    assert image["alt"] == "a → b; a → end; b → end; answer: end"
     assert "atrainablethe questionA." in page(graph).text
 
 

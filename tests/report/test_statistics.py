@@ -1,7 +1,5 @@
 """Intervals and tests: against published examples, scipy, and truths known by construction."""
 
-import math
-
 import numpy as np
 import pandas
 import pytest
@@ -50,7 +48,7 @@ def test_several_seeds_have_the_t_interval_of_their_values():
 
 def test_seeds_with_questions_of_their_own_have_the_mean_of_their_accuracies():
     apart = rows([1, 1, 0, 1, None, None], [None, None, 0, 1, 0, 0])  # 75 and 25 %
-    assert statistics.pooled(apart).value == 0.5
+    assert statistics.pooled(apart).accuracy == 0.5
 
 
 def test_intervals_stay_within_what_an_accuracy_can_be():
@@ -64,32 +62,6 @@ def test_intervals_over_seeds_hold_the_truth_as_often_as_they_say():
         _, low, high, _ = statistics.over_runs(list(chance.normal(0.6, 0.05, 3)))
         held += low <= 0.6 <= high
     assert 0.93 <= held / times <= 0.97
-
-
-def test_the_mean_over_files_is_that_of_their_accuracies():
-    small, large = rows([1] * 9 + [0], task="a"), rows([1] * 10 + [0] * 90, task="b")
-    estimate = statistics.mean_over_files(pandas.concat([small, large]))
-    assert estimate.value == pytest.approx((0.9 + 0.1) / 2)
-    arms = [math.hypot(0.9 - wilson(9, 10)[0], 0.1 - wilson(10, 100)[0]) / 2]
-    arms.append(math.hypot(wilson(9, 10)[1] - 0.9, wilson(10, 100)[1] - 0.1) / 2)
-    assert (estimate.low, estimate.high) == pytest.approx((0.5 - arms[0], 0.5 + arms[1]))
-    assert estimate.interval == "Wilson, files combined"
-
-
-def test_combining_the_intervals_of_files_holds_the_truth_as_often_as_it_says():
-    chance, held, times = np.random.default_rng(4), 0, 300
-    for _ in range(times):
-        answers = [(chance.random(size) < p).tolist() for size, p in ((30, 0.9), (100, 0.4))]
-        files = [rows(each, task=str(number)) for number, each in enumerate(answers)]
-        _, low, high, _ = statistics.mean_over_files(pandas.concat(files))
-        held += low <= 0.65 <= high
-    assert 0.92 <= held / times <= 0.98
-
-
-def test_the_mean_over_files_of_several_seeds_has_the_t_interval_of_their_means():
-    files = pandas.concat([rows([1, 1], [0, 1], task="a"), rows([0, 0, 0], [1, 0, 0], task="b")])
-    value, _, _, interval = statistics.mean_over_files(files)
-    assert value == pytest.approx((0.5 + (0.5 + 1 / 3) / 2) / 2) and interval == "t over 2 seeds"
 
 
 @pytest.mark.parametrize(
