@@ -6,7 +6,7 @@ Every model reply is recorded, so a rerun is exact and free.
 import importlib
 from typing import TYPE_CHECKING
 
-from . import errors, tasks
+from . import errors
 from .cache import ResponseCache
 from .descend import descend, evaluate
 from .errors import (
@@ -31,7 +31,7 @@ from .task import Example, Task
 from .variants import variant_settings
 
 if TYPE_CHECKING:
-    from . import batch
+    from . import batch, tasks
     from .report import comparisons, figures, page, results
     from .studies import clerk, credit, growth
 
@@ -46,6 +46,7 @@ _LAZY = {  # modules that are imported at their first use, since pandas and matp
     "growth": "studies.growth",
     "page": "report.page",
     "results": "report.results",
+    "tasks": "tasks",
 }
 
 __all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "DataError", "Example"]

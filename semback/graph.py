@@ -135,9 +135,10 @@ class Graph:
         return {node.name: node for node in self.nodes}
 
     def __getitem__(self, name: str) -> Node:
-        if name not in self:
-            raise GraphError(f"no node is called {name!r}; there are {_some(self.order)}")
-        return self._by_name[name]
+        try:
+            return self._by_name[name]
+        except (KeyError, TypeError):
+            raise GraphError(f"no node is called {name!r}; there are {_some(self.order)}") from None
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._by_name

@@ -23,7 +23,6 @@ reverse-mode automatic differentiation (tests/core/test_propagate.py compares it
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from typing import Any, NamedTuple, Protocol
 
 from .errors import GraphError
@@ -130,7 +129,8 @@ async def forward(graph: Graph, question: Any, functions: Functions) -> Trace:
         inputs = {source: values[source] for source in node.inputs}
         return await functions.forward(node, question, inputs)
 
-    values = await _in_order({name: graph[name].inputs for name in graph.order}, value)
+    inputs = {name: graph[name].inputs for name in graph.order}
+    values = await _in_order(inputs, graph.successors, value)
     return Trace(graph, question, values)
 
 
@@ -184,7 +184,8 @@ async def backward(trace: Trace, gradient: Any, functions: Functions) -> Gradien
         return answer
 
     order = graph.order[::-1]
-    messages = await _in_order({name: graph.successors(name) for name in order}, messages_of)
+    successors = {name: graph.successors(name) for name in order}
+    messages = await _in_order(successors, lambda name: graph[name].inputs, messages_of)
     return Gradients(
         trace,
         {name: gradients[name] for name in graph.order if name in gradients},
@@ -210,20 +211,28 @@ async def together(calls: Iterable[Coroutine]) -> list:
     return [task.result() for task in tasks]
 
 
-async def _in_order(before: Mapping[str, Iterable[str]], work: Callable) -> dict[str, Any]:
-    """{name: await work(name, results)}; it starts when all the names `before` it have results."""
+async def _in_order(before: Mapping[str, Sequence[str]], after: Callable, work: Callable) -> dict:
+    """{name: await work(name, results)}; it starts when all the names `before` it have results.
+
+    `after` returns the names that wait for a name: `before`, the other way round.
+    """
     results: dict[str, Any] = {}
-    sorter = TopologicalSorter(before)
-    sorter.prepare()
+    waiting = {name: len(names) for name, names in before.items()}
+
+    async def run(name: str | None, group: asyncio.TaskGroup) -> None:
+        while name is not None:
+            results[name] = await work(name, results)
+            finished, name = name, None
+            for each in after(finished):
+                waiting[each] -= 1
+                if not waiting[each] and name is None:
+                    name = each  # goes on in this task
+                elif not waiting[each]:
+                    group.create_task(run(each, group))
 
     async def start(group: asyncio.TaskGroup) -> None:
-        for name in sorter.get_ready():
+        for name in [name for name, count in waiting.items() if not count]:
             group.create_task(run(name, group))
-
-    async def run(name: str, group: asyncio.TaskGroup) -> None:
-        results[name] = await work(name, results)
-        sorter.done(name)
-        await start(group)
 
     await _in_task_group(start)
     return results

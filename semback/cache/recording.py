@@ -220,7 +220,7 @@ def is_request(request: object) -> bool:
 
 
 def _is_reply(reply: object) -> bool:
-    match reply:
-        case {"text": str(), "finish_reason": str(), "model": str(), "usage": dict(usage)}:
-            return all(type(count) is int for count in usage.values())
-    return False
+    if not isinstance(reply, dict) or not isinstance(usage := reply.get("usage"), dict):
+        return False
+    texts = reply.get("text"), reply.get("finish_reason"), reply.get("model")
+    return all(type(text) is str for text in texts) and set(map(type, usage.values())) <= {int}

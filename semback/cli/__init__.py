@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections import defaultdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from ..errors import ParameterError, SembackError
 from ..tasks import data as files
 from ..usage import SIMULATED
 from .cache import cache, echo
+
+if TYPE_CHECKING:
+    from ..batch import Outcome
 
 
 class Commands(click.Group):
