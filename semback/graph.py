@@ -13,8 +13,6 @@ from graphlib import CycleError, TopologicalSorter
 
 from .errors import GraphError
 
-FORBIDDEN = "\"'`<>"  # in a node's name: they would end a tag or a quotation in prompts
-
 
 @dataclass(frozen=True)
 class Node:
@@ -266,11 +264,12 @@ class Graph:
 
 
 def _is_name(name: object) -> bool:
+    """Printable text on one line, without what would end a tag or a quotation in prompts."""
     return (
         isinstance(name, str)
         and bool(name.strip())
         and name.isprintable()
-        and not set(name) & set(FORBIDDEN)
+        and not set(name) & set("\"'`<>")
     )
 
 

@@ -219,20 +219,17 @@ async def _in_order(before: Mapping[str, Sequence[str]], after: Callable, work: 
     results: dict[str, Any] = {}
     waiting = {name: len(names) for name, names in before.items()}
 
-    async def run(name: str | None, group: asyncio.TaskGroup) -> None:
-        while name is not None:
-            results[name] = await work(name, results)
-            finished, name = name, None
-            for each in after(finished):
-                waiting[each] -= 1
-                if not waiting[each] and name is None:
-                    name = each  # goes on in this task
-                elif not waiting[each]:
-                    group.create_task(run(each, group))
+    async def run(name: str, group: asyncio.TaskGroup) -> None:
+        results[name] = await work(name, results)
+        for each in after(name):
+            waiting[each] -= 1
+            if not waiting[each]:
+                group.create_task(run(each, group))
 
     async def start(group: asyncio.TaskGroup) -> None:
-        for name in [name for name, count in waiting.items() if not count]:
-            group.create_task(run(name, group))
+        for name, names in before.items():
+            if not names:
+                group.create_task(run(name, group))
 
     await _in_task_group(start)
     return results
