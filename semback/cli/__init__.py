@@ -82,9 +82,9 @@ def chooses_jobs(command: Any) -> Any:
 def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) -> None:
     """Execute the notebooks of experiments, show the results, and write a report of them.
 
-    Without a choice: all experiments, and the figures after them. Options in the plural sense
-    (category, variant, seed, model, parameter) may be repeated. What is complete with the same
-    parameters, notebook and semback is skipped. Exit code 1 if a notebook failed.
+    Without a choice: all experiments, and the figures after them. --category, --variant, --seed,
+    --model and -p may be repeated. What is complete with the same parameters, notebook and semback
+    is skipped. Exit code 1 if a notebook failed.
     """
     from .. import batch
     from ..batch import estimate

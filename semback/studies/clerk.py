@@ -9,7 +9,6 @@ from a prompt.
 import ast
 import operator
 import re
-from fractions import Fraction
 from typing import NamedTuple
 
 from ..errors import ParameterError
@@ -108,16 +107,15 @@ class Evidence(NamedTuple):
 
 
 def _evidence(data: list[tuple[str, str]]) -> Evidence:
-    texts, shown, listed = dict(data), {}, {}
+    texts, shown, lists = dict(data), {}, []
     for label, text in data:
         if label.startswith("from ") and _is_number(text):
             shown[label.removeprefix("from ")] = int(text)
         elif label.startswith("from ") or label == "question":
-            found = re.findall(r"^(\w+): (-?\d+)$", text, re.MULTILINE)
-            listed |= {name: int(number) for name, number in found}
+            lists += re.findall(r"^(\w+): (-?\d+)$", text, re.MULTILINE)
     numbers = corrections(texts.get("gradient", ""))
     target = next((n for n in numbers if str(n) != texts.get("output")), None)
-    return Evidence(texts, shown, listed, target)
+    return Evidence(texts, shown, {name: int(number) for name, number in lists}, target)
 
 
 def _value(prompt: Prompt) -> str:
@@ -127,9 +125,9 @@ def _value(prompt: Prompt) -> str:
         paragraphs, question = instruction.split("\n\n")[1:], evidence.texts["question"]
         return "\n\n".join(text for text in paragraphs if text.split("\n")[0] in question)
     if formula := _formula(instruction):
-        if not _names(formula) <= set(evidence.shown):
-            return "I was not given all the numbers."
-        return str(_result(formula, evidence.shown))
+        if _names(formula) <= set(evidence.shown):
+            return str(_result(formula, evidence.shown))
+        return "I was not given all the numbers."
     if name := re.search(r"Look up: (\w+)", instruction):
         return str(evidence.listed.get(name[1], "It is not on the list."))
     number = re.search(_NUMBER, instruction)
@@ -169,8 +167,8 @@ def _solved(formula: str, to: str, evidence: Evidence, target: int) -> int | Non
         slopes.add(after - before)
     if len(slopes) > 1 or 0 in slopes:
         return None
-    right = value + Fraction(target - result, slopes.pop())
-    return int(right) if right.denominator == 1 else None
+    change, rest = divmod(target - result, slopes.pop())
+    return None if rest else value + change
 
 
 def _update(data: list[tuple[str, str]]) -> str:

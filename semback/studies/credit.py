@@ -16,6 +16,7 @@ models add, compare and follow instructions: for that, pass a real coach.
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import mean
 
 import pandas
@@ -36,9 +37,8 @@ METHODS = {  # {name: (whether a node's inputs are judged together, where the st
 }
 SIZES = ((1, 3), (2, 3), (3, 3), (4, 3), (6, 3), (1, 1), (1, 2), (1, 4), (1, 8))  # depth, width
 FORM = "Only a number."
-QUESTION = """\
-How many boxes are in the warehouse? Every shelf is counted by one step, and every hall adds up \
-what was counted in it. The stock list is right; a count may be wrong.
+QUESTION = """How many boxes are in the warehouse? Every shelf is counted by one step, and every \
+hall adds up what was counted in it. The stock list is right; a count may be wrong.
 Every step replies with a number alone. How a number should have been different is said in one \
 of these two ways:
 It should have been N.
@@ -51,7 +51,6 @@ class Planted:
 
     Attributes
     ----------
-    graph : Graph
     example : Example
         Its question and the right answer.
     faulty : str
@@ -59,10 +58,9 @@ class Planted:
     right : dict
         {node: the number that its value should be}, without the stock list.
     trace : Trace
-        What `forward` computes with a model that does not err.
+        What `forward` computes on the graph with a model that does not err.
     """
 
-    graph: Graph
     example: Example
     faulty: str
     right: dict[str, int]
@@ -94,14 +92,13 @@ def plant(
         An argument outside these ranges.
     """
     check(int, "a whole number", depth=depth, width=width, number=number)
-    shelf_exists = faulty is None or faulty in range(width)
-    if depth < 1 or width < 1 or listed not in ("input", "question") or not shelf_exists:
-        raise ParameterError(
-            'plant takes a depth and a width from 1, listed="input" or "question", and a faulty '
-            f"shelf below the width; not {depth}, {width}, {listed!r} and {faulty}"
-        )
+    known("listed", listed, ("input", "question"))
+    if depth < 1 or width < 1:
+        raise ParameterError(f"plant takes a depth and a width from 1, not {depth} and {width}")
     chance = random.Random(f"{depth} {width} {number}")
-    levels = _shelves(depth, width, chance)
+    labels = chance.sample(range(1, depth * width + 1), depth * (width - 1) + 1)
+    sizes = [width - 1] * (depth - 1) + [width]  # in the last level no hall is among the inputs
+    levels = [[f"shelf_{labels.pop()}" for _ in range(size)] for size in sizes]
     counts = {shelf: chance.randint(10, 99) for level in levels for shelf in level}
     missing, place = chance.randint(1, 9), chance.randrange(width)
     wrong = levels[-1][place if faulty is None else faulty]
@@ -127,14 +124,7 @@ def plant(
     graph = Graph(tuple(nodes), "answer")
     texts = {name: str(value) for name, value in values.items()} | dict.fromkeys(given, stock_list)
     example = Example(f"credit/{depth}-{width}-{number}", question, str(right["answer"]))
-    return Planted(graph, example, wrong, right, Trace(graph, question, texts))
-
-
-def _shelves(depth: int, width: int, chance: random.Random) -> list[list[str]]:
-    """The names of the shelves of each level; all but the last have a hall among their inputs."""
-    labels = chance.sample(range(1, depth * width + 1), depth * (width - 1) + 1)
-    sizes = [width - 1] * (depth - 1) + [width]
-    return [[f"shelf_{labels.pop()}" for _ in range(size)] for size in sizes]
+    return Planted(example, wrong, right, Trace(graph, question, texts))
 
 
 async def credit(
@@ -142,7 +132,7 @@ async def credit(
     sizes: Iterable[Sequence[int]] = SIZES,
     faults: int = 30,
     error: float = 0.1,
-    methods: Iterable[str] = tuple(METHODS),
+    methods: Sequence[str] = tuple(METHODS),
 ) -> pandas.DataFrame:
     """Plant faults, backpropagate the right answer, and see which nodes should change.
 
@@ -156,7 +146,7 @@ async def credit(
         Graphs of each size.
     error : float
         The clerk's share of reversed judgements.
-    methods : iterable of str
+    methods : sequence of str
         Of `METHODS`.
 
     Returns
@@ -187,39 +177,28 @@ async def credit(
         No faults, or sizes or methods that do not exist.
     """
     check(int, "a whole number", faults=faults)
-    check(Iterable, "several, as in [(1, 3)] and list(METHODS)", sizes=sizes, methods=methods)
-    methods, sizes = list(methods), list(sizes)
+    if faults < 1:
+        raise ParameterError(f"faults is {faults}; it takes a whole number from 1")
     for method in methods:
         known("methods", method, list(METHODS))
-    if faults < 1 or not all(_is_size(size) for size in sizes):
-        raise ParameterError(
-            "credit takes sizes, pairs of a depth and a width from 1, and one fault or more; "
-            f"not {sizes} and {faults}"
-        )
     model, rows = coach or clerk(error), []
-    for depth, width in sizes:
-        for method in methods:
-            neighbourhood, listed = METHODS[method]
-            lang = Language(model, model, neighbourhood=neighbourhood)
-            outcomes = await together(
-                _outcome(plant(depth, width, number, listed), lang) for number in range(faults)
-            )
-            row = {"depth": depth, "width": width, "method": method, "faults": faults}
-            theory = expected(depth, width, error, neighbourhood or listed == "question")
-            for measure, share in theory.items():
-                interval = _interval([outcome[measure] for outcome in outcomes])
-                row[measure], row[f"{measure}_low"], row[f"{measure}_high"] = interval
-                row[f"{measure}_expected"] = share if coach is None else None
-            row["unclear"] = sum(outcome["unclear"] for outcome in outcomes)
-            row["calls"] = sum(count.calls for count in lang.usage.counts.values()) / faults
-            row |= {"coach": model.model, "simulated": model.model.startswith(SIMULATED)}
-            rows.append(row | {"interval": "Wilson over faults"})
+    for (depth, width), method in product(sizes, methods):
+        neighbourhood, listed = METHODS[method]
+        lang = Language(model, model, neighbourhood=neighbourhood)
+        outcomes = await together(
+            _outcome(plant(depth, width, number, listed), lang) for number in range(faults)
+        )
+        row = {"depth": depth, "width": width, "method": method, "faults": faults}
+        theory = expected(depth, width, error, neighbourhood or listed == "question")
+        for measure, share in theory.items():
+            interval = _interval([outcome[measure] for outcome in outcomes])
+            row[measure], row[f"{measure}_low"], row[f"{measure}_high"] = interval
+            row[f"{measure}_expected"] = share if coach is None else None
+        row["unclear"] = sum(outcome["unclear"] for outcome in outcomes)
+        row["calls"] = sum(count.calls for count in lang.usage.counts.values()) / faults
+        row |= {"coach": model.model, "simulated": model.model.startswith(SIMULATED)}
+        rows.append({**row, "interval": "Wilson over faults"})
     return pandas.DataFrame(rows)
-
-
-def _is_size(size) -> bool:
-    pair = isinstance(size, tuple | list) and len(size) == 2
-    return pair and all(type(number) is int and number > 0 for number in size)
 
 
 async def _outcome(planted: Planted, lang: Language) -> dict:
@@ -229,12 +208,11 @@ async def _outcome(planted: Planted, lang: Language) -> dict:
     for name, right in planted.right.items():
         gradient, value = gradients.get(name, ""), planted.trace.values[name]
         others = [number for number in corrections(gradient) if str(number) != value]
+        unclear += not others and "stay as it is" not in gradient
         if name == planted.faulty:
             found = right in others
         elif value == str(right):
             blamed.append(len(others) > 0)
-        if not others and "stay as it is" not in gradient:
-            unclear += 1
     share = sum(blamed) / len(blamed) if blamed else None
     return {"found": found, "blamed": share, "only": found and not share, "unclear": unclear}
 

@@ -11,11 +11,11 @@ from itertools import product
 
 import pandas
 
-from ..errors import ParameterError, check
+from ..errors import ParameterError, check, known
 from ..graph import Graph, Node
 from ..language import Case, Language
 from ..llm.simulated import Prompt, block, dice, scripted
-from ..propagate import backward, forward, together
+from ..propagate import backward, forward
 
 FORWARD, GRADIENT, INSTRUCTION = 200, 60, 100  # tokens of a value, a gradient, an instruction
 SHAPES = ("chain", "tree", "layers", "skips", "wide")
@@ -39,17 +39,16 @@ def shape(name: str, nodes: int) -> Graph:
     ParameterError
         Another name, or fewer nodes.
     """
-    if name not in SHAPES or type(nodes) is not int or nodes < 2:
-        raise ParameterError(
-            f"a shape is one of {', '.join(SHAPES)}, with 2 nodes or more; not {name!r}, {nodes!r}"
-        )
+    known("shape", name, SHAPES)
+    if type(nodes) is not int or nodes < 2:
+        raise ParameterError(f"nodes is {nodes!r}; it takes a whole number from 2")
     inner = nodes - 1
     widths = [inner] if name == "wide" else [1] * inner
     if name == "tree":
         names = ["answer", *(f"step_{number}" for number in range(2, nodes + 1))]
         text = "Work out a step, with what others worked out."
-        inputs = [tuple(names[2 * i + 1 : 2 * i + 3]) for i in range(nodes)]
-        return Graph(tuple(Node(*each) for each in zip(names, [text] * nodes, inputs)), "answer")
+        inputs = {name: tuple(names[2 * i + 1 : 2 * i + 3]) for i, name in enumerate(names)}
+        return Graph(tuple(Node(name, text, inputs[name]) for name in names), "answer")
     if name == "layers":
         layers = min(3, inner)
         widths = [inner // layers + (layer < inner % layers) for layer in range(layers)]
@@ -131,7 +130,6 @@ async def measure(graph: Graph, neighbourhood: bool = True, reply: int = FORWARD
     one before.
     """
     check(Graph, "a Graph", graph=graph)
-    check(int, "a whole number", reply=reply)
     seen = []  # (phase, clock, tokens of the prompt) of each request
 
     def filler(messages: list[dict]) -> str:
@@ -153,11 +151,10 @@ async def measure(graph: Graph, neighbourhood: bool = True, reply: int = FORWARD
     trace = await forward(graph, "How much is it?", lang)
     gradients = await backward(trace, "The answer should have been another.", lang)
 
-    def case(name: str) -> Case:
-        return Case(trace.question, trace.inputs(name), trace.values[name], gradients[name])
-
-    trained = [node for node in graph.nodes if node.trainable]
-    await together(lang.update(node, [case(node.name)]) for node in trained)
+    for name in graph.order:
+        if graph[name].trainable:
+            seen_there = trace.question, trace.inputs(name), trace.values[name]
+            await lang.update(graph[name], [Case(*seen_there, gradients[name])])
     rows, before = [], 0
     for (phase, _), count in lang.usage.counts.items():
         clocks, sizes = zip(*(request[1:] for request in seen if request[0] == phase))
@@ -184,7 +181,6 @@ async def grow(sizes: Iterable[int] = SIZES, shapes: Iterable[str] = SHAPES) -> 
         One row for each shape, size, method and phase: what `measure` counts, and calls_expected
         and rounds_expected from the formulas.
     """
-    check(Iterable, "several, as in (3, 8) and SHAPES", sizes=sizes, shapes=shapes)
     rows = []
     for name, nodes, neighbourhood in product(shapes, sizes, (True, False)):
         graph = shape(name, nodes)

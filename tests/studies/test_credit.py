@@ -25,18 +25,20 @@ def test_the_planted_trace_is_what_the_graph_computes_and_one_instruction_is_wro
 ):
     planted = credit.plant(depth, width, 7, listed)
     lang = Language(clerk.clerk(), clerk.clerk())
-    assert asyncio.run(forward(planted.graph, planted.example, lang)) == planted.trace
+    assert asyncio.run(forward(planted.trace.graph, planted.example, lang)) == planted.trace
     mended = f"There are {planted.right[planted.faulty]} boxes on {planted.faulty}. Say how many."
     right = asyncio.run(
-        forward(planted.graph.with_instructions({planted.faulty: mended}), planted.example, lang)
+        forward(
+            planted.trace.graph.with_instructions({planted.faulty: mended}), planted.example, lang
+        )
     )
     assert {name: int(right.values[name]) for name in planted.right} == planted.right
     assert right.answer == planted.example.answer != planted.trace.answer
     edges, name = 0, planted.faulty
     while name != "answer":
-        (name,), edges = planted.graph.successors(name), edges + 1
+        (name,), edges = planted.trace.graph.successors(name), edges + 1
     assert edges == depth
-    for node in planted.graph.nodes:
+    for node in planted.trace.graph.nodes:
         assert len(set(node.inputs) - {"stock_list"}) in (0, width)
 
 
@@ -136,12 +138,11 @@ def test_any_model_can_be_the_coach(script):
         {"depth": 0, "width": 1},
         {"depth": 1, "width": 0},
         {"depth": 1, "width": 1, "listed": "nowhere"},
-        {"depth": 1, "width": 2, "faulty": 2},
         {"depth": "a", "width": 1},
     ],
 )
 def test_a_graph_that_cannot_be_is_a_parameter_error(wrong):
-    with pytest.raises(ParameterError, match="from 1|depth .* whole number"):
+    with pytest.raises(ParameterError, match="from 1|whole number|listed"):
         credit.plant(**wrong)
 
 
@@ -151,11 +152,8 @@ def test_a_graph_that_cannot_be_is_a_parameter_error(wrong):
         {"faults": 0},
         {"methods": ["alone"]},
         {"methods": [["alone"]]},
-        {"methods": 5},
         {"faults": "a"},
         {"faults": 1.5},
-        {"sizes": 5},
-        {"sizes": [(1,)]},
         {"sizes": [("a", 3)]},
         {"sizes": [(1.5, 2)]},
         {"error": "x"},
@@ -164,6 +162,6 @@ def test_a_graph_that_cannot_be_is_a_parameter_error(wrong):
     ids=str,
 )
 def test_a_study_that_cannot_be_is_a_parameter_error(wrong):
-    words = "all inputs together|it takes|pairs of a depth and a width|share from 0 to 1"
+    words = "all inputs together|it takes|a depth and a width from 1|share from 0 to 1"
     with pytest.raises(ParameterError, match=words):
         measured(**wrong)
