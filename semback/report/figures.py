@@ -287,7 +287,8 @@ def credit(data: DataFrame) -> Plot:
                 ax.plot([], [], "--", color=GREY, label="theory of the clerk")
             at = at + 0.12 * (number - (len(names) - 1) / 2)
             look = {"marker": marker, "color": colour, "label": method}
-            points(ax, at, some.dropna(subset="accuracy"), **look)
+            measured = some["accuracy"].notna()  # without innocent nodes none can be blamed
+            points(ax, at[measured], some[measured], **look)
         ax.set_xticks(range(len(sizes)), sizes)
         ax.set(xlabel=rows["label"].iloc[0], xlim=(-0.5, len(sizes) - 0.5), ylim=(-0.04, 1.04))
         ax.grid(axis="x", visible=False)
