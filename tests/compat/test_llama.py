@@ -1,4 +1,4 @@
-"""llama.cpp's server with a tiny model of random weights: a real model's server, and replies that mean nothing. `make compat` runs this."""
+"""llama.cpp's own server with a tiny model of random weights; `make compat` runs this."""
 
 import asyncio
 import json
