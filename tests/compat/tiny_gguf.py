@@ -10,12 +10,17 @@ import gguf
 import numpy
 
 WIDTH, LAYERS, HEADS, HIDDEN, CONTEXT = 64, 2, 4, 128, 32768
-WORDS = """the of and to in a is that it was for on are as with his they at be this from I have or by one
-    had not but what all were when we there can an your which their said if do will each about
-    how up out them then she many some so these would other into has more her two like him see
-    time could no make than first been its who now people my made over did down only way find
-    use may water long little very after words called just where most know""".split()
-TEMPLATE = "{% for message in messages %}<{{ message.role }}>{{ message.content }}\n{% endfor %}<assistant>"
+WORDS = """\
+    the of and to in a is that it was for on are as with his they at be this from I have or by
+    one had not but what all were when we there can an your which their said if do will
+    each about how up out them then she many some so these would other into has more her
+    two like him see time could no make than first been its who now people my made over
+    did down only way find use may water long little very after words called just where
+    most know""".split()
+TEMPLATE = (
+    "{% for message in messages %}<{{ message.role }}>{{ message.content }}\n"
+    "{% endfor %}<assistant>"
+)
 
 
 def write(path: str, seed: int = 0) -> None:
