@@ -32,7 +32,7 @@ from .variants import variant_settings
 
 if TYPE_CHECKING:
     from . import batch, tasks
-    from .report import comparisons, figures, page, results
+    from .report import comparisons, figures, page, results, summary
     from .studies import clerk, credit, growth
 
 __version__ = "0.1.0"
@@ -46,6 +46,7 @@ _LAZY = {  # modules that are imported at their first use, since pandas and matp
     "growth": "studies.growth",
     "page": "report.page",
     "results": "report.results",
+    "summary": "report.summary",
     "tasks": "tasks",
 }
 
@@ -54,7 +55,7 @@ __all__ += ["Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"
 __all__ += ["ParameterError", "Reply", "ResponseCache", "Run", "Scores", "SembackError", "Step"]
 __all__ += ["Task", "Trace", "backward", "batch", "clerk", "comparisons", "credit", "descend"]
 __all__ += ["errors", "evaluate", "figures", "forward", "growth", "home", "model", "page"]
-__all__ += ["results", "tasks", "variant_settings"]
+__all__ += ["results", "summary", "tasks", "variant_settings"]
 
 
 def __getattr__(name: str):
