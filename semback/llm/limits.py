@@ -76,6 +76,7 @@ class Limits:
         self._tickets = count()
         self._paced = INITIAL_WINDOW  # requests of the first window that have not left yet
         self._next_at = self._changed_at = 0.0  # no request leaves before; the last decrease
+        self._timer: asyncio.TimerHandle | None = None
         self._pauses = 0  # in a row, without a reply between them
         self._round: list[float] = []  # seconds of the replies in this round trip
         self._usual = self._slow = math.inf  # seconds of a round trip: usual; before a decrease
@@ -91,7 +92,7 @@ class Limits:
         await self._requests.take(1)
         slot, admission = Slot(tokens), asyncio.get_running_loop().create_future()
         heapq.heappush(self._queue, (ticket, admission))
-        self._admit()
+        self._schedule()
         try:
             slot.sent = await admission
             yield slot
@@ -101,8 +102,20 @@ class Limits:
                 self._learn(slot)
                 self._admit()
 
+    def _schedule(self) -> None:
+        """Let the next requests leave in a turn of the event loop of their own, when they may.
+
+        So replies that have arrived are read between them: an early refusal stops the rest, however
+        many requests are ready at one time.
+        """
+        if self._queue and self._timer is None and self.busy < int(self.window):
+            self._timer = asyncio.get_running_loop().call_at(self._next_at, self._admit)
+
     def _admit(self) -> None:
         """Let a few requests leave, if they may."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         now, admitted = asyncio.get_running_loop().time(), 0
         most, pause = (1, PACE) if self._paced > 0 else (BATCH, TURN)
         while self._queue and now >= self._next_at and self.busy < int(self.window):
@@ -116,12 +129,12 @@ class Limits:
         if admitted:
             self._paced -= admitted
             self._wait(pause)
+        self._schedule()
 
     def _wait(self, seconds: float) -> None:
-        """Let no request leave for so long, and then the next ones."""
-        loop = asyncio.get_running_loop()
-        self._next_at = max(self._next_at, loop.time() + seconds)
-        loop.call_at(self._next_at + TURN, self._admit)
+        """Let no request leave for so long."""
+        now = asyncio.get_running_loop().time()
+        self._next_at = max(self._next_at, now + seconds)
 
     def _learn(self, slot: Slot) -> None:
         """Adapt the window to how a request ended; once a round trip, since all others that are in
