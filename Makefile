@@ -1,5 +1,5 @@
 # make reproduce   the paper's experiments with recorded responses: runs/demo/
-# make test        lint, the tests, and the committed notebooks against their saved outputs
+# make test        lint, the tests (two at a time), and the committed notebooks against their saved outputs
 # make lint        format, rules and types
 # make size        lines of code by room
 # make compat      the same against llama.cpp's server, which is built first (some ten minutes)
@@ -33,7 +33,7 @@ size: .venv/ready
 	$(BIN)/python tests/size.py
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	SEMBACK_CACHE_MODE=replay SEMBACK_PROGRESS=off $(BIN)/python -m pytest --nbval --override-ini filterwarnings=default notebooks
 
 # Environments of their own: servers that tests talk to (tests/test_litellm.py is skipped without the first), and the peers of `make bench`.

@@ -488,7 +488,7 @@ def test_what_is_recorded_is_priced_as_of_one_time_so_that_a_rerun_says_the_same
         ["just text"],
         None,
     ],
-    ids=str,
+    ids=lambda given: str(given).split(" at 0x")[0],
 )
 def test_messages_that_are_not_text_are_a_parameter_error_before_anything_is_sent(messages, cache):
     said = Script("Four.")

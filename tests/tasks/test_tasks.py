@@ -234,7 +234,7 @@ def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
         ({"overlap": 5}, ParameterError, "overlap is 5; it takes True or False"),
         ({"read": "number"}, ParameterError, "read is 'number'; it takes a function"),
     ],
-    ids=lambda given: str(given)[:60],
+    ids=lambda given: str(given).split(" at 0x")[0][:60],
 )
 def test_a_task_of_other_things_is_an_error_that_names_them(wrong, error, said):
     with pytest.raises(error, match=said):
