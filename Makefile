@@ -27,7 +27,7 @@ reproduce: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --project pyproject.toml
 
 size: .venv/ready
 	$(BIN)/python tests/size.py
