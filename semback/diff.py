@@ -46,11 +46,11 @@ def texts_diff(before: Mapping[str, str], after: Mapping[str, str]) -> Diff:
     )
 
 
-def marked(mark: str, text: str, marks: Mapping[str, tuple[str, str]] = GIT) -> str:
+def marked(mark: str, text: str) -> str:
     """A piece between its marks; white space in front stays outside, where it can be seen."""
     if mark == "=":
         return text
-    begin, end = marks[mark]
+    begin, end = GIT[mark]
     words = text.lstrip() or text
     return f"{text[: len(text) - len(words)]}{begin}{words}{end}"
 

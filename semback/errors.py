@@ -44,10 +44,6 @@ class CacheError(SembackError):
     """A recording or a cache entry that cannot be trusted, read or stored."""
 
 
-class CacheBusy(CacheError):
-    """Another process keeps the cache locked."""
-
-
 class CacheMiss(CacheError):
     """Replay was asked for, and no recording holds this request.
 

@@ -118,7 +118,7 @@ def _notebooks(folder: Path) -> dict[str, str]:
     )
     shown = {}
     for path in sorted((folder / "notebooks").glob("*.ipynb")):
-        if path.stem != FIGURES and not path.stem.endswith(".running"):
+        if path.stem != FIGURES:
             notebook = nbformat.read(path, as_version=4)
             for number, cell in enumerate(notebook.cells):
                 cell["id"] = str(number)  # papermill draws a new one for the cell that it inserts
