@@ -353,14 +353,19 @@ class ResponseCache:
         """Read the recordings in the folder that are new; of many processes one does it."""
         folder = self.folder / "recordings"
         digests = recording.digests(folder)
+        if digests.items() <= self._recordings_read().items():
+            return  # as nearly always: no opening waits for another process that writes
         with self._writing():
-            before = recording.parsed(self._table.get("recordings", "{}"))
-            read = before if isinstance(before, dict) else {}
+            read = self._recordings_read()  # another process may have read them meanwhile
             for name, digest in digests.items():
                 if read.get(name) != digest:
                     self.load(folder / name)
                     read[name] = digest
                     self._table.set("recordings", recording.canonical(read))
+
+    def _recordings_read(self) -> dict[str, str]:
+        digests = recording.parsed(self._table.get("recordings", "{}"))
+        return digests if isinstance(digests, dict) else {}
 
     def _explained(self, request: dict, draw: int) -> tuple[str | None, str]:
         """The key of the recorded request that is nearest, and what to say of both."""
