@@ -95,8 +95,7 @@ def bbh(
         holds, instance = "the letter of one option", "(B)"
     graph = two_hints(holds, instance)
     overlap = split == "released"
-    name, trained = f"bbh/{category}", tuple(order[:train])
-    return Task(name, trained, tuple(test), graph, read, overlap=overlap)
+    return Task(f"bbh/{category}", order[:train], test, graph, read, overlap=overlap)
 
 
 def two_hints(holds: str, instance: str) -> Graph:

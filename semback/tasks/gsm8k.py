@@ -38,8 +38,7 @@ def gsm8k(seed: int = 0, train: int = 128, data: str = "sample") -> Task:
     """
     order, _ = shuffled(_examples("train", data), train, seed)
     graph = two_hints("only a number", "18")
-    test = tuple(_examples("test", data))
-    return Task("gsm8k", tuple(order[:train]), test, graph, answers.number)
+    return Task("gsm8k", order[:train], _examples("test", data), graph, answers.number)
 
 
 def _examples(part: str, data: str) -> list[Example]:

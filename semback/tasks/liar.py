@@ -59,7 +59,7 @@ def liar(seed: int = 0, train: int = 50, data: str = "sample") -> Task:
     nodes = [Node(name, instruction, form=short) for name, (_, instruction) in FIELDS.items()]
     graph = Graph((*nodes, Node("Final", FINAL, tuple(FIELDS), form=FORM)))
     read = partial(answers.choice, words=("Yes", "No"))
-    return Task("liar", tuple(order[:train]), tuple(_examples("test", data)), graph, read)
+    return Task("liar", order[:train], _examples("test", data), graph, read)
 
 
 def _examples(part: str, data: str) -> list[Example]:
