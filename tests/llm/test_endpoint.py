@@ -67,21 +67,15 @@ def finished(process):
     return process.returncode, out
 
 
+def papermill(model, coach):
+    models = ["-p", "model", model, "-p", "coach", coach]
+    return ["papermill", "notebooks/02_bbh.ipynb", "out.ipynb", *models, *SMALL]
+
+
 def test_a_notebook_runs_against_any_endpoint_by_papermill_alone_and_again_for_nothing(
     start, checkout
 ):
-    command = [
-        "papermill",
-        "notebooks/02_bbh.ipynb",
-        "out.ipynb",
-        "-p",
-        "model",
-        "m-1",
-        "-p",
-        "coach",
-        "m-2",
-        *SMALL,
-    ]
+    command = papermill("m-1", "m-2")
     with Endpoint(student) as endpoint:
         code, out = finished(start(endpoint, *command))
         assert code == 0, out
@@ -96,18 +90,7 @@ def test_a_notebook_runs_against_any_endpoint_by_papermill_alone_and_again_for_n
 
 
 def test_a_model_that_refuses_a_field_says_what_to_take_out_and_works_without_it(start):
-    command = [
-        "papermill",
-        "notebooks/02_bbh.ipynb",
-        "out.ipynb",
-        "-p",
-        "model",
-        "m-1",
-        "-p",
-        "coach",
-        "o3-mini",
-        *SMALL,
-    ]
+    command = papermill("m-1", "o3-mini")
     with Endpoint(refuses("temperature", "max_tokens")) as endpoint:
         code, out = finished(start(endpoint, *command))
         assert code and "params={'temperature': None}" in out and "m-1" in out
