@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import errors
 from .cache import ResponseCache
-from .descend import descend, evaluate
+from .descend import descend
 from .errors import (
     BudgetExceeded,
     CacheError,
@@ -19,6 +19,7 @@ from .errors import (
     ParameterError,
     SembackError,
 )
+from .evaluate import evaluate
 from .graph import Graph, Node
 from .language import Language
 from .llm import LLM, Budget, model

@@ -44,19 +44,16 @@ class Node:
     form: str = ""
 
     def __post_init__(self) -> None:
-        if isinstance(self.inputs, str):
-            raise GraphError(
-                f"node {self.name!r}: inputs is the text {self.inputs!r}; "
-                f"it takes a tuple of names, ({self.inputs!r},)"
-            )
-        kinds = {"instruction": str, "form": str, "trainable": bool, "inputs": Iterable}
-        for field, kind in kinds.items():
+        for field, kind in {"instruction": str, "form": str, "trainable": bool}.items():
             if not isinstance(value := getattr(self, field), kind):
                 takes = f"it takes a value of type {kind.__name__}"
                 raise GraphError(f"node {self.name!r}: {field} is {value!r}; {takes}")
-        object.__setattr__(self, "inputs", tuple(self.inputs))
-        if not all(isinstance(name, str) for name in self.inputs):
-            raise GraphError(f"node {self.name!r}: inputs is {self.inputs!r}; it takes names")
+        several = isinstance(self.inputs, Iterable) and not isinstance(self.inputs, str)
+        inputs = tuple(self.inputs) if several else (None,)
+        if not all(isinstance(name, str) for name in inputs):
+            takes = f"it takes a tuple of names, as in ({str(self.inputs)[:40]!r},)"
+            raise GraphError(f"node {self.name!r}: inputs is {self.inputs!r}; {takes}")
+        object.__setattr__(self, "inputs", inputs)
         if not _is_name(self.name):
             raise GraphError(
                 f"a node is called {self.name!r}; a name is printable text on one line, "

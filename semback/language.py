@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from .errors import ModelError, ParameterError
+from .errors import ModelError, ParameterError, known
 from .graph import Node
 from .prompts import load, rendered
 from .propagate import Trace, together
@@ -78,8 +78,12 @@ class Language:
     prompts : path, optional
         A folder with templates that replace those of the same name in semback/prompts.
     draw : int
-        Which sample of every request, where a model samples; `descend` sets it from its seed. Nodes
-        that send the same request get the same reply.
+        Which sample of every request; `descend` sets it from its seed. Nodes that send the same
+        request get the same reply.
+    draws : {"sampling", "seed"}
+        Whether only models that sample (with a temperature above 0) are asked anew for each draw;
+        or all are, so that a spread over seeds also shows how a served model drifts at temperature
+        0. Each seed then pays for all its replies.
     usage : Usage
         Where calls and failures are counted.
 
@@ -98,6 +102,7 @@ class Language:
     short: bool = False
     prompts: str | Path | None = None
     draw: int = 0
+    draws: str = "sampling"
     usage: Usage = field(default_factory=Usage, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -112,8 +117,8 @@ class Language:
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; it takes True or False")
         if type(self.draw) is not int:
             raise ParameterError(f"draw is {self.draw!r}; it takes a whole number, an int")
-        if self.feedback not in ("target", "comment"):
-            raise ParameterError(f'feedback is {self.feedback!r}; it is "target" or "comment"')
+        known("feedback", self.feedback, ("target", "comment"))
+        known("draws", self.draws, ("sampling", "seed"))
         if self.prompts is not None:
             if not isinstance(self.prompts, str | Path) or not Path(self.prompts).is_dir():
                 raise ParameterError(f"prompts is {str(self.prompts)!r}, which is not a folder")
@@ -153,11 +158,19 @@ class Language:
         texts = list(dict.fromkeys(gradients))
         return texts[0] if len(texts) == 1 else "\n".join(f"- {text}" for text in texts)
 
-    async def update(self, node: Node, cases: Sequence[Case]) -> str | None:
-        """A better instruction for the node, given how it did in some cases; None without one."""
-        critique = await self._block("critique", "critique", node, cases) if self.critique else None
+    async def update(
+        self,
+        node: Node,
+        cases: Sequence[Case],
+        find_leak: Callable[[str], str | None] | None = None,
+    ) -> str | None:
+        """A better instruction for the node, given how it did in some cases; None without one.
+
+        Where `find_leak` finds something in it, it is asked for once more.
+        """
+        critique = await self._block("critique", node, cases) if self.critique else None
         return await self._block(
-            "update", "instruction", node, cases, critique=critique, short=self.short
+            "update", node, cases, find_leak, critique=critique, short=self.short
         )
 
     async def answer_again(
@@ -207,12 +220,17 @@ class Language:
 
         return await self._read(self.coach, "backward", node, messages, read)
 
-    async def _block(self, template: str, tag: str, node: Node, cases, **data) -> str | None:
+    async def _block(self, template: str, node: Node, cases, find_leak=None, **data) -> str | None:
+        """The text of the one block that a template asks for."""
         messages = self.messages(template, node=node, cases=cases, **data)
-        found = await self._read(
-            self.coach, "update", node, messages, lambda reply: _blocks(reply, tag, [""])
-        )
-        return found[""]
+        tag = "critique" if template == "critique" else "instruction"
+
+        def read(reply: Reply) -> tuple[str | None, str | None]:
+            found, problem = _blocks(reply, tag, [""])
+            text = found[""]
+            return text, problem or (find_leak(text) if find_leak and text else None)
+
+        return await self._read(self.coach, "update", node, messages, read)
 
     async def _read(self, model, phase: str, node: Node, messages: list[dict], read: Callable):
         """What `read` finds in the reply; where it names a problem, in a second reply."""
@@ -231,7 +249,7 @@ class Language:
                 f"{phase} of node {node.name!r} needs a coach, and there is none: "
                 "make it Language(model, coach)"
             )
-        draw = self.draw if model.samples else 0  # or each seed would pay for the same reply
+        draw = self.draw if model.samples or self.draws == "seed" else 0
         try:
             reply = await model.chat(messages, draw=draw)
         except ModelError as error:

@@ -31,14 +31,14 @@ class Progress:
 
     def __init__(self, title: str, total: int, usage: Usage):
         self.title, self.total, self.usage = title, total, usage
-        self.done = self.correct = 0
+        self.done, self.correct = 0, 0.0
         self._before = {name: replace(count) for name, count in usage.counts.items()}
         self._started = time.monotonic()
         self._next: float | None = None
         self._show = _display()
         self._shown = False
 
-    def step(self, correct: bool) -> None:
+    def step(self, correct: bool | float) -> None:
         """One more example is done."""
         self.done += 1
         self.correct += correct

@@ -1,6 +1,7 @@
 """What an evaluation and a descent leave behind: Scores, and the Run with all that happened."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -16,6 +17,7 @@ from .usage import SIMULATED, Usage
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from .gate import Comparison
 
 Z = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
@@ -47,6 +49,31 @@ def wilson(correct: float, questions: float) -> tuple[float, float]:
     return low, high
 
 
+def bootstrap(scores: Sequence[float]) -> tuple[float, float]:
+    """The BCa bootstrap's 95 % interval of a mean score, over questions.
+
+    Parameters
+    ----------
+    scores : sequence of float
+        One for each question. Where all are the same, the interval is that one point.
+
+    Returns
+    -------
+    low, high : float
+
+    References
+    ----------
+    B. Efron, J. Am. Stat. Assoc. 82 (1987), 171; computed by scipy.
+    """
+    if len(set(scores)) == 1:
+        return scores[0], scores[0]
+    from numpy import mean
+    from scipy.stats import bootstrap as resampled
+
+    low, high = resampled((scores,), mean, method="BCa", rng=0).confidence_interval
+    return float(low), float(high)
+
+
 @dataclass(frozen=True)
 class Score:
     """How one example went.
@@ -59,18 +86,19 @@ class Score:
         Of the answer node.
     answer : str or None
         What was read from the reply; None where it was unreadable.
-    correct : bool
+    correct : bool or float
+        True or False; of a task with graded answers, the score from 0 to 1.
     """
 
     id: str
     reply: str | None
     answer: str | None
-    correct: bool
+    correct: bool | float
 
     def __post_init__(self) -> None:
         check(str, "a text", id=self.id)
         check((str, NoneType), "a text or None", reply=self.reply, answer=self.answer)
-        check(bool, "True or False", correct=self.correct)
+        check((bool, float), "True, False or a float", correct=self.correct)
 
 
 @dataclass(frozen=True)
@@ -92,8 +120,13 @@ class Scores:
     traces: dict[str, Trace] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def correct(self) -> int:
-        """The number of correct answers."""
+    def graded(self) -> bool:
+        """Whether there are scores between 0 and 1."""
+        return any(row.correct not in (0, 1) for row in self.rows)
+
+    @property
+    def correct(self) -> int | float:
+        """The number of correct answers; of graded ones, the sum of their scores."""
         return sum(row.correct for row in self.rows)
 
     @property
@@ -103,12 +136,17 @@ class Scores:
 
     @property
     def accuracy(self) -> float:
-        """The share of correct answers, from 0 to 1."""
+        """The share of correct answers, from 0 to 1; of graded ones, their mean score."""
         return self.correct / len(self.rows)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy (see `wilson`)."""
+        """The 95 % interval of the accuracy, the questions being a sample of all such questions.
+
+        Wilson's (see `wilson`); of graded answers, that of `bootstrap`.
+        """
+        if self.graded:
+            return bootstrap([float(row.correct) for row in self.rows])
         return wilson(self.correct, len(self.rows))
 
 
@@ -132,6 +170,11 @@ class Step:
         {example id: (Message, …)}
     kept : dict of str to str
         {trainable node: why it kept its instruction}
+    leaks : dict of str to str
+        {node: what does not belong into its new instruction}; see `leaks`
+    validation : Scores or None
+        On the validation examples, where there are some; the gate saw these, and `scores` is None
+        unless the candidate was accepted.
     """
 
     candidate: Graph
@@ -141,15 +184,35 @@ class Step:
     gradients: dict[str, dict[str, str]] = field(default_factory=dict)
     messages: dict[str, tuple[Message, ...]] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
+    leaks: dict[str, str] = field(default_factory=dict)
+    validation: Scores | None = None
 
     def __post_init__(self) -> None:
         check(Graph, "a Graph", candidate=self.candidate)
-        check((Scores, NoneType), "Scores or None", scores=self.scores)
+        scores = {"scores": self.scores, "validation": self.validation}
+        check((Scores, NoneType), "Scores or None", **scores)
         check(bool, "True or False", accepted=self.accepted)
-        check(dict, "a dict", gradients=self.gradients, messages=self.messages, kept=self.kept)
+        dicts = {"gradients": self.gradients, "messages": self.messages}
+        check(dict, "a dict", **dicts, kept=self.kept, leaks=self.leaks)
         check(str, "a text", **{f"kept of {node}": reason for node, reason in self.kept.items()})
         if self.accepted and not (self.scores and self.scores.rows):
             raise DataError("it was accepted, and has no scores")
+
+    @property
+    def judged(self) -> Scores | None:
+        """What the gate saw: the scores on the validation examples, or on the training examples."""
+        return self.validation or self.scores
+
+    def to_dict(self) -> dict:
+        """Plain data for JSON; what few runs have is left out where it is empty."""
+        data = {**vars(self), "candidate": self.candidate.to_dict()}
+        for name in ("scores", "validation"):
+            scores = getattr(self, name)
+            data[name] = [vars(row) for row in scores.rows] if scores else None
+        for name in ("leaks", "validation"):
+            if not data[name]:
+                del data[name]
+        return data
 
 
 @dataclass(frozen=True)
@@ -194,19 +257,51 @@ class Run:
         return [step.candidate for step in self.steps if step.accepted][-1]
 
     @property
+    def best(self) -> Graph:
+        """The graph, accepted or not, that scored highest where the gate looked; of equals the
+        first."""
+        judged = [(step.judged.accuracy, step.candidate) for step in self.steps if step.judged]
+        return max(judged, key=lambda pair: pair[0])[1]
+
+    @property
+    def leaks(self) -> int:
+        """How many new instructions held words that do not belong into one."""
+        return sum(len(step.leaks) for step in self.steps)
+
+    @property
+    def comparisons(self) -> "tuple[Comparison | None, ...]":
+        """For every step what the gate saw: the candidate beside the graph accepted before it.
+
+        None for the start graph, and for a candidate that was not evaluated.
+        """
+        from .gate import compare
+
+        found: list[Comparison | None] = []
+        current: Scores | None = None
+        for step in self.steps:
+            new = step.judged
+            found.append(compare(current, new) if current and new else None)
+            if step.accepted:
+                current = new
+        return tuple(found)
+
+    @property
     def simulated(self) -> bool:
         """Whether one of its models is simulated."""
         return self.model.startswith(SIMULATED) or self.coach.startswith(SIMULATED)
 
     @property
     def training(self) -> list[dict]:
-        """One plain dict a step: step, questions, correct (None: not evaluated), accepted, kept."""
-        questions = len(self.steps[0].scores.rows) if self.steps[0].scores else 0
+        """One plain dict a step: step, questions, correct (None: not evaluated), accepted, kept.
+
+        The questions are those that the gate saw: of validation, where there are some.
+        """
+        start = self.steps[0].judged
         return [
             {
                 "step": number,
-                "questions": questions,
-                "correct": step.scores.correct if step.scores else None,
+                "questions": len(start.rows) if start else 0,
+                "correct": step.judged.correct if step.judged else None,
                 "accepted": step.accepted,
                 "kept": step.kept,
             }
@@ -216,17 +311,19 @@ class Run:
     def to_frame(self) -> "DataFrame":
         """One row a step, indexed by step.
 
-        Columns: correct, questions, accuracy (of the candidate, on training examples), accepted,
-        kept.
+        Columns: correct, questions, accuracy (of the candidate, where the gate looked), gains,
+        losses, ties, p (see `gate.Comparison`), accepted, leaks (their number), kept.
         """
         import pandas
 
-        columns = ["step", "correct", "questions", "accuracy", "accepted", "kept"]
+        columns = ["step", "correct", "questions", "accuracy", "gains", "losses", "ties", "p"]
         rows = []
-        for row, step in zip(self.training, self.steps):
+        for row, step, seen in zip(self.training, self.steps, self.comparisons):
             kept = "; ".join(f"{node}: {reason}" for node, reason in step.kept.items())
-            accuracy = step.scores.accuracy if step.scores else None
-            rows.append({**row, "accuracy": accuracy, "kept": kept})
+            accuracy = step.judged.accuracy if step.judged else None
+            own = {"accuracy": accuracy, "leaks": len(step.leaks), "kept": kept}
+            rows.append({**row, **(vars(seen) if seen else {}), **own})
+        columns += ["accepted", "leaks", "kept"]
         return pandas.DataFrame(rows, columns=columns).set_index("step")
 
     def diff(self) -> Diff:
@@ -237,17 +334,9 @@ class Run:
 
     def to_dict(self) -> dict:
         """Plain data for JSON; `from_dict` is its inverse."""
-        steps = [
-            {
-                **vars(step),
-                "candidate": step.candidate.to_dict(),
-                "scores": [vars(row) for row in step.scores.rows] if step.scores else None,
-            }
-            for step in self.steps
-        ]
         failures = sorted(self.usage.failures, key=lambda each: json.dumps(each, sort_keys=True))
         usage = {"counts": self.usage.rows(), "failures": failures}
-        return {**vars(self), "steps": steps, "usage": usage}
+        return {**vars(self), "steps": [step.to_dict() for step in self.steps], "usage": usage}
 
     @classmethod
     def from_dict(cls, data: Any) -> "Run":
@@ -288,7 +377,6 @@ class Run:
 
 
 def _step(data: dict) -> Step:
-    rows = data["scores"]
     messages = {
         example: tuple(Message(*message) for message in each)
         for example, each in data["messages"].items()
@@ -297,8 +385,13 @@ def _step(data: dict) -> Step:
         **{
             **data,
             "candidate": Graph.from_dict(data["candidate"]),
-            "scores": None if rows is None else Scores(tuple(Score(**row) for row in rows)),
+            "scores": _scores(data["scores"]),
+            "validation": _scores(data.get("validation")),
             "examples": tuple(data["examples"]),
             "messages": messages,
         }
     )
+
+
+def _scores(rows: list[dict] | None) -> Scores | None:
+    return None if rows is None else Scores(tuple(Score(**row) for row in rows))

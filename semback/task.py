@@ -1,9 +1,12 @@
 """A task: questions with known answers, the graph to start from, and how a reply is scored."""
 
+import inspect
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from types import NoneType
 from typing import Any, NoReturn
 
 from .errors import DataError, ParameterError
@@ -85,6 +88,37 @@ def expected_answer(example: Example) -> str:
 
 
 @dataclass(frozen=True)
+class _RightOrWrong:
+    """The score of answers that are right or wrong."""
+
+    correct: Callable[[str, Example], bool]
+
+    def __call__(self, answer: str, example: Example) -> bool:
+        return bool(self.correct(answer, example))
+
+
+@dataclass(frozen=True)
+class _Feedback:
+    """A feedback function that takes an example, and the Trace if it wants it."""
+
+    function: Callable[..., str]
+
+    def __call__(self, example: Example, trace: Any = None) -> str:
+        text = self.function(example, trace) if self.takes_trace else self.function(example)
+        if not isinstance(text, str) or not text.strip():
+            raise ParameterError(f"feedback gave {text!r} for {example.id!r}; it gives text")
+        return text
+
+    @cached_property
+    def takes_trace(self) -> bool:
+        try:
+            inspect.signature(self.function).bind(None, None)
+        except TypeError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
 class Task:
     """Questions, a start graph, and the scoring.
 
@@ -103,8 +137,12 @@ class Task:
         read. Without it, the whole reply is the answer.
     correct : callable
         (answer, example) -> bool. Without it, whether the answer is the example's, to the letter.
+    score : callable
+        (answer, example) -> a number from 0 to 1, in place of `correct` where answers are graded.
+        Examples with less than 1 are what gradients are made of.
     feedback : callable
-        (example) -> what the answer should have been, in words.
+        (example) or (example, trace) -> what the answer should have been, in words. The Trace has
+        the answer node's reply and the values of all nodes.
     overlap : bool
         Whether test examples may be training examples too: only to measure what that does to a
         score.
@@ -115,7 +153,7 @@ class Task:
         For no training example, an id used twice, an example both in train and test without
         `overlap`, or an example that is none.
     ParameterError
-        For a value of another type, or a `feedback` that gives no text.
+        For a value of another type.
     """
 
     name: str
@@ -124,8 +162,9 @@ class Task:
     graph: Graph
     read: Callable[[str], str | None] = whole_reply
     correct: Callable[[str, Example], bool] = same_text
-    feedback: Callable[[Example], str] = expected_answer
+    feedback: Callable[..., str] = expected_answer
     overlap: bool = False
+    score: Callable[[str, Example], float] = None  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self) -> None:
         self._check("name", str, "a text")
@@ -137,14 +176,15 @@ class Task:
         self._check("graph", Graph, "a Graph")
         for function in ("read", "correct", "feedback"):
             self._check(function, Callable, "a function")
+        self._check("score", Callable | NoneType, "a function")
         self._check("overlap", bool, "True or False")
         self._check_ids()
-        gradient = self.feedback(self.train[0])
-        if not isinstance(gradient, str) or not gradient.strip():
-            raise ParameterError(
-                f"task {self.name!r}: feedback gave {gradient!r} for {self.train[0].id!r}; "
-                "it gives text"
-            )
+        if not isinstance(self.feedback, _Feedback):
+            object.__setattr__(self, "feedback", _Feedback(self.feedback))
+        if not self.feedback.takes_trace:
+            self.feedback(self.train[0])
+        if self.score is None or isinstance(self.score, _RightOrWrong):
+            object.__setattr__(self, "score", _RightOrWrong(self.correct))
 
     def _check(self, field: str, kind: Any, takes: str) -> None:
         if not isinstance(getattr(self, field), kind):

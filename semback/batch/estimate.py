@@ -14,7 +14,8 @@ from dataclasses import replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from ..descend import descend, evaluate
+from ..descend import descend
+from ..evaluate import evaluate
 from ..language import Language
 from ..llm import LLM
 from ..llm.prices import CHARACTERS_PER_TOKEN, estimated_tokens, price

@@ -8,7 +8,7 @@ order in which they are declared here.
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import AfterValidator, NonNegativeFloat, NonNegativeInt, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes typing's only from Python 3.12 on
 
 from ..errors import DataError
@@ -23,7 +23,7 @@ class TrainingStep(TypedDict):
 
     step: NonNegativeInt
     questions: int
-    correct: NonNegativeInt | None
+    correct: NonNegativeInt | NonNegativeFloat | None
     accepted: bool
     kept: dict[str, str]
 
@@ -31,13 +31,14 @@ class TrainingStep(TypedDict):
 class TestScores(TypedDict):
     """The scores of one graph on the test questions.
 
-    An answer is (question id, answer or None where it was unreadable, correct).
+    An answer is (question id, answer or None where it was unreadable, whether it is correct or, of
+    a graded answer, its score); `correct` is their sum.
     """
 
     questions: int
-    correct: int
+    correct: int | float
     unreadable: int
-    answers: list[tuple[str, str | None, bool]]
+    answers: list[tuple[str, str | None, bool | float]]
 
 
 class UsageRow(TypedDict):

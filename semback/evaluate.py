@@ -1,0 +1,134 @@
+"""Evaluate a graph: answer examples with it, read the answers, and score them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from .errors import DataError, ParameterError, SembackError, check
+from .graph import Graph
+from .language import Language
+from .progress import Progress
+from .propagate import Trace, forward, together
+from .run import Score, Scores
+from .task import Example, Task, checked
+from .usage import Usage
+
+
+async def evaluate(
+    graph: Graph,
+    examples: Example | Iterable[Example],
+    task: Task,
+    lang: Language,
+    traces: bool = False,
+) -> Scores:
+    """Answer examples with a graph and score the answers.
+
+    An answer that cannot be read is asked for once more and then counts as wrong. An error of the
+    model or of the code is raised: it is never turned into a score.
+
+    Parameters
+    ----------
+    graph : Graph
+        The system to score, usually `task.graph` or `run.graph`.
+    examples : Example or iterable of Example
+        Usually `task.train` or `task.test`.
+    task : Task
+        How answers are read and scored.
+    lang : Language
+        The models; they may be the same for many evaluations.
+    traces : bool
+        Whether to keep every example's Trace, in `Scores.traces`.
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    DataError
+        For no examples, or two with one id.
+    ParameterError
+        For an argument of another type.
+    CacheMiss, ModelError, BudgetExceeded
+        From the models.
+    """
+    check(Graph, "a Graph", graph=graph)
+    check((Example, Iterable), "Examples, as in task.test", examples=examples)
+    check_models(task, lang)
+    several = [examples] if isinstance(examples, Example) else examples
+    several = [checked(example) for example in several]
+    if not several:
+        raise DataError(f"there are no examples to evaluate {task.name!r} on")
+    if len({example.id for example in several}) < len(several):
+        raise DataError(
+            f"two examples to evaluate {task.name!r} on have the same id; ids tell examples apart"
+        )
+    lang = replace(lang, usage=Usage())
+    return await scored(graph, several, task, lang, "evaluating", traces)
+
+
+async def scored(
+    graph: Graph,
+    examples: Sequence[Example],
+    task: Task,
+    lang: Language,
+    title: str,
+    keep_traces: bool = True,
+) -> Scores:
+    """`evaluate` without its checks; calls are counted in `lang.usage`."""
+    rows: dict[str, Score] = {}
+    traces: dict[str, Trace] = {}
+    progress = Progress(title, len(examples), lang.usage)
+    waiting = iter(examples)
+
+    async def work() -> None:
+        for example in waiting:
+            trace, score = await _answer(graph, example, task, lang)
+            rows[example.id] = score
+            if keep_traces:
+                traces[example.id] = trace
+            progress.step(score.correct)
+
+    # As many at one time as the model takes requests: each example has at least one in flight.
+    await together(work() for _ in range(min(lang.model.in_flight, len(examples))))
+    return Scores(tuple(rows[example.id] for example in examples), lang.usage, traces)
+
+
+async def _answer(
+    graph: Graph, example: Example, task: Task, lang: Language
+) -> tuple[Trace, Score]:
+    trace = await forward(graph, example, lang)
+    with _naming(example):
+        answer = None if trace.answer is None else task.read(trace.answer)
+        if answer is None and trace.answer is not None:
+            trace = await lang.answer_again(trace, "no answer could be read in it", task.read)
+            answer = None if trace.answer is None else task.read(trace.answer)
+        if not isinstance(answer, str | None):
+            raise ParameterError(
+                f"the read function of {task.name!r} gave {answer!r} for an answer; "
+                "it gives text, or None"
+            )
+        score = False if answer is None else task.score(answer, example)
+        if not isinstance(score, bool | int | float) or not 0 <= score <= 1:
+            raise ParameterError(
+                f"the score function of {task.name!r} gave {score!r}; it gives a number from 0 to 1"
+            )
+    score = score if isinstance(score, bool) else float(score)
+    return trace, Score(example.id, trace.answer, answer, score)
+
+
+def check_models(task: Task, lang: Language) -> None:
+    """ParameterError unless these are a Task and a Language."""
+    check(Task, "a Task", task=task)
+    check(Language, "a Language, as in Language(model, coach)", lang=lang)
+
+
+@contextmanager
+def _naming(example: Example) -> Iterator[None]:
+    """Add the example to an error that is none of ours, as one in a function of the Task is."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, SembackError):
+            error.add_note(f"It came from the example {example.id!r}.")
+        raise
