@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import errors
 from .cache import ResponseCache
+from .control import Control, control
 from .descend import descend
 from .errors import (
     BudgetExceeded,
@@ -51,12 +52,12 @@ _LAZY = {  # modules that are imported at their first use, since pandas and matp
     "tasks": "tasks",
 }
 
-__all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "DataError", "Example"]
-__all__ += ["Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]
+__all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "Control", "DataError"]
+__all__ += ["Example", "Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]
 __all__ += ["ParameterError", "Reply", "ResponseCache", "Run", "Scores", "SembackError", "Step"]
-__all__ += ["Task", "Trace", "backward", "batch", "clerk", "comparisons", "credit", "descend"]
-__all__ += ["errors", "evaluate", "figures", "forward", "growth", "home", "model", "page"]
-__all__ += ["results", "summary", "tasks", "variant_settings"]
+__all__ += ["Task", "Trace", "backward", "batch", "clerk", "comparisons", "control", "credit"]
+__all__ += ["descend", "errors", "evaluate", "figures", "forward", "growth", "home", "model"]
+__all__ += ["page", "results", "summary", "tasks", "variant_settings"]
 
 
 def __getattr__(name: str):

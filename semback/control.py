@@ -1,0 +1,83 @@
+"""Null control: how much changes where nothing was changed.
+
+A served model does not repeat itself, at temperature 0 neither, so two evaluations of one graph
+differ. A difference between two methods says little unless it is larger than that.
+"""
+
+from dataclasses import dataclass, replace
+
+from .errors import ParameterError, check
+from .evaluate import check_models, scored
+from .gate import Comparison, Gate, compare, gate_function
+from .language import Language
+from .run import Run, Scores
+from .task import Task
+from .usage import Usage
+
+DRAW = 2**20  # added to the draw of a run: beyond any seed's
+
+
+@dataclass(frozen=True)
+class Control:
+    """The start graph of a run, evaluated once more.
+
+    Attributes
+    ----------
+    test : Scores
+        On the test questions.
+    update : Scores
+        On the questions that the gate sees: an update that changed nothing.
+    seen : Comparison
+        What the gate saw of that update.
+    accepted : bool
+        Whether the gate accepts it, which would be luck.
+    usage : Usage
+        What the control asked of the models.
+    """
+
+    test: Scores
+    update: Scores
+    seen: Comparison
+    accepted: bool
+    usage: Usage
+
+
+async def control(
+    run: Run, task: Task, lang: Language, gate: bool | str | Gate = "strict", level: float = 0.2
+) -> Control:
+    """Evaluate the start graph of a run a second time.
+
+    Every request has a draw of its own, at temperature 0 too, so none is answered by a recording of
+    the run. A simulated model repeats itself, so its control shows no difference.
+
+    Parameters
+    ----------
+    run : Run
+    task : Task
+        That of the run.
+    lang : Language
+        That of the run.
+    gate, level
+        As in `descend`.
+
+    Raises
+    ------
+    ParameterError
+        For a run of another task.
+    CacheMiss, ModelError, BudgetExceeded
+        From the models.
+    """
+    check(Run, "a Run", run=run)
+    check_models(task, lang)
+    accepts, start = gate_function(gate, level), run.steps[0]
+    ids = [row.id for row in start.judged.rows] if start.judged else []
+    by_id = {example.id: example for example in task.train}
+    if run.task != task.name or start.candidate != task.graph or not by_id.keys() >= set(ids):
+        raise ParameterError(f"the run is of another task than {task.name!r}")
+    assert start.judged
+    lang = replace(lang, draw=run.settings["seed"] + DRAW, draws="seed", usage=Usage())
+    questions = [by_id[id] for id in ids]
+    update = await scored(task.graph, questions, task, lang, "null control, training", False)
+    test = await scored(task.graph, task.test, task, lang, "null control, test", False)
+    seen = compare(start.judged, update)
+    return Control(test, update, seen, bool(accepts(start.judged, update)), lang.usage)
