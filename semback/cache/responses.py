@@ -59,8 +59,8 @@ class ResponseCache:
     folder : path, optional
         Holds `responses/` (the live table, for its owner only) and `recordings/` (text files, read
         at opening). It is made if it is not there. `~`, `~name` and `$NAME` are expanded, as in
-        every path given to semback. Default: the environment's SEMBACK_CACHE_DIR, or else the
-        `cache` folder of the checkout.
+        the paths of recordings. Default: the environment's SEMBACK_CACHE_DIR, or else the `cache`
+        folder of the checkout.
     mode : {"auto", "replay", "refresh", "off"}, optional
         The environment's SEMBACK_CACHE_MODE goes first. "auto", the default, replays what is
         recorded, and requests and records the rest. "replay" requests nothing: what is not
