@@ -200,18 +200,16 @@ def nearest(request: dict, draw: int, entries: Entries) -> tuple[str | None, lis
     """
     import difflib
 
-    from rapidfuzz import fuzz, process
+    from rapidfuzz import fuzz
 
-    full = ((name, entry) for name, entry in entries if "request" in entry)
-    best = process.extractOne(
-        ("", {"request": request}),
-        full,
-        scorer=fuzz.ratio,
-        processor=lambda named: canonical(named[1]["request"]),
-    )
+    def likeness(named: tuple[str, Entry]) -> float:
+        return fuzz.ratio(text, canonical(named[1]["request"]))
+
+    text, full = canonical(request), (named for named in entries if "request" in named[1])
+    best = max(full, key=likeness, default=None)
     if best is None:
         return None, []
-    name, entry = best[0]
+    name, entry = best
     requested, recorded = {**request, "draw": draw}, {**entry["request"], "draw": entry["draw"]}
     prompts = _prompt(recorded.pop("messages")), _prompt(requested.pop("messages"))
     difference = [f"The nearest is {name[:12]}…. It differs in:"]
