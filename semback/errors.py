@@ -41,7 +41,18 @@ class ParameterError(SembackError, ValueError):
 
 
 class CacheError(SembackError):
-    """A recording or a cache entry that cannot be trusted, read or stored."""
+    """A recording or a cache entry that cannot be trusted, read or stored.
+
+    Parameters
+    ----------
+    message : str
+    key : str, optional
+        Of the reply that could not be recorded, or of the entry that was altered.
+    """
+
+    def __init__(self, message: str, *, key: str | None = None):
+        super().__init__(message)
+        self.key = key
 
 
 class CacheMiss(CacheError):
@@ -57,8 +68,7 @@ class CacheMiss(CacheError):
     """
 
     def __init__(self, key: str, find_nearest: Callable[[], tuple[str | None, str]]):
-        super().__init__(key)
-        self.key = key
+        super().__init__(key, key=key)
         self._find_nearest = find_nearest
 
     @cached_property

@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from .errors import ParameterError
 
 
 def home() -> Path:
@@ -13,12 +15,29 @@ def home() -> Path:
     has both `notebooks` and `cache`; else the working directory.
     """
     if folder := os.environ.get("SEMBACK_HOME"):
-        return Path(folder).resolve()
+        return user_path(folder).resolve()
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "notebooks").is_dir() and (folder / "cache").is_dir():
             return folder
     return here
+
+
+def user_path(path: str | os.PathLike) -> Path:
+    """A path as somebody wrote it, with `~`, `~name` and `$NAME` expanded.
+
+    Raises
+    ------
+    ParameterError
+        There can be no such path: no such user, a NUL character, links in a circle.
+    """
+    try:
+        expanded = Path(os.path.expandvars(path)).expanduser()
+        with suppress(OSError):  # such as a part that may not be read: whoever opens it says so
+            expanded.resolve()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ParameterError(f"{path!r} cannot be a path: {error}") from None
+    return expanded
 
 
 @contextmanager

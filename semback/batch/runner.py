@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from filelock import FileLock, Timeout
 
 from ..errors import ParameterError
-from ..paths import home
+from ..paths import home, user_path
 from ..report import results
 from . import worker
 from .jobs import LAST, Job, check
@@ -104,7 +104,7 @@ def _environment(shared: str) -> dict[str, str]:
     """
     found = {key: text for key, text in os.environ.items() if key.startswith("SEMBACK_") and text}
     for key in found.keys() & {"SEMBACK_DATA_DIR", "SEMBACK_CACHE_DIR"}:
-        found[key] = os.path.abspath(found[key])
+        found[key] = os.path.abspath(user_path(found[key]))
     return {**found, "SEMBACK_HOME": str(home()), "SEMBACK_BATCH": shared}
 
 

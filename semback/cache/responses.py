@@ -11,13 +11,13 @@ import os
 import re
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import CacheError, CacheMiss, ParameterError, known
-from ..paths import home
+from ..paths import home, user_path
 from . import locks, recording
 from .recording import Entry
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MODES = ("auto", "replay", "refresh", "off")
 _POLL = 0.05  # seconds between two attempts to hold a request
 _POLLS_BEFORE_WARNING = 200
+_SHOWN = 20  # refused lines that are listed; a file may have any number
 
 
 class Loaded(NamedTuple):
@@ -39,7 +40,7 @@ class Loaded(NamedTuple):
     conflicts : list of str
         The keys with another reply in the cache, which stays.
     refused : list of str
-        The lines that were refused, and why.
+        The first 20 lines that were refused, and why; then how many more there are.
     """
 
     new: int
@@ -57,8 +58,9 @@ class ResponseCache:
     ----------
     folder : path, optional
         Holds `responses/` (the live table, for its owner only) and `recordings/` (text files, read
-        at opening). It is made if it is not there. Default: the environment's SEMBACK_CACHE_DIR,
-        or else the `cache` folder of the checkout.
+        at opening). It is made if it is not there. `~`, `~name` and `$NAME` are expanded, as in
+        the paths of recordings. Default: the environment's SEMBACK_CACHE_DIR, or else the `cache`
+        folder of the checkout.
     mode : {"auto", "replay", "refresh", "off"}, optional
         The environment's SEMBACK_CACHE_MODE goes first. "auto", the default, replays what is
         recorded, and requests and records the rest. "replay" requests nothing: what is not
@@ -73,7 +75,7 @@ class ResponseCache:
     Raises
     ------
     ParameterError
-        The mode does not exist.
+        The mode does not exist, or there can be no such folder.
     CacheError
         As above. In mode "replay" a folder that cannot be written is replayed from a temporary
         copy, with a warning.
@@ -86,7 +88,7 @@ class ResponseCache:
         # for all its processes, or a rerun could not repeat the run.
         self._round = os.path.basename(os.environ.get("SEMBACK_BATCH", "")) or os.urandom(8).hex()
         place = folder or os.environ.get("SEMBACK_CACHE_DIR") or home() / "cache"
-        self.folder: Path = Path(place).expanduser()
+        self.folder: Path = user_path(place)
         self._rescue_path: str | None = None
         with self._reporting("opened"):
             self._table: table.Table = self._open()
@@ -120,7 +122,7 @@ class ResponseCache:
                 raise
         if text is None or (self.mode == "refresh" and tag != self._round):
             return None
-        reply = recording.reply_in(text, body, draw)
+        reply = recording.reply_in(text, key, body, draw)
         if reply is None:
             raise self._altered(key, "it is not a recorded reply to this request")
         return reply
@@ -149,7 +151,7 @@ class ResponseCache:
             The reply cannot be recorded. On a full disk and the like, the message names a temporary
             file that holds it; a reply that is too long for any recording is lost.
         """
-        entry = self._insert(key, recording.entry_text(body, draw, reply, source))
+        entry = self._insert(key, recording.entry_text(body, draw, reply, source), reply)
         return entry["reply"] if entry else reply
 
     @asynccontextmanager
@@ -199,14 +201,22 @@ class ResponseCache:
         """
         if wrong := recording.alteration(key, entry):
             raise CacheError(f"{str(key)[:12]} cannot be recorded: {wrong}")
-        return self._insert(key, recording.canonical(entry)) or entry
+        return self._insert(key, recording.canonical(entry), entry["reply"]) or entry
+
+    def keys(self) -> list[str]:
+        """The keys of all rows, sorted; "row:NUMBER" of one that cannot be an entry."""
+        with self._reporting("read"):
+            return self._table.names()
+
+    def __len__(self) -> int:
+        return len(self.keys())
 
     def rows(self) -> Iterator[tuple[str, Entry | None, str | None]]:
         """(key, entry, None) of every row, sorted by key.
 
         Of one that cannot be trusted (key or "row:NUMBER", None, what is wrong with it).
         """
-        for name in self._names():
+        for name in self.keys():
             entry, wrong = self._read(name)
             if entry or wrong:  # else it was dropped in the meantime
                 yield name, entry, wrong
@@ -216,18 +226,52 @@ class ResponseCache:
 
         CacheError at one that cannot be trusted.
         """
-        for name in self._names():
+        for name in self.keys():
             if keys is None or name in keys:
-                entry = self.get(name)
-                if entry:  # else it was dropped in the meantime
+                if entry := self.get(name):  # else it was dropped in the meantime
                     yield name, entry
 
-    def __len__(self) -> int:
-        return len(self._names())
+    def export(
+        self, path: str | os.PathLike, keys: set[str] | None = None, sealed: bool = False
+    ) -> int:
+        """Write entries to a recording.
 
-    def export(self, path: str | os.PathLike, keys: set[str] | None = None) -> int:
-        """Write all entries, or only those with these keys, to a recording. Returns how many."""
-        return recording.write(path, self.entries(keys))
+        Parameters
+        ----------
+        path : path
+            Packed with gzip if it ends in .gz, with zstd if in .zst.
+        keys : set of str, optional
+            Of the entries to write. Default: all.
+        sealed : bool
+            Whether to leave out the requests, so that a recording can be published whose data may
+            not be. It replays for whoever sends the same requests. Replies may quote them.
+
+        Returns
+        -------
+        int
+            The number of entries.
+        """
+        entries = self.entries(keys)
+        if sealed:
+            entries = ((name, recording.sealed(name, entry)) for name, entry in entries)
+        return recording.write(path, entries)
+
+    def copy(self, folder: str | os.PathLike) -> None:
+        """Copy what is recorded into a new cache folder, while replies go on being recorded.
+
+        Use this, or `export`, in a program that has the cache open. If it copied, packed or hashed
+        the files of `responses/` itself, it would give up SQLite's locks on them: POSIX locks end
+        when their process closes any opening of the file. Another process could then remove the
+        log that holds the latest replies. Here SQLite makes the copy (its backup interface), as of
+        one moment. Recordings that were read are in it; their files in `recordings/` are not.
+
+        Parameters
+        ----------
+        folder : path
+            It is made, for its owner only; no cache may be there yet.
+        """
+        with self._reporting("copied"):
+            self._table.copy(user_path(folder) / "responses")
 
     def load(self, path: str | os.PathLike, skip: bool = False) -> Loaded:
         """Read a recording into the cache. A recorded reply stays as it is.
@@ -247,41 +291,56 @@ class ResponseCache:
         -------
         Loaded
         """
-        new, conflicts, refused = 0, [], []
+        new, more, refused, conflicts = 0, 0, [], set()
         with self._writing():
             for number, name, entry, wrong in recording.lines(path):
                 if entry is None:
                     if not skip:
                         raise CacheError(f"{path}, line {number}: {wrong}; nothing of it was read")
-                    refused.append(f"line {number}: {wrong}")
+                    if len(refused) < _SHOWN:
+                        refused.append(f"line {number}: {wrong}")
+                    else:
+                        more += 1
                     continue
-                text = recording.canonical(entry)
-                if self._table.add(name, text):
+                there = self._add(name, recording.canonical(entry), entry["reply"])
+                if there is None:
                     new += 1
-                elif (self.get(name) or entry)["reply"] != entry["reply"]:
-                    conflicts.append(name)
-                elif text < self._table.get(name):
-                    self._table.set(name, text)
-        return Loaded(new, conflicts, refused)
+                elif there["reply"] != entry["reply"]:
+                    conflicts.add(name)
+        if more:
+            refused.append(f"{more:,} more lines")
+        return Loaded(new, sorted(conflicts), refused)
 
-    def drop(self, start: str) -> int:
+    def drop(self, start: str = "", faults: Collection[str] = ()) -> int:
         """Take out the entries whose key begins with `start`, trusted or not.
 
         Parameters
         ----------
         start : str
-            At least 8 characters of a key; or the whole "row:NUMBER" of a row that has none.
+            At least 8 characters of a key; or the whole "row:NUMBER" of a row that has none. May be
+            "", for any key, where there are faults.
+        faults : collection of {"empty", "cut", "refused"}
+            Take out only replies with one of these: without a text (thoughts are none), ended at
+            the token limit, refused by the model or a filter.
 
         Returns
         -------
         int
             The number of entries taken out.
         """
-        if not re.fullmatch("[0-9a-f]{8,}|row:[0-9]+", start):
-            takes = "at least 8 characters of a key, or a whole row:NUMBER (see `semback cache ls`)"
+        for fault in faults:
+            known("fault", fault, ("empty", "cut", "refused"))
+        if not re.fullmatch("[0-9a-f]{8,}|row:[0-9]+", start) and (start or not faults):
+            takes = "at least 8 characters of a key, a whole row:NUMBER, or faults"
             raise ParameterError(f"{start!r} names no entries to take out; it takes {takes}")
         with self._writing():
-            return self._table.delete_names(start)
+            if not faults:
+                return self._table.delete_names(start)
+            count = 0
+            for name, entry, _ in self.rows():
+                if entry and name.startswith(start) and recording.has_fault(entry["reply"], faults):
+                    count += self._table.delete(name)
+            return count
 
     def explain(self, request: dict, draw: int = 0) -> str:
         """Whether a request is recorded, which other recorded one is nearest, and what differs."""
@@ -298,7 +357,7 @@ class ResponseCache:
         try:
             opened = table.open_table(folder)
         except table.ERRORS as error:
-            if self.mode != "replay" or table.error_name(error) == "BUSY":
+            if self.mode != "replay" or table.error_name(error) in ("BUSY", "EEXIST", "ENOTDIR"):
                 raise
             opened = table.open_copy(folder)
             problem = f"{self.folder} cannot be written ({error})"
@@ -318,10 +377,6 @@ class ResponseCache:
         wrong = recording.alteration(name, entry)
         return None if wrong else entry, wrong
 
-    def _names(self) -> list[str]:
-        with self._reporting("read"):
-            return self._table.names()
-
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """A transaction: all that is written is there, or nothing of it."""
@@ -334,20 +389,32 @@ class ResponseCache:
             with self._table.transact():
                 yield
 
-    def _insert(self, key: str, text: str) -> Entry | None:
+    def _insert(self, key: str, text: str, reply: dict) -> Entry | None:
         """Record the text of an entry, or return the entry that is there already."""
-        if len(text.encode()) + 100 > recording.LONGEST:  # of its line, which has the key as well
+        if len(text.encode()) + 200 > recording.LONGEST:  # of its line, with a key and a seal
             limit = f"longer than {recording.LONGEST:,} bytes, which no recording may hold"
-            raise CacheError(f"the reply to {key[:12]}… cannot be recorded: it is {limit}")
+            raise CacheError(f"the reply to {key[:12]}… cannot be recorded: it is {limit}", key=key)
         try:
             with self._writing():
-                if self.mode == "refresh":
-                    self._table.set(key, text, tag=self._round)
-                elif not self._table.add(key, text):
-                    return self.get(key)
+                if self.mode != "refresh":
+                    return self._add(key, text, reply)
+                self._table.set(key, text, tag=self._round)
         except CacheError as error:
-            raise CacheError(f"{error} {self._rescue(key, text)}") from error
-        return None
+            raise CacheError(f"{error} {self._rescue(key, text)}", key=key) from error
+
+    def _add(self, key: str, text: str, reply: dict) -> Entry | None:
+        """Add an entry in a transaction, or return the one that is there from now on.
+
+        Of two texts with one reply the first in sorted order stays. So the order of recordings does
+        not matter, and a request is filled in where an entry was sealed: "request" < "sealed".
+        """
+        if self._table.add(key, text):
+            return None
+        entry = self.get(key)
+        if entry and entry["reply"] == reply and text < recording.canonical(entry):
+            self._table.set(key, text)
+            return recording.parsed(text)
+        return entry
 
     def _read_recordings(self) -> None:
         """Read the recordings in the folder that are new; of many processes one does it."""
@@ -357,11 +424,10 @@ class ResponseCache:
             return  # as nearly always: no opening waits for another process that writes
         with self._writing():
             read = self._recordings_read()  # another process may have read them meanwhile
-            for name, digest in digests.items():
-                if read.get(name) != digest:
+            for name in digests:
+                if digests[name] != read.get(name):
                     self.load(folder / name)
-                    read[name] = digest
-                    self._table.set("recordings", recording.canonical(read))
+            self._table.set("recordings", recording.canonical(read | digests))
 
     def _recordings_read(self) -> dict[str, str]:
         digests = recording.parsed(self._table.get("recordings", "{}"))
@@ -391,6 +457,7 @@ class ResponseCache:
             with open(self._rescue_path, "a", encoding="utf-8", newline="\n") as file:
                 file.write(f'{text[:-1]},"key":"{key}"}}\n')
         except OSError as error:
+            self._rescue_path = None  # its last line may be half a one
             return f"The reply to the request {key} is lost: {error}."
         path = self._rescue_path
         return f"The reply is in {path}; later, run `semback cache import {path}`."
@@ -409,4 +476,4 @@ class ResponseCache:
 
     def _altered(self, name: str, wrong: str | None) -> CacheError:
         problem = f"entry {name[:12]} in {self.folder} was altered: {wrong}"
-        return CacheError(f"{problem}. `semback cache drop {name[:12]}` takes it out")
+        return CacheError(f"{problem}. `semback cache drop {name[:12]}` takes it out", key=name)

@@ -19,6 +19,7 @@ from pathlib import Path
 import diskcache
 
 from ..errors import CacheError
+from ..paths import replacing
 
 ERRORS = (sqlite3.Error, OSError, diskcache.Timeout)
 PATIENCE = 60  # seconds to wait for a table that another process has locked
@@ -47,11 +48,14 @@ _DELETE = f"""DELETE FROM Cache WHERE rowid IN (SELECT number FROM ({_NAMES}) WH
     OR instr(:start, ':') = 0 AND substr(name, 1, length(:start)) = :start)"""
 _NETWORK = "nfs cifs smb sshfs 9p lustre ceph afs beegfs gpfs gluster davfs rclone s3fs gcsfuse"
 _ADVICE = {  # by the name that SQLite or the system gives to the error
+    "CANTOPEN": "Are too many files open (ulimit -n)? May you write there? If not, set "
+    "SEMBACK_CACHE_DIR to another folder.",
     "BUSY": "Another process keeps it locked: wait for it or end it, then run again.",
     "FULL IOERR ENOSPC EDQUOT EFBIG": "The disk is full or failing: make room, then run again.",
     "CORRUPT NOTADB ERROR": "Its file cache.db is damaged: move it away and run again.",
     "ENOTSUP": "Set SEMBACK_CACHE_DIR to a local folder, or SEMBACK_CACHE_ON_NETWORK=1.",
     "EMFILE ENFILE": "Raise the limit on open files (ulimit -n), or lower in_flight.",
+    "EEXIST ENOTDIR": "Move away what lies there, or take another folder (SEMBACK_CACHE_DIR).",
 }
 _NO_RIGHTS = "Give yourself the right to write there, or set SEMBACK_CACHE_DIR to another folder."
 
@@ -89,6 +93,18 @@ class Table(diskcache.Cache):
         """Delete the entries whose name begins with this text. Returns their number."""
         return self._sql(_DELETE, {"start": start}).rowcount
 
+    def copy(self, folder: Path) -> None:
+        """Write a table with the same rows to a folder, which must not have one yet."""
+        path = folder / "cache.db"
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "there is one already", str(path))
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.touch(0o600)
+            with closing(sqlite3.connect(temporary)) as copy:
+                copy.execute("PRAGMA journal_mode = OFF")  # a copy that fails is removed
+                self._con.backup(copy)
+
     def replaced(self) -> bool:
         """Whether other files lie where those lay that this thread has open.
 
@@ -123,7 +139,10 @@ def open_table(folder: Path) -> Table:
         raise OSError(errno.ENOTSUP, f"SQLite loses data on a network file system ({kind})")
     for each in (folder.parent, folder):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _check(folder / "cache.db")
+    path = folder / "cache.db"
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "it is not a plain file", str(path))
+    _check(path)
     for path in (folder, *folder.glob("cache.db*")):
         with suppress(FileNotFoundError, PermissionError):  # gone meanwhile, or not ours
             mode = path.lstat().st_mode

@@ -1,6 +1,7 @@
 """The `semback cache` commands: recordings in and out, and a look at what is recorded."""
 
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import click
 
 from ..cache import ResponseCache
-from ..cache.recording import is_request, lines
+from ..cache.recording import Entry, canonical, is_request, lines
 from ..errors import CacheError, DataError, ParameterError
 
 
@@ -16,11 +17,14 @@ def echo(text: object, error: bool = False) -> None:
     """Print text; on stderr if it is an error.
 
     Text from files and servers may hold control characters, with which a terminal would do as they
-    say (move the cursor, fill the clipboard). All but newlines are printed as escapes.
+    say (move the cursor, fill the clipboard). All but newlines are printed as escapes; so is what
+    the stream cannot encode, as most letters of the world in Windows' cp1252.
     """
     unsafe = {char for char in str(text) if not char.isprintable()} - {"\n"}
     escapes = {ord(char): char.encode("unicode_escape").decode() for char in unsafe}
-    click.echo(str(text).translate(escapes), err=error)
+    encoding = (sys.stderr if error else sys.stdout).encoding or "utf-8"
+    data = str(text).translate(escapes).encode(encoding, "backslashreplace")
+    click.echo(data.decode(encoding), err=error)
 
 
 @click.group()
@@ -31,8 +35,13 @@ def cache() -> None:
 @cache.command()
 @click.argument("path")
 @click.option("--run", "name", help="Only the replies on which the batch runs/NAME rests.")
-def export(path: str, name: str | None) -> None:
-    """Write all replies to a recording, PATH.jsonl, PATH.jsonl.gz or PATH.jsonl.zst."""
+@click.option("--sealed", is_flag=True, help="Leave out the requests, where data must not go out.")
+def export(path: str, name: str | None, sealed: bool) -> None:
+    """Write all replies to a recording, PATH.jsonl, PATH.jsonl.gz or PATH.jsonl.zst.
+
+    A sealed recording holds keys and replies only: whoever has the data, and so sends the same
+    requests, replays it. Replies may quote the data.
+    """
     from ..report import results
 
     keys = None
@@ -40,7 +49,7 @@ def export(path: str, name: str | None) -> None:
         keys = {key for run in results.responses(name).values() for key in run}
         if not keys:
             raise DataError(f"runs/{name} names no replies; `semback run` writes their keys there")
-    count = ResponseCache().export(path, keys)
+    count = ResponseCache().export(path, keys, sealed)
     echo(f"{count:,} replies are in {path}")
     if keys is not None and count < len(keys):
         raise CacheError(f"only {count:,} of the {len(keys):,} replies of runs/{name} are recorded")
@@ -64,19 +73,31 @@ def import_(path: str, skip: bool) -> None:
 def verify(path: str) -> None:
     """Check every line of a recording. Exit code 1 if one cannot be trusted."""
     counts = Counter()
-    for number, _, _, problem in lines(path):
+    for number, _, entry, problem in lines(path):
         counts["refused" if problem else "intact"] += 1
+        counts["sealed"] += entry is not None and "sealed" in entry
         if problem:
             echo(f"refused line {number}: {problem}")
     echo(f"{counts['intact']:,} replies are intact, {counts['refused']:,} are not")
+    if counts["sealed"]:
+        echo(f"{counts['sealed']:,} are sealed: their keys can be checked with the requests only")
     sys.exit(1 if counts["refused"] else 0)
 
 
 @cache.command()
-@click.argument("key")
-def drop(key: str) -> None:
-    """Remove the replies whose key begins with KEY from the cache."""
-    echo(f"{ResponseCache().drop(key):,} replies removed")
+@click.argument("key", default="")
+@click.option("--empty", is_flag=True, help="Only replies without a text.")
+@click.option("--cut", is_flag=True, help="Only replies that ended at the token limit.")
+@click.option("--refused", is_flag=True, help="Only replies that the model or a filter refused.")
+def drop(key: str, **faults: bool) -> None:
+    """Remove the replies whose key begins with KEY from the cache.
+
+    With options, only replies to which one of them applies; without a KEY then, of the whole cache.
+    """
+    chosen = [fault for fault, given in faults.items() if given]
+    if not key and not chosen:
+        raise click.UsageError("give a KEY, --empty, --cut or --refused")
+    echo(f"{ResponseCache().drop(key, chosen):,} replies removed")
 
 
 @cache.command()
@@ -88,14 +109,33 @@ def explain(request: str, draw: int) -> None:
     REQUEST.json holds the body of a request, or a line of a recording. KEY is the start of a key.
     """
     responses = ResponseCache()
-    if Path(request).is_file():
+    if os.path.isfile(request):
         echo(responses.explain(*_request(request, draw)))
         return
-    for key, entry, _ in responses.rows():
-        if entry and key.startswith(request):
-            echo(responses.explain(entry["request"], entry["draw"]))
-            return
-    raise ParameterError(f"{request} is neither a file nor the start of a key in the cache")
+    key, entry = _find(responses, request)
+    if "sealed" in entry:
+        echo(f"{key[:12]}… is recorded, but sealed: it has no request to compare with others")
+    else:
+        echo(responses.explain(entry["request"], entry["draw"]))
+
+
+@cache.command()
+@click.argument("key")
+def show(key: str) -> None:
+    """Show a recorded reply and its request: messages, text, usage, when and from where.
+
+    KEY is the start of a key.
+    """
+    key, entry = _find(ResponseCache(), key)
+    request, reply = entry.get("request", {"sealed": entry.get("sealed")}), entry["reply"]
+    facts = {"key": key, "draw": entry["draw"], "source": entry["source"]}
+    facts |= {f"request {name}": value for name, value in request.items() if name != "messages"}
+    facts |= {f"reply {name}": value for name, value in reply.items() if name != "text"}
+    for name, value in facts.items():
+        echo(f"{name:24}{value if isinstance(value, str) else canonical(value)}")
+    for message in request.get("messages", []):
+        echo(f"\n--- {message.get('role')}\n{message.get('content')}")
+    echo(f"\n--- reply\n{reply['text']}")
 
 
 @cache.command()
@@ -105,7 +145,7 @@ def ls() -> None:
         line = f"altered: {problem}"
         if entry:
             text = " ".join(entry["reply"]["text"].split())[:80]
-            line = f"{entry['request']['model']}  {entry['draw']}  {text}"
+            line = f"{_model(entry)}  {entry['draw']}  {text}"
         echo(f"{key[:12]}  {line}")
 
 
@@ -114,10 +154,25 @@ def stats() -> None:
     """Count the replies by model."""
     responses, counts = ResponseCache(), Counter()
     for _, entry, _ in responses.rows():
-        counts[entry["request"]["model"] if entry else "altered: see `semback cache ls`"] += 1
+        counts[_model(entry) if entry else "altered: see `semback cache ls`"] += 1
     for model, count in sorted(counts.items()):
         echo(f"{count:9,}  {model}")
     echo(f"{len(responses):9,}  in {responses.folder}, mode {responses.mode}")
+
+
+def _model(entry: Entry) -> str:
+    """The model that was requested; of a sealed entry, the one that answered."""
+    return (
+        entry["request"]["model"] if "request" in entry else f"{entry['reply']['model']} (sealed)"
+    )
+
+
+def _find(responses: ResponseCache, start: str) -> tuple[str, Entry]:
+    """The first entry whose key begins so."""
+    for key in responses.keys():
+        if key.startswith(start) and (entry := responses.get(key)):
+            return key, entry
+    raise ParameterError(f"{start} is neither a file nor the start of a key in the cache")
 
 
 def _request(path: str, draw: int) -> tuple[dict, int]:
@@ -127,7 +182,7 @@ def _request(path: str, draw: int) -> tuple[dict, int]:
         if "request" in data:
             data, draw = data["request"], data.get("draw", draw)
         if not is_request(data):
-            raise ValueError("it has no messages or no model")
+            raise ValueError("it has no messages or no model, as a sealed line has none")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CacheError(f"{path} is not a request: {error}") from None
     return data, draw

@@ -1,11 +1,15 @@
 """The `semback cache` commands."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
-from cache_helpers import entry, line
+from cache_helpers import MESSAGES, entry, line
 from click.testing import CliRunner
 
+from semback.cache import recording
 from semback.cli import main
 
 
@@ -96,3 +100,87 @@ def test_ls_and_stats_show_what_was_altered_and_drop_takes_it_out_but_never_ever
     assert "        1  altered: see" in stats and "        1  m\n" in stats
     assert semback("drop", "")[0] == 2 and len(cache) == 2
     assert semback("drop", entry(draw=1)[0][:12])[1].startswith("1 ") and len(cache) == 1
+
+
+FAULTY = {"stop": "Four.", "length": "Fo", "content_filter": "", "refusal": "No.", "end": " \n"}
+
+
+@pytest.mark.parametrize(
+    "arguments, left",
+    [
+        (["--empty"], {"stop", "length", "refusal"}),
+        (["--cut"], {"stop", "content_filter", "refusal", "end"}),
+        (["--refused"], {"stop", "length", "end"}),
+        (["--empty", "--cut", "--refused"], {"stop"}),
+        (["KEY of stop", "--cut"], set(FAULTY)),
+        (["KEY of length", "--cut", "--empty"], {"stop", "content_filter", "refusal", "end"}),
+    ],
+)
+def test_drop_takes_out_what_is_not_worth_keeping(semback, cache, arguments, left):
+    keys = {}
+    for draw, (reason, text) in enumerate(FAULTY.items()):
+        keys[reason], made = entry(text, draw)
+        made["reply"]["finish_reason"] = reason
+        cache.add(keys[reason], made if draw else recording.sealed(keys[reason], made))
+    arguments = [keys[each[7:]][:9] if each.startswith("KEY") else each for each in arguments]
+    code, out = semback("drop", *arguments)
+    assert code == 0 and out == f"{5 - len(left)} replies removed\n"
+    assert dict(cache.entries()).keys() == {keys[reason] for reason in left}
+
+
+@pytest.mark.parametrize("arguments", [[], ["0123"], ["0123", "--empty"], ["--full"]])
+def test_drop_without_a_choice_is_a_wrong_argument(semback, cache, arguments):
+    cache.add(*entry(""))
+    assert semback("drop", *arguments)[0] == 2 and len(cache) == 1
+
+
+def test_show_prints_messages_reply_usage_when_and_from_where(semback, cache):
+    name, made = entry("Four.\n\x1b[2J", temperature=0)
+    made["reply"]["usage"] = {"prompt_tokens": 7}
+    made["source"]["time"] = "2026-11-23T02:56:32Z"
+    cache.add(name, made)
+    code, out = semback("show", name[:9])
+    lines = out.partition("\n---")[0].splitlines()
+    facts = {each[:24].strip(): each[24:] for each in lines}
+    assert code == 0 and facts["key"] == name and facts["request temperature"] == "0"
+    assert facts["source"] == '{"host":"example.org","time":"2026-11-23T02:56:32Z"}'
+    assert facts["reply usage"] == '{"prompt_tokens":7}'
+    for message in MESSAGES:
+        assert f"\n--- {message['role']}\n{message['content']}\n" in out
+    assert out.endswith("--- reply\nFour.\n\\x1b[2J\n")
+    code, out = semback("show", "0" * 64)
+    assert code == 2 and "start of a key" in out
+
+
+def test_every_command_knows_a_sealed_recording(semback, cache, tmp_path):
+    name, path = entry()[0], tmp_path / "sealed.jsonl"
+    cache.add(*entry())
+    assert semback("export", "--sealed", path) == (0, f"1 replies are in {path}\n")
+    code, out = semback("verify", path)
+    assert code == 0 and out.startswith("1 replies are intact, 0 are not\n1 are sealed")
+    cache.drop(name)
+    assert semback("import", path)[1] == "1 new replies\n"
+    assert semback("ls")[1] == f"{name[:12]}  m-1 (sealed)  0  Four.\n"
+    assert "1  m-1 (sealed)\n" in semback("stats")[1]
+    out = semback("show", name)[1]
+    assert "\nrequest sealed  " in out and out.endswith("--- reply\nFour.\n")
+    assert "is recorded, but sealed" in semback("explain", name)[1]
+    code, out = semback("explain", path)
+    assert code == 1 and "a sealed line has none" in out
+    (tmp_path / "request.json").write_text(json.dumps(entry()[1]["request"]))
+    assert "is recorded: a reply of m-1" in semback("explain", tmp_path / "request.json")[1]
+    path.write_text(path.read_text().replace("Four", "Five"))
+    assert semback("verify", path)[0] == 1
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_what_the_output_cannot_encode_is_escaped(cache, encoding):
+    cache.add(*entry("Größe ≥ 4 🙂"))
+    run = subprocess.run(
+        [sys.executable, "-c", "from semback.cli import main; main()", "cache", "ls"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "SEMBACK_CACHE_DIR": str(cache.folder)},
+    )
+    text = "Größe ≥ 4 🙂".encode(encoding, "backslashreplace")
+    assert run.returncode == 0 and run.stdout.split(b"  ")[-1].rstrip() == text

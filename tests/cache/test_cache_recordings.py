@@ -1,5 +1,6 @@
 """Recordings between machines."""
 
+import asyncio
 import gzip
 import json
 from contextlib import closing
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from cache_helpers import child, entry, line, output
+from cache_helpers import child, entry, line, lookup, output, record, reply
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,7 +156,9 @@ print(*(cache.export(f"{sys.argv[1]}.jsonl{end}") for end in ("", ".gz", ".zst")
 @settings(max_examples=15)
 @given(
     st.lists(
-        st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["a.example", "b.example"]))),
+        st.lists(
+            st.tuples(st.integers(0, 9), st.sampled_from(["a.example", "b.example"]), st.booleans())
+        ),
         min_size=1,
         max_size=4,
     ),
@@ -169,10 +172,11 @@ def test_recordings_without_a_conflict_merge_to_the_same_bytes_in_every_order_an
         paths.append(
             folder / f"{number}{data.draw(st.sampled_from(['.jsonl', '.jsonl.gz', '.jsonl.zst']))}"
         )
-        recording.write(
-            paths[-1],
-            sorted(dict(entry(f"It is {draw}.", draw, host) for draw, host in drawn).items()),
-        )
+        entries = {}
+        for draw, host, is_sealed in drawn:
+            name, made = entry(f"It is {draw}.", draw, host)
+            entries[name] = recording.sealed(name, made) if is_sealed else made
+        recording.write(paths[-1], sorted(entries.items()))
     (one, conflicts), (other, _) = (
         merged(folder / "one", paths),
         merged(folder / "other", data.draw(st.permutations(paths))),
@@ -180,8 +184,101 @@ def test_recordings_without_a_conflict_merge_to_the_same_bytes_in_every_order_an
     assert (
         one == other
         and not conflicts
-        and one.count(b"\n") == len({draw for drawn in recordings for draw, _ in drawn})
+        and one.count(b"\n") == len({draw for drawn in recordings for draw, _, _ in drawn})
     )
+
+
+# Sealed recordings
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """The path of a sealed recording of three replies."""
+    with closing(ResponseCache(tmp_path / "recorded")) as cache:
+        for draw in range(3):
+            cache.add(*entry(f"It is {draw}.", draw))
+        assert cache.export(tmp_path / "sealed.jsonl", sealed=True) == 3
+    return tmp_path / "sealed.jsonl"
+
+
+def test_a_sealed_recording_holds_nothing_of_a_request_and_replays_for_whoever_sends_it(
+    cache, sealed
+):
+    text = sealed.read_text()
+    assert "2 + 2" not in text and "Solve it" not in text and "messages" not in text
+    assert cache.load(sealed) == (3, [], []) and cache.load(sealed) == (0, [], [])
+    assert lookup(cache, 2) == reply("It is 2.") and lookup(cache, 3) is None
+    name = entry(draw=1)[0]
+    assert cache.get(name) == recording.sealed(name, entry("It is 1.", 1)[1])
+    assert record(cache, "Another.", 1) == reply("It is 1.")
+    miss = cache.miss(entry(draw=3)[1]["request"], 3)
+    assert miss.nearest is None and "no reply to this request (draw 3)" in str(miss)
+    assert "is recorded: a reply of m-1" in cache.explain(entry()[1]["request"], 1)
+
+
+def test_a_sealed_recording_replays_through_a_model(script, tmp_path):
+    async def chats(llm):
+        return [(await llm.chat([{"role": "user", "content": text}])).text for text in "ab"]
+
+    with closing(ResponseCache(tmp_path / "one")) as one:
+        live = asyncio.run(chats(script(["One.", "Two."]).llm(cache=one)))
+        one.export(tmp_path / "sealed.jsonl.zst", sealed=True)
+    with closing(ResponseCache(tmp_path / "two", "replay")) as two:
+        two.load(tmp_path / "sealed.jsonl.zst")
+        silent = script("Another.")
+        assert asyncio.run(chats(silent.llm(cache=two))) == live and not silent.asked
+
+
+def test_a_sealed_entry_is_exported_as_it_is_and_a_full_one_of_the_same_reply_fills_it_in(
+    cache, sealed, tmp_path
+):
+    cache.load(sealed)
+    for path, is_sealed in ((tmp_path / "one.jsonl", False), (tmp_path / "two.jsonl", True)):
+        cache.export(path, sealed=is_sealed)
+        assert path.read_bytes() == sealed.read_bytes()
+    name, full = entry("It is 0.")
+    assert cache.add(name, full) == full == cache.get(name)  # whatever its host
+    (tmp_path / "full.jsonl").write_text(
+        line(*entry("It is 1.", 1, "b.example")) + line(*entry("Another.", 2))
+    )
+    assert cache.load(tmp_path / "full.jsonl") == (0, [entry(draw=2)[0]], [])
+    assert "request" in cache.get(entry(draw=1)[0]) and "sealed" in cache.get(entry(draw=2)[0])
+    assert cache.load(sealed) == (0, [], []) and cache.get(name) == full
+    assert [lookup(cache, draw)["text"] for draw in range(3)] == [
+        "It is 0.",
+        "It is 1.",
+        "It is 2.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("It is", "It was"),
+        ('"key":"', '"key":"0'),
+        ('"draw":', '"draw":1'),
+        ("example.org", "example.com"),
+        ('"sealed":"', '"sealed":"0'),
+        ('"sealed":"', '"seal":"'),
+        ('"sealed":"', '"request":{},"sealed":"'),
+        ('"stop"', '"length"'),
+    ],
+)
+def test_a_sealed_line_that_was_altered_is_refused(cache, sealed, old, new):
+    sealed.write_text(sealed.read_text().replace(old, new))
+    with pytest.raises(CacheError, match="sealed.jsonl, line 1"):
+        cache.load(sealed)
+    loaded = cache.load(sealed, skip=True)
+    assert loaded.new == len(cache) == 0 and len(loaded.refused) == 3
+
+
+@pytest.mark.parametrize("name", ["recordings", "format", "x" * 64, entry()[0].upper(), 7, None])
+def test_a_sealed_line_can_have_no_other_key_than_a_hash(cache, tmp_path, name):
+    made = recording.sealed(name, entry()[1])
+    (tmp_path / "r.jsonl").write_bytes(recording.line(name, made))
+    with pytest.raises(CacheError, match="line 1: "):
+        cache.load(tmp_path / "r.jsonl")
+    assert len(cache) == 0
 
 
 @pytest.mark.slow
@@ -284,12 +381,40 @@ def test_two_that_write_one_recording_at_one_time_leave_a_whole_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", ["file/x.jsonl", "/proc/x/y.jsonl", "x" * 300 + ".jsonl", "nul\0.jsonl"]
+    "path",
+    [
+        "file/x.jsonl",
+        "/proc/x/y.jsonl",
+        "x" * 300 + ".jsonl",
+        "nul\0.jsonl",
+        "\ud800.jsonl",
+        "~nobody.here/x.jsonl",
+        ".",
+    ],
 )
-def test_a_recording_that_cannot_be_written_is_one_clear_error(cache, tmp_path, path):
+def test_a_recording_that_cannot_be_written_or_read_is_one_clear_error(
+    cache, tmp_path, path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(CacheError, match="cannot be written"):
-        cache.export(tmp_path / path)
+        cache.export(path)
+    with pytest.raises(CacheError, match="cannot be read"):
+        cache.load(path)
+
+
+def test_a_path_of_ones_home_or_with_a_variable_is_that_path_everywhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLACE", "here")
+    monkeypatch.setenv("SEMBACK_CACHE_DIR", "~/$PLACE")
+    with closing(ResponseCache()) as cache:
+        cache.add(*entry())
+        cache.export("~/r.jsonl")
+        cache.copy("~/copy")
+        assert cache.folder == tmp_path / "here"
+    assert (tmp_path / "here" / "responses" / "cache.db").is_file()
+    with closing(ResponseCache("~/copy")) as copy:
+        assert len(copy) == 1 and copy.load("~/$PLACE/../r.jsonl").new == 0
 
 
 @pytest.mark.parametrize("length", [9_999, 10_000, 10_001, 10**6])
@@ -301,3 +426,28 @@ def test_a_line_that_is_too_long_is_refused_as_one_and_the_next_has_its_number(
     (tmp_path / "r.jsonl.gz").write_bytes(gzip.compress(data))
     loaded = cache.load(tmp_path / "r.jsonl.gz", skip=True)
     assert loaded.new == 1 and [each[:8] for each in loaded.refused] == ["line 1: ", "line 3: "]
+
+
+def test_a_line_of_brackets_is_refused_before_it_fills_the_memory_and_a_long_text_is_not(
+    cache, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(recording, "LONGEST", 10_000)
+    name, made = entry('[{"\\' * 900)
+    bloated = {**made, "reply": {**made["reply"], "more": [[]] * 2000}}
+    (tmp_path / "r.jsonl").write_text(line(name, made) + line(name, bloated))
+    assert cache.load(tmp_path / "r.jsonl", skip=True) == (
+        1,
+        [],
+        ["line 2: it is not a recorded reply"],
+    )
+
+
+def test_of_many_bad_lines_the_first_are_shown_and_the_rest_counted(cache, tmp_path):
+    bad = line(*entry()).replace("2 + 2", "2 + 3")
+    twice = line(*entry("Another.", 1)) * 2
+    path = tmp_path / "r.jsonl.gz"
+    path.write_bytes(gzip.compress((line(*entry("One.", 1)) + bad * 30_000 + twice).encode()))
+    new, conflicts, refused = cache.load(path, skip=True)
+    assert (new, conflicts) == (1, [entry(draw=1)[0]])
+    assert len(refused) == 21 and refused[0].startswith("line 2: its key")
+    assert refused[-1] == "29,980 more lines"

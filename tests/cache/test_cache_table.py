@@ -19,7 +19,7 @@ import psutil
 import pytest
 from cache_helpers import Planted, child, database, entry, line, lookup, output, record, reply
 
-from semback import ResponseCache
+from semback import ParameterError, ResponseCache
 from semback.cache import recording, table
 from semback.errors import CacheError
 
@@ -187,10 +187,56 @@ def test_a_damaged_table_is_a_cache_error_with_advice(cache):
 # Where the table lies
 
 
-def test_a_folder_that_cannot_be_made_is_a_cache_error_that_names_it(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(CacheError, match="file/cache could not be opened.*SEMBACK_CACHE_DIR"):
-        ResponseCache(tmp_path / "file" / "cache")
+@pytest.mark.parametrize(
+    "file, folder",
+    [("c", "c"), ("c", "c/cache"), ("c/responses", "c"), ("c/recordings", "c")],
+)
+def test_a_file_where_a_folder_should_be_is_a_cache_error_that_names_it(tmp_path, file, folder):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("")
+    for mode in ("auto", "replay"):
+        with pytest.raises(CacheError, match=f"{folder} could not be opened.*SEMBACK_CACHE_DIR"):
+            ResponseCache(tmp_path / folder, mode)
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device"])
+def test_a_table_that_is_no_file_is_a_cache_error(tmp_path, kind):
+    path = tmp_path / "responses" / "cache.db"
+    path.parent.mkdir()
+    make = {"folder": Path.mkdir, "fifo": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero")}
+    make[kind](path)
+    for mode in ("auto", "replay"):  # which does not go on with a copy
+        with pytest.raises(CacheError, match="cache.db'. Move away what lies there"):
+            ResponseCache(tmp_path, mode)
+
+
+@pytest.mark.parametrize("folder", ["~nobody.here/x", "a\0b", "\ud800", 7, Path("a\0b")])
+def test_a_folder_that_there_cannot_be_is_a_parameter_error_that_names_it(monkeypatch, folder):
+    with pytest.raises(ParameterError) as error:
+        ResponseCache(folder)
+    assert f"{folder!r} cannot be a path" in str(error.value)
+    if isinstance(folder, str) and folder.isprintable():  # else no variable can hold it
+        monkeypatch.setenv("SEMBACK_CACHE_DIR", folder)
+        with pytest.raises(ParameterError, match="cannot be a path"):
+            ResponseCache()
+
+
+@pytest.mark.process
+def test_too_few_open_files_are_one_cache_error_that_says_so(tmp_path):
+    code = """
+ResponseCache(sys.argv[1]).close()  # imports all that it needs
+used, limits = len(os.listdir("/proc/self/fd")) - 1, resource.getrlimit(resource.RLIMIT_NOFILE)
+for left in range(8):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + left, limits[1]))
+    try:
+        ResponseCache(sys.argv[1]).close()
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+    errors = output(child(code, tmp_path)).splitlines()
+    assert errors
+    for error in errors:
+        assert error.startswith(f"CacheError the cache in {tmp_path}") and "ulimit -n" in error
 
 
 def test_a_read_only_folder_is_replayed_from_a_copy_and_refused_for_recording(shared):
@@ -239,14 +285,15 @@ def test_a_table_that_is_moved_away_while_it_is_open_is_made_anew_with_a_warning
 
 @pytest.mark.process
 @pytest.mark.slow
-def test_a_copy_of_the_folder_in_the_recording_process_loses_no_reply(tmp_path):
+@pytest.mark.parametrize("way", ["shutil.copytree(*sys.argv[1:])", "cache.copy(sys.argv[2])"])
+def test_a_copy_of_the_folder_in_the_recording_process_loses_no_reply(tmp_path, way):
     """Closing a file of the table gives SQLite's POSIX locks away, and others remove its log."""
-    code = """
+    code = f"""
 import shutil
 cache = ResponseCache(sys.argv[1])
 for draw in range(5):
     record(cache, draw=draw)
-shutil.copytree(sys.argv[1], sys.argv[2])
+{way}
 print("copied", flush=True)
 sys.stdin.readline()
 for draw in range(5, 10):
@@ -261,11 +308,55 @@ sys.stdin.readline()
     run.stdin.write("\n"), run.stdin.flush()
     assert run.stdout.readline() == "recorded\n"
     run.kill()
-    assert "its log was removed" in run.communicate()[1]
+    assert ("its log was removed" in run.communicate()[1]) == way.startswith("shutil")
     assert sound(folder).keys() == {entry(draw=draw)[0] for draw in range(10)}
+    with closing(ResponseCache(tmp_path / "copy")) as copy:
+        assert len(copy) in (5, 10)
+
+
+def test_a_copy_holds_what_is_recorded_for_its_owner_only_and_never_replaces_another(
+    cache, tmp_path
+):
+    record(cache)
+    with closing(ResponseCache(cache.folder)) as other, database(cache) as db:
+        db.execute("BEGIN IMMEDIATE")  # another process writes
+        other.copy(tmp_path / "new" / "copy")
+    record(cache, "Later.", 1)
+    folder = tmp_path / "new" / "copy" / "responses"
+    assert [path.name for path in folder.iterdir()] == ["cache.db"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "cache.db").stat().st_mode) == 0o600
+    assert sound(tmp_path / "new" / "copy") == dict([entry()])
+    with pytest.raises(CacheError, match="could not be copied: .*one already.*Move away"):
+        cache.copy(tmp_path / "new" / "copy")
+    assert len(sound(tmp_path / "new" / "copy")) == 1 and record(cache, "Last.", 2)
+
+
+@pytest.mark.process
+def test_a_copy_that_fails_leaves_nothing_and_can_be_made_later(tmp_path):
+    code = """
+cache = ResponseCache(sys.argv[1])
+for draw in range(20):
+    record(cache, "Large. " * 5000, draw)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+try:
+    cache.copy(sys.argv[2])
+except Exception as error:
+    print(type(error).__name__, error)
+print(os.listdir(sys.argv[2] + "/responses"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+cache.copy(sys.argv[2])
+"""
+    error, left = output(child(code, tmp_path / "cache", tmp_path / "copy")).splitlines()
+    assert error.startswith("CacheError") and "make room" in error and left == "[]"
+    assert len(sound(tmp_path / "copy")) == 20
 
 
 # Full disks and locked tables
+
+
+def full(*arguments):
+    raise sqlite3.OperationalError("database or disk is full")
 
 
 @pytest.mark.process
@@ -298,9 +389,6 @@ def test_replies_that_the_table_does_not_take_are_rescued_to_a_private_file(
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    def full(key, text):
-        raise sqlite3.OperationalError("database or disk is full")
-
     record(cache)
     monkeypatch.setattr(cache._table, "add", full)
     errors = []
@@ -315,16 +403,31 @@ def test_replies_that_the_table_does_not_take_are_rescued_to_a_private_file(
 
 
 def test_a_reply_that_can_be_rescued_nowhere_is_one_cache_error_that_names_it(cache, monkeypatch):
-    def full(*arguments):
-        raise sqlite3.OperationalError("database or disk is full")
-
     def nowhere(*arguments):
         raise FileNotFoundError("no usable temporary folder")
 
     monkeypatch.setattr(cache._table, "add", full)
-    monkeypatch.setattr(tempfile, "mkstemp", nowhere)
-    with pytest.raises(CacheError, match=f"{entry()[0]} is lost: no usable"):
-        record(cache)
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    name, made = entry()
+    for attempt in (lambda: record(cache), lambda: cache.add(name, made)):
+        with pytest.raises(CacheError, match=f"{name} is lost: no usable") as error:
+            attempt()
+        assert error.value.key == name
+
+
+def test_after_half_a_line_was_rescued_the_next_goes_to_another_file(cache, monkeypatch, tmp_path):
+    """A disk that is full takes some of it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(cache._table, "add", full)
+    with pytest.raises(CacheError):
+        record(cache, draw=0)
+    (first,) = tmp_path.glob("*.jsonl")
+    first.unlink(), first.mkdir()  # the next line cannot be written
+    with pytest.raises(CacheError, match="is lost"):
+        record(cache, draw=1)
+    with pytest.raises(CacheError, match="semback cache import"):
+        record(cache, draw=2)
+    assert len(list(tmp_path.glob("*.jsonl"))) == 2
 
 
 def test_a_table_that_stays_locked_is_a_cache_error_for_writers_and_none_for_readers(

@@ -76,7 +76,7 @@ def test_every_command_explains_itself(semback):
         "data fetch",
         "data verify",
     ]
-    for name in ("export", "import", "verify", "drop", "explain", "ls", "stats"):
+    for name in ("export", "import", "verify", "drop", "explain", "show", "ls", "stats"):
         commands.append(f"cache {name}")
     for command in commands:
         assert semback(*command.split(), "--help").exit_code == 0
