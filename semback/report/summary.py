@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import comparisons, results, show
-from .configuration import CONFIGURATION, CONTAMINATED
-from .records import Record
+from .records import CONFIGURATION, CONTAMINATED, Record
 
 FORMATS = {
     **dict.fromkeys(("before", "after", "low", "high"), show.percent),
