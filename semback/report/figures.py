@@ -36,7 +36,7 @@ from ..errors import DataError
 from ..graph import Graph
 from ..run import Run
 from . import results
-from .records import CONFIGURATION, Record
+from .records import CONFIGURATION, Record, reading, writing
 from .show import places
 from .statistics import complete
 
@@ -164,7 +164,8 @@ def all_figures(name: str) -> list[Path]:
         PNG, PDF, CSV and list of runs of each. Errors are those of `drawn`.
     """
     target = results.folder(name) / "figures"
-    return [path for stem, plot in drawn(name) for path in save(plot, target / stem)]
+    with writing(target):
+        return [path for stem, plot in drawn(name) for path in save(plot, target / stem)]
 
 
 def learning_curves(records: Iterable[Record], variant: str = "full") -> Plot:
@@ -435,7 +436,8 @@ def gradients(name: str) -> Plot:
     for record in sorted(results.load(name), key=rank):
         run = results.history(name, record)
         if run and any(step.accepted and step.messages for step in run.steps):
-            return replace(backward_pass(run), runs=(results.run_of(record),))
+            with reading(results.history_file(name, record), "a saved run"):
+                return replace(backward_pass(run), runs=(results.run_of(record),))
     raise NothingToDraw(f"no run of {name} has accepted a step that gradients led to")
 
 

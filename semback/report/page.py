@@ -16,7 +16,7 @@ from nbconvert import HTMLExporter
 from ..cache import ResponseCache, recording
 from ..paths import write_text
 from . import figures, results
-from .records import reading, settings_of
+from .records import reading, settings_of, writing
 from .show import CLICK, as_html, render, usage_table
 from .summary import Summary
 
@@ -39,23 +39,29 @@ def write(name: str) -> Path:
     CacheError
         A recorded reply was altered.
     """
-    return write_text(results.folder(name) / "index.html", html(name))
+    path, page = results.folder(name) / "index.html", html(name)
+    with writing(path):
+        return write_text(path, page)
 
 
 def html(name: str) -> str:
     """The report of the batch `runs/<name>` as a page of HTML. Raises: as `write`."""
     records, keys = results.load(name), results.responses(name)
     by_run = {results.run_of(record): record for record in records}
-    runs = []  # (what tables say of a run, its record, its Run), in the order of the tables
+    runs = []  # (what tables say of a run, its record, its training), in the order of the tables
     for row in results.frame(records).to_dict("records"):
         if row["stage"] == "after":
             record = by_run[row["run"]]
-            runs.append((row, record, results.history(name, record)))
+            run, training = results.history(name, record), ""
+            if run:
+                with reading(results.history_file(name, record), "a saved run"):
+                    training = render("run.html.j2", run=run)
+            runs.append((row, record, training))
     drawn = []
     for stem, plot in figures.drawn(name):
         caption = getattr(figures, stem).__doc__.split("\n\n")[0]
         drawn.append((stem, plot, plot._repr_png_(), caption))
-    return render(
+    page = render(
         "page.html.j2",
         name=name,
         as_html=as_html,
@@ -71,6 +77,7 @@ def html(name: str) -> str:
         versions={"Python": python_version()} | {each: version(each) for each in LIBRARIES},
         click_hash=hashlib.sha256(CLICK.encode()).digest(),
     )
+    return page.encode(errors="replace").decode()  # a notebook may hold half a surrogate pair
 
 
 def recorded(keys: set[str]) -> tuple[int, int, str]:

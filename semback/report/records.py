@@ -147,6 +147,15 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise DataError(f"{path} is not {what}: {problem}; {advice}", file=path) from None
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Write a file or folder of a batch inside of this; a DataError names it if that fails."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error}", file=path) from None
+
+
 def read(path: Path) -> Record:
     """Read one record.
 
