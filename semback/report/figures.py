@@ -18,17 +18,11 @@ from typing import Any
 
 import matplotlib.style
 import numpy
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.ticker import (
-    EngFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    PercentFormatter,
-)
 from numpy.typing import ArrayLike
 from pandas import DataFrame, concat, read_csv
 
@@ -43,7 +37,7 @@ from .statistics import complete
 COLUMN, PAGE = 3.4, 7.0  # widths of a paper's column and page, inches
 # Okabe and Ito's colours, for all kinds of colour vision; shapes tell series apart in grey.
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"
-LOOKS = {  # of variants; all others train one instruction only
+LOOKS: dict[str, dict[str, Any]] = {  # of variants; all others train one instruction only
     "full": {"marker": "o", "color": BLUE},
     "no_neighbourhood": {"marker": "^", "color": VERMILLION},
     "no_gradient": {"marker": "v", "color": GREEN},
@@ -51,7 +45,7 @@ LOOKS = {  # of variants; all others train one instruction only
     "no_gate": {"marker": "D", "color": PURPLE},
 }
 SERIES = list(LOOKS.values())  # of the studies, by place
-CANDIDATES = {  # of learning curves
+CANDIDATES: dict[str, dict[str, Any]] = {  # of learning curves
     "the start graph": LOOKS["start"],
     "candidate, accepted": LOOKS["full"],
     "candidate, rejected": {"marker": "x", "color": VERMILLION},
@@ -184,7 +178,7 @@ def learning_curves(records: Iterable[Record], variant: str = "full") -> Plot:
     NothingToDraw
         A DataError: there are no such results. Every figure raises it.
     """
-    return _curves(results.steps(_chosen(records, variant=variant)))
+    return _curves(_chosen(results.steps(records), variant=variant))
 
 
 def learning_curve(run: Run) -> Plot:
@@ -208,7 +202,7 @@ def _curves(data: DataFrame) -> Plot:
             for kind, some in evaluated.groupby("candidate", sort=False):
                 points(ax, some["step"] + 0.1 * seed, some, label=kind, **CANDIDATES[kind])
         ax.set(xlabel="step", xlim=(-0.3, rows["step"].max() + 0.6))
-        ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(10, integer=True))
 
     width, legend = (COLUMN, 2) if data["result"].nunique() == 1 else (PAGE, 4)
     texts = {"ylabel": "accuracy on training questions", "legend": legend}
@@ -223,10 +217,9 @@ def methods(records: Iterable[Record]) -> Plot:
     tells them apart.
     """
     shown = ["start", "full", "no_neighbourhood", "no_gradient"]
-    rows = results.frame(_chosen(records))
+    rows = results.frame(records)
     benchmark = (rows["experiment"] == "gsm8k") | rows["group"].isin(results.GROUPS)
-    rows = _by_group(rows[benchmark & rows["variant"].isin(shown)])
-    data = _scored(rows, "result")
+    data = _scored(_by_group(rows[benchmark & rows["variant"].isin(shown)]), "result")
     data["source"] = data["simulated"].map({True: "simulated", False: "measured"})
     beside = data[(data["source"] == "measured") & (data["data"] == "full")]
     if len(beside):
@@ -262,8 +255,8 @@ def bbh_files(records: Iterable[Record], variant: str = "full") -> Plot:
     variant : str
         The variant that is shown.
     """
-    chosen = _chosen(records, experiment="bbh", variant=variant)
-    rows = results.with_groups(results.frame(chosen))
+    chosen = _chosen(results.frame(records), experiment="bbh", variant=variant)
+    rows = results.with_groups(chosen)
     data = _scored(rows[rows["result"] != "BBH all"], "group", "result")
     data["file"] = ~data["result"].isin(results.GROUPS.values())  # groups come first
     data = data.sort_values([*CONFIGURATION, "group", "file"], kind="stable")
@@ -279,8 +272,7 @@ def bbh_files(records: Iterable[Record], variant: str = "full") -> Plot:
 
 def liar_ablation(records: Iterable[Record]) -> Plot:
     """Test accuracy of the variants on LIAR; line and band are the start graph and its interval."""
-    chosen = _chosen(records, experiment="liar")
-    data = _scored(results.frame(chosen), "result")
+    data = _scored(_chosen(results.frame(records), experiment="liar"), "result")
     upwards = [True, True, True, True, False]
     data = data.sort_values([*CONFIGURATION, "accuracy"], ascending=upwards)
 
@@ -301,15 +293,12 @@ def costs(records: Iterable[Record]) -> Plot:
     seeds; that of the start graph is its test. It is in dollars where every price is known, else in
     tokens sent and received. BBH is pooled over the questions of the files that all variants ran.
     """
-    rows = _by_group(results.frame(_chosen(records)))
+    rows = _by_group(results.frame(records))
     data = _scored(rows, "result")
     unit = "dollars" if rows["dollars"].notna().all() and rows["dollars"].sum() > 0 else "tokens"
     spent = rows.groupby(["run", "stage"])[unit].sum()
-    data["cost"] = [
-        sum(spent[run, point.stage] for run in point.runs) / point.seeds
-        for point in data.itertuples()
-    ]
-    data["unit"] = unit
+    sums = [sum(spent[run, row.stage] for run in row.runs) for row in data.itertuples()]
+    data = data.assign(cost=sums / data["seeds"], unit=unit)
 
     def draw(ax: Axes, rows: DataFrame) -> None:
         for variant, point in rows.groupby("variant", sort=False):
@@ -320,9 +309,9 @@ def costs(records: Iterable[Record]) -> Plot:
             points(ax, point["cost"], point, label=label, **look)
         ax.margins(x=0.1)
         ax.set(xscale="log", xlabel=f"{unit}, training and test")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(EngFormatter(sep="") if unit == "tokens" else "{x:g}")
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ticker.EngFormatter(sep="") if unit == "tokens" else "{x:g}")
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
 
     texts = {"ylabel": "accuracy on test questions", "legend": 4}
     return _plot(data, draw, PAGE, 1.3, ("result",), sharey=True, **texts)
@@ -457,16 +446,15 @@ def backward_pass(run: Run, step: int | None = None, example: str | None = None)
     DataError
         The step has no gradients of that example.
     """
-    steps = [number for number, each in enumerate(run.steps) if each.messages]
+    steps = {number: each for number, each in enumerate(run.steps) if each.messages}
     if step is None:
-        accepted = [number for number in steps if run.steps[number].accepted]
-        step = next(iter(accepted + steps), 0)
-    if step not in steps or example not in (None, *run.steps[step].messages):
+        step = min(steps, key=lambda number: (not steps[number].accepted, number), default=0)
+    if step not in steps or example not in (None, *steps[step].messages):
         raise DataError(
             f"step {step} of the run on {run.task} has no gradients of {example or 'any example'}; "
             f"steps that have some: {', '.join(map(str, steps)) or 'none'}"
         )
-    here = run.steps[step]
+    here = steps[step]
     before = next(each for each in reversed(run.steps[:step]) if each.accepted)
     graph, example = before.candidate, example or here.examples[0]
     first = (SCORE, graph.answer, here.gradients[example].get(graph.answer))
@@ -512,12 +500,11 @@ def _drawing(graph: Graph, data: DataFrame, answer: str, title: str) -> Figure:
         for name, user in [*edges, (graph.answer, SCORE)]:
             (x, y), (end, end_y) = corners[name], corners[user]
             bend = 0.0 if at[user][0] == at[name][0] + 1 else -0.3
-            look = {"mutation_scale": 6, "shrinkA": 0, "shrinkB": 0, "zorder": 0.5}
-            look["connectionstyle"] = f"arc3,rad={bend}"
+            look = {"connectionstyle": f"arc3,rad={bend}", "shrinkA": 0, "shrinkB": 0}
             for shift, head, line, colour in (0, "-|>", "-", GREY), (0.1, "<|-", "--", VERMILLION):
                 there = (x + CARD, y + tall / 2 + shift), (end, end_y + tall / 2 + shift)
-                look |= {"arrowstyle": head, "linestyle": line, "color": colour}
-                ax.add_patch(FancyArrowPatch(*there, linewidth=0.8, **look))
+                arrow = FancyArrowPatch(*there, arrowstyle=head, mutation_scale=6, **look)
+                ax.add_patch(arrow).set(linestyle=line, color=colour, linewidth=0.8, zorder=0.5)
         ax.text(EDGE, high - 0.1, "→ forward: values", size=7, color=GREY)
         ax.text(1.6, high - 0.1, "⇠ backward: gradients, abridged", size=7, color=VERMILLION)
         if data["simulated"].any():
@@ -539,14 +526,14 @@ def _drawable(text: str) -> str:
     return "".join(letter if index else "\N{WHITE SQUARE}" for letter, index in zip(text, known))
 
 
-def _chosen(records: Iterable[Record], **wanted: str) -> list[Record]:
-    chosen = results.checked(records)
-    for key, value in wanted.items():
-        chosen = [record for record in chosen if record[key] == value]
-    if not chosen:
-        what = ", ".join(wanted.values()) or "any experiment"
+def _chosen(rows: DataFrame, **wanted: str) -> DataFrame:
+    """The rows with these values."""
+    for column, value in wanted.items():
+        rows = rows[rows[column] == value]
+    if rows.empty:
+        what = ", ".join(wanted.values()) or "all variants on the same files"
         raise NothingToDraw(f"there are no results of {what} to draw; `semback run` makes some")
-    return chosen
+    return rows
 
 
 def _scored(rows: DataFrame, *by: str) -> DataFrame:
@@ -565,10 +552,7 @@ def _by_group(rows: DataFrame) -> DataFrame:
     rows = rows.assign(result=rows["result"].where(rows["experiment"] != "bbh", groups))
     keys = [*CONFIGURATION, "result"]
     variants = rows.groupby(keys)["variant"].transform("nunique")
-    rows = rows[rows.groupby([*keys, "task"])["variant"].transform("nunique") == variants]
-    if rows.empty:
-        raise NothingToDraw("there are no results to draw: no file was run with all variants")
-    return rows
+    return _chosen(rows[rows.groupby([*keys, "task"])["variant"].transform("nunique") == variants])
 
 
 def _plot(
@@ -592,8 +576,8 @@ def _title(configuration: Sequence[str], width: float) -> str:
     model, coach, data, settings = configuration[:4]
     coached = "" if coach == model else f"coach {coach}"
     parts = [model, coached, f"{data} data" if data else "", settings]
-    whole = {"break_on_hyphens": False, "break_long_words": False}
-    return textwrap.fill(", ".join(filter(None, parts)), round(13 * width), **whole)
+    text, wide = ", ".join(filter(None, parts)), round(13 * width)
+    return textwrap.fill(text, wide, break_on_hyphens=False, break_long_words=False)
 
 
 def _tall(data: DataFrame) -> float:
@@ -696,7 +680,7 @@ def points(ax: Axes, places: ArrayLike, rows: DataFrame, across: bool = False, *
     else:
         ax.errorbar(places, values, yerr=reach, **look)
     axis = ax.xaxis if across else ax.yaxis
-    axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
 
 
 def style() -> AbstractContextManager[None]:

@@ -16,7 +16,7 @@ from nbconvert import HTMLExporter
 from ..cache import ResponseCache, recording
 from ..paths import write_text
 from . import figures, results
-from .records import reading, settings_of, writing
+from .records import Record, reading, settings_of, writing
 from .show import CLICK, as_html, render, usage_table
 from .summary import Summary
 
@@ -48,15 +48,11 @@ def html(name: str) -> str:
     """The report of the batch `runs/<name>` as a page of HTML. Raises: as `write`."""
     records, keys = results.load(name), results.responses(name)
     by_run = {results.run_of(record): record for record in records}
-    runs = []  # (what tables say of a run, its record, its training), in the order of the tables
-    for row in results.frame(records).to_dict("records"):
-        if row["stage"] == "after":
-            record = by_run[row["run"]]
-            run, training = results.history(name, record), ""
-            if run:
-                with reading(results.history_file(name, record), "a saved run"):
-                    training = render("run.html.j2", run=run)
-            runs.append((row, record, training))
+    runs = []  # in the order of the tables
+    for row in results.frame(records).query("stage == 'after'").to_dict("records"):
+        record = by_run[row["run"]]
+        usage = as_html("Training and test:", usage_table(record["usage"]))
+        runs.append((row, record, settings_of(record), usage, _training(name, record)))
     drawn = []
     for stem, plot in figures.drawn(name):
         caption = getattr(figures, stem).__doc__.split("\n\n")[0]
@@ -64,9 +60,6 @@ def html(name: str) -> str:
     page = render(
         "page.html.j2",
         name=name,
-        as_html=as_html,
-        usage_table=usage_table,
-        settings_of=settings_of,
         records=records,
         summary=Summary(records),
         figures=drawn,
@@ -78,6 +71,15 @@ def html(name: str) -> str:
         click_hash=hashlib.sha256(CLICK.encode()).digest(),
     )
     return page.encode(errors="replace").decode()  # a notebook may hold half a surrogate pair
+
+
+def _training(name: str, record: Record) -> str:
+    """The steps of a run as HTML; nothing where its file was removed."""
+    run = results.history(name, record)
+    if run is None:
+        return ""
+    with reading(results.history_file(name, record), "a saved run"):
+        return render("run.html.j2", run=run)
 
 
 def recorded(keys: set[str]) -> tuple[int, int, str]:

@@ -81,9 +81,9 @@ def _evaluated(steps: list[TrainingStep]) -> list[TrainingStep]:
     for step in steps:
         if step["correct"] is None and step["accepted"]:
             raise ValueError(f"step {step['step']} was accepted without being evaluated")
-        if not (step["correct"] or 0) <= step["questions"] or step["questions"] < 1:
-            problem = f"{step['correct']} of {step['questions']} are correct"
-            raise ValueError(f"step {step['step']}: {problem}")
+        correct, questions = step["correct"] or 0, step["questions"]
+        if correct > questions or not questions:
+            raise ValueError(f"step {step['step']}: {correct} of {questions} are correct")
     return steps
 
 

@@ -122,7 +122,7 @@ def save(
             f"{task.name!r}; save it with its own task"
         )
     stages = {"train": run.usage, "test before": before.usage, "test after": after.usage}
-    usage = [row | {"stage": stage} for stage in stages for row in priced_rows(stages[stage])]
+    usage = [{**row, "stage": stage} for stage in stages for row in priced_rows(stages[stage])]
     nodes = zip(task.graph, run.graph)
     parts = {
         **facts(run),
@@ -263,8 +263,7 @@ def frame(records: Iterable[Record]) -> "DataFrame":
             row["scores"] = {id: float(correct) for id, _, correct in score["answers"]}
             row["calls"] = sum(row["calls"] for row in usage)
             row["tokens"] = sum(row["prompt_tokens"] + row["completion_tokens"] for row in usage)
-            costs = [row["cost"] for row in usage]
-            row["dollars"] = MISSING if None in costs else sum(costs)
+            row["dollars"] = sum(MISSING if row["cost"] is None else row["cost"] for row in usage)
             rows.append(row)
     return pandas.DataFrame(rows)
 
@@ -304,14 +303,6 @@ def _accuracy(score: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"low": low, "high": high}
 
 
-def checked(records: Iterable[Record]) -> list[Record]:
-    """The records as a list; ParameterError where something else, as a batch's name, is given."""
-    records = list(records)
-    for record in records:
-        check(dict, "a record; sb.results.load(name) reads those of a batch", record=record)
-    return records
-
-
 def _ordered(records: Iterable[Record]) -> list[tuple[Record, dict[str, Any]]]:
     """Each record with its columns: the paper's experiments, groups and variants come first."""
 
@@ -320,7 +311,9 @@ def _ordered(records: Iterable[Record]) -> list[tuple[Record, dict[str, Any]]]:
         places = [(ORDER.get(name, len(ORDER)), name) for name in names]
         return [*places, *(pair[1][key] for key in RUN)]
 
-    records = checked(records)
+    records = list(records)
+    for record in records:
+        check(dict, "a record; sb.results.load(name) reads those of a batch", record=record)
     if not records:
         raise DataError("there are no results to show; `semback run` makes some")
     pairs = [(record, _columns(record, label)) for record, label in zip(records, labels(records))]

@@ -83,17 +83,12 @@ class Table:
 View = tuple[str, *tuple[Table, ...]]  # a headline, and tables
 
 
-def give(kind: type, text: Callable[[Any], str], page: Callable[[Any], str]) -> None:
-    """Give a class its two forms."""
-    for name, form in (("__repr__", text), ("_repr_html_", page)):
-        setattr(kind, name, form)
-
-
-def shows(kind: type) -> Callable:
+def shows(kind: Any) -> Callable:
     """Decorate a function that makes a View of an instance: the class gets the forms of that."""
 
     def decorate(view: Callable[[Any], View]) -> Callable[[Any], View]:
-        give(kind, lambda thing: as_text(*view(thing)), lambda thing: as_html(*view(thing)))
+        kind.__repr__ = lambda thing: as_text(*view(thing))
+        kind._repr_html_ = lambda thing: as_html(*view(thing))
         return view
 
     return decorate
@@ -333,8 +328,6 @@ def _learned(step: Step) -> str:
     return "; ".join([", ".join(step.examples) or "no example", *unchanged])
 
 
-give(
-    Diff,
-    lambda diff: str(diff) or "no instruction changed",
-    lambda diff: render("diff.html.j2", diff=diff),
-)
+_Diff: Any = Diff  # a text already, so it has no tables
+_Diff.__repr__ = lambda diff: str(diff) or "no instruction changed"
+_Diff._repr_html_ = lambda diff: render("diff.html.j2", diff=diff)
