@@ -45,6 +45,7 @@ LOOKS: dict[str, dict[str, Any]] = {  # of variants; all others train one instru
     "no_gate": {"marker": "D", "color": PURPLE},
 }
 SERIES = list(LOOKS.values())  # of the studies, by place
+OPEN = {"markerfacecolor": "white"}
 CANDIDATES: dict[str, dict[str, Any]] = {  # of learning curves
     "the start graph": LOOKS["start"],
     "candidate, accepted": LOOKS["full"],
@@ -235,7 +236,7 @@ def methods(records: Iterable[Record]) -> Plot:
             look = LOOKS[variant] | {"label": some["method"].iloc[0]}
             if source.startswith("reported"):
                 shift += 0.07
-                look |= {"markerfacecolor": "white", "label": f"{look['label']}, {source}"}
+                look |= OPEN | {"label": f"{look['label']}, {source}"}
             if source.endswith("not verified"):
                 look["marker"] = "X"
             points(ax, some["result"].map(names.index) + shift, some, **look)
@@ -390,10 +391,10 @@ def growth(data: DataFrame) -> Plot:
 
     def draw(ax: Axes, rows: DataFrame) -> None:
         for (shape, method), some in rows.groupby(["shape", "method"], sort=False):
-            place, first = shapes.index(shape), method == names[0]
-            line, look = "-" if first else "--", SERIES[place]
+            place = shapes.index(shape)
+            line, own = ("-", {"label": shape}) if method == names[0] else ("--", OPEN)
+            look: dict[str, Any] = SERIES[place] | own
             ax.plot(some["nodes"], some["expected"], line, color=look["color"], linewidth=0.8)
-            look = look | ({"label": shape} if first else {"markerfacecolor": "white"})
             size = 8 - place  # smaller on larger, where they meet
             ax.plot(some["nodes"], some["cost"], linestyle="none", markersize=size, **look)
         for method, face in zip(names, (GREY, "white")):
@@ -674,12 +675,9 @@ def points(ax: Axes, places: ArrayLike, rows: DataFrame, across: bool = False, *
     """
     values = rows["accuracy"]
     reach = [(values - rows["low"]).clip(lower=0), (rows["high"] - values).clip(lower=0)]
-    look |= {"linestyle": "none", "elinewidth": 0.7}
-    if across:
-        ax.errorbar(values, places, xerr=reach, **look)
-    else:
-        ax.errorbar(places, values, yerr=reach, **look)
-    axis = ax.xaxis if across else ax.yaxis
+    look |= {"linestyle": "none", "elinewidth": 0.7, "xerr" if across else "yerr": reach}
+    x, y, axis = (values, places, ax.xaxis) if across else (places, values, ax.yaxis)
+    ax.errorbar(x, y, **look)
     axis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
 
 

@@ -153,7 +153,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}", file=path) from None
+        raise DataError(f"{path} cannot be written: {error.strerror or error}", file=path) from None
 
 
 def read(path: Path) -> Record:

@@ -285,12 +285,11 @@ def steps(records: Iterable[Record]) -> "DataFrame":
     for record, columns in _ordered(records):
         for step in record["train"]:
             kept = "; ".join(f"{node}: {reason}" for node, reason in step["kept"].items())
-            own = {"step": step["step"], "accepted": step["accepted"], "kept": kept}
-            rows.append({**columns, **_accuracy(step), **own})
+            own = {"step": step["step"], "accepted": step["accepted"], "current": MISSING}
+            rows.append({**columns, **_accuracy(step), **own, "kept": kept})
     table = pandas.DataFrame(rows)
     # Step 0 is accepted, so nothing is carried over from another run.
-    current = table["accuracy"].where(table["accepted"]).ffill()
-    table.insert(table.columns.get_loc("kept"), "current", current)
+    table["current"] = table["accuracy"].where(table["accepted"]).ffill()
     return table
 
 
