@@ -6,19 +6,19 @@ family, and their p values are adjusted to the level of one (Holm).
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pandas import DataFrame, Series
+from statsmodels.stats.multitest import multipletests
 
 from . import results
 from .records import CONFIGURATION, Record
 from .statistics import paired
 
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
-
 FULL, LEVEL = "full", 0.05
 
 
-def table(records: Iterable[Record]) -> "DataFrame":
+def table(records: Iterable[Record]) -> DataFrame:
     """Every variant and the start graph against "full": one row for each pair of each result.
 
     Returns
@@ -34,8 +34,6 @@ def table(records: Iterable[Record]) -> "DataFrame":
     DataError
         No records, or two of the same run.
     """
-    import pandas
-
     rows = []
     keys = ["result", *CONFIGURATION]
     for key, part in results.with_groups(results.frame(records)).groupby(keys, sort=False):
@@ -50,18 +48,16 @@ def table(records: Iterable[Record]) -> "DataFrame":
                 row = {**dict(zip(keys, key)), **names, **found}
                 rows.append(row | {"simulated": other["simulated"].any()})
     if not rows:
-        return pandas.DataFrame()
-    compared = pandas.DataFrame(rows).sort_values(CONFIGURATION, kind="stable", ignore_index=True)
+        return DataFrame()
+    compared = DataFrame(rows).sort_values(CONFIGURATION, kind="stable", ignore_index=True)
     families = compared.groupby([*CONFIGURATION, "family"])["p"]
     compared["comparisons"], compared["holm"] = families.transform("size"), families.transform(holm)
     compared["words"] = [words(row) for row in compared.to_dict("records")]
     return compared
 
 
-def holm(p: "Series") -> Any:
+def holm(p: Series) -> Any:
     """The p values of a family of comparisons, adjusted by Holm's procedure."""
-    from statsmodels.stats.multitest import multipletests
-
     return multipletests(p, method="holm")[1]
 
 

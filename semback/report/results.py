@@ -364,7 +364,7 @@ def with_groups(rows: "DataFrame") -> "DataFrame":
 
 
 def score(rows: "DataFrame") -> dict[str, Any]:
-    """The accuracy of test rows of one variant and stage, with its interval and what it rests on.
+    """The accuracy of rows of one variant and stage, with its interval and what it rests on.
 
     The keys are accuracy, low, high, interval, files, seeds, questions (of one seed), simulated,
     and runs, the ids of the runs.

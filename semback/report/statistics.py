@@ -5,7 +5,7 @@ interval; for two methods on the same questions Newcombe's interval and McNemar'
 several seeds their values are the sample: Student's t interval and the paired t test. Such an
 interval covers what another seed would change, on these questions; with two seeds it is very wide.
 
-Functions take test rows of `results.frame`. Where a score is more than right or wrong, this is the
+Functions take rows of `results.frame`. Where a score is more than right or wrong, this is the
 file to extend: `pooled` for its interval, `paired` for its test.
 """
 
@@ -53,7 +53,7 @@ def paired(one: "DataFrame", other: "DataFrame") -> dict[str, Any]:
     Parameters
     ----------
     one, other : DataFrame
-        Test rows of one variant and stage each. Seeds that lack files are left out.
+        Rows of one variant and stage each. Seeds that lack files are left out.
 
     Returns
     -------
