@@ -6,20 +6,19 @@ family, and their p values are adjusted to the level of one (Holm).
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pandas import DataFrame, Series
+from statsmodels.stats.multitest import multipletests
 
 from . import results
-from .configuration import CONFIGURATION
-from .records import Record
-from .statistics import paired, tested
+from .records import CONFIGURATION, Record
+from .statistics import paired
 
-if TYPE_CHECKING:
-    from pandas import DataFrame, Series
-
-FULL, START, LEVEL = "full", "start", 0.05
+FULL, LEVEL = "full", 0.05
 
 
-def table(records: Iterable[Record]) -> "DataFrame":
+def table(records: Iterable[Record]) -> DataFrame:
     """Every variant and the start graph against "full": one row for each pair of each result.
 
     Returns
@@ -35,36 +34,30 @@ def table(records: Iterable[Record]) -> "DataFrame":
     DataError
         No records, or two of the same run.
     """
-    import pandas
-
     rows = []
     keys = ["result", *CONFIGURATION]
     for key, part in results.with_groups(results.frame(records)).groupby(keys, sort=False):
-        before, after = tested(part)
-        full = after[after["variant"] == FULL]
-        start = before[before["variant"] == FULL].assign(variant=START, method="the start graph")
-        others = pandas.concat([start, after[after["variant"] != FULL]])
         family = key[0]
         if part["experiment"].iloc[0] == "bbh":
             family = "BBH groups" if part["task"].nunique() > 1 else "BBH files"
+        scored = results.with_start(part)
+        full, others = scored[scored["variant"] == FULL], scored[scored["variant"] != FULL]
         for (against, method), other in others.groupby(["variant", "method"], sort=False):
             names = {"variant": FULL, "against": against, "method": method, "family": family}
             if found := paired(full, other):
                 row = {**dict(zip(keys, key)), **names, **found}
                 rows.append(row | {"simulated": other["simulated"].any()})
     if not rows:
-        return pandas.DataFrame()
-    compared = pandas.DataFrame(rows).sort_values(CONFIGURATION, kind="stable", ignore_index=True)
+        return DataFrame()
+    compared = DataFrame(rows).sort_values(CONFIGURATION, kind="stable", ignore_index=True)
     families = compared.groupby([*CONFIGURATION, "family"])["p"]
     compared["comparisons"], compared["holm"] = families.transform("size"), families.transform(holm)
     compared["words"] = [words(row) for row in compared.to_dict("records")]
     return compared
 
 
-def holm(p: "Series") -> Any:
+def holm(p: Series) -> Any:
     """The p values of a family of comparisons, adjusted by Holm's procedure."""
-    from statsmodels.stats.multitest import multipletests
-
     return multipletests(p, method="holm")[1]
 
 
@@ -82,18 +75,15 @@ def words(row: dict) -> str:
         verdict = f"not distinguishable after adjusting for {row['comparisons']} comparisons"
     else:
         verdict = "not distinguishable at this sample size"
-    # + 0.0: no minus zero
-    points = {name: round(100 * row[name], 1) + 0.0 for name in ("difference", "low", "high")}
-    limits = "95 % interval {low:.1f} to {high:.1f}".format(**points)
-    test = f"{row['test']} p {p_text(row['p'], '= ')}"
+    low, middle, high = (f"{100 * row[name]:z.1f}" for name in ("low", "difference", "high"))
+    test = f"{row['test']} p {_equals(row['p'])}"
     if row["comparisons"] > 1:
-        test += f", Holm-adjusted over {row['comparisons']} comparisons {p_text(row['holm'], '= ')}"
+        test += f", Holm-adjusted over {row['comparisons']} comparisons {_equals(row['holm'])}"
     sample = f"{row['questions']} questions"
     if row["seeds"] > 1:
         sample += f", {row['seeds']} seeds"
-    return f"{verdict}: {points['difference']:.1f} points ({limits}; {test}; {sample})"
+    return f"{verdict}: {middle} points (95 % interval {low} to {high}; {test}; {sample})"
 
 
-def p_text(value: float, equal: str = "") -> str:
-    """A p value as it is printed; `equal` stands before it unless it is below 0.001."""
-    return "< 0.001" if value < 0.001 else f"{equal}{value:.3f}"
+def _equals(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

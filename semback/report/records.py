@@ -1,17 +1,34 @@
-"""What the record of a finished run holds, and reading one: pydantic checks types and consistency.
+"""What the record of a finished run holds, reading one, and the configuration that it describes.
 
 A record is the JSON file that tables and figures are made from. It holds only what follows from the
 run's parameters and the recorded replies, so a rerun writes the same bytes; its parts stand in the
-order in which they are declared here.
+order in which they are declared here. pydantic checks types and consistency.
+
+The configuration of a run is its model, coach and data, and every setting beside them. Results of
+different configurations are never pooled or compared. So that tables stay readable, only the
+settings that differ between comparable runs are spelt out, in the column `settings`.
 """
 
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, NonNegativeFloat, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes typing's only from Python 3.12 on
 
 from ..errors import DataError
+from ..variants import VARIANTS
+
+CONFIGURATION = ["model", "coach", "data", "settings"]  # results are pooled within these only
+CONTAMINATED = "contaminated test"  # training questions are among the test questions
+ABLATED = {"trainable"} | {
+    setting for variant in VARIANTS.values() for setting in {**variant.language, **variant.descend}
+}
+Count = Annotated[int, Field(ge=0, lt=2**53)]  # what JSON and floats hold exactly
+Sum = Count | Annotated[float, Field(ge=0)]  # of correct answers, or of graded ones
 
 
 class TrainingStep(TypedDict):
@@ -21,9 +38,9 @@ class TrainingStep(TypedDict):
     instruction.
     """
 
-    step: NonNegativeInt
-    questions: int
-    correct: NonNegativeInt | NonNegativeFloat | None
+    step: Count
+    questions: Count
+    correct: Sum | None
     accepted: bool
     kept: dict[str, str]
 
@@ -35,9 +52,9 @@ class TestScores(TypedDict):
     a graded answer, its score); `correct` is their sum.
     """
 
-    questions: int
-    correct: int | float
-    unreadable: int
+    questions: Count
+    correct: Sum
+    unreadable: Count
     answers: list[tuple[str, str | None, bool | float]]
 
 
@@ -50,14 +67,14 @@ class UsageRow(TypedDict):
     stage: str
     phase: str
     model: str
-    calls: int
-    repeated: int
-    cut: int
-    refused: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float | None
-    answered_by: dict[str, int]
+    calls: Count
+    repeated: Count
+    cut: Count
+    refused: Count
+    prompt_tokens: Count
+    completion_tokens: Count
+    cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    answered_by: dict[str, Count]
 
 
 def _evaluated(steps: list[TrainingStep]) -> list[TrainingStep]:
@@ -66,9 +83,9 @@ def _evaluated(steps: list[TrainingStep]) -> list[TrainingStep]:
     for step in steps:
         if step["correct"] is None and step["accepted"]:
             raise ValueError(f"step {step['step']} was accepted without being evaluated")
-        if not (step["correct"] or 0) <= step["questions"] or step["questions"] < 1:
-            problem = f"{step['correct']} of {step['questions']} are correct"
-            raise ValueError(f"step {step['step']}: {problem}")
+        correct, questions = step["correct"] or 0, step["questions"]
+        if correct > questions or not questions:
+            raise ValueError(f"step {step['step']}: {correct} of {questions} are correct")
     return steps
 
 
@@ -114,6 +131,33 @@ class Record(TypedDict):
 RECORD = TypeAdapter(Record)
 
 
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Read a file of a batch inside of this: what goes wrong becomes a DataError that names it."""
+    try:
+        if not path.is_file():  # a folder; or a pipe, which would be waited for
+            raise ValueError("it is not a file")
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # nbformat and nbconvert raise whatever they meet
+        problem = str(error).partition("\n")[0][:200]
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            problem = f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
+        advice = "move it away, or run that notebook again"
+        raise DataError(f"{path} is not {what}: {problem}; {advice}", file=path) from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Write a file or folder of a batch inside of this; a DataError names it if that fails."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}", file=path) from None
+
+
 def read(path: Path) -> Record:
     """Read one record.
 
@@ -122,10 +166,50 @@ def read(path: Path) -> Record:
     DataError
         The file is damaged or does not describe a possible run; the message names file and place.
     """
-    try:
+    with reading(path, "the record of a run"):
         return RECORD.validate_json(path.read_bytes(), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        problem = f"{place}: {first['msg']}; move it away, or run that notebook again"
-        raise DataError(f"{path} is not the record of a run: {problem}", file=path) from None
+
+
+def settings_of(record: Record) -> dict[str, object]:
+    """Every setting of a run by name: training questions, the arguments of `descend` and `Language`
+    (prompts of one's own as a digest), and the fields sent to the model and the coach."""
+    settings = {name: value for name, value in record["settings"].items() if name != "seed"}
+    for role, fields in record["params"].items():
+        settings |= {f"{role} {field}": value for field, value in fields.items()}
+    return {"training questions": record["train"][0]["questions"], **settings}
+
+
+def labels(records: Sequence[Record]) -> list[str]:
+    """The settings of each record that differ between it and comparable ones, as text.
+
+    Comparable are runs of one task, or of BBH, with the same model, coach and data. What a variant
+    is about (the settings in `ABLATED`; in a variant of one's own that may be any) counts only
+    where it differs within that variant. A contaminated test is always named.
+    """
+    settings = [settings_of(record) for record in records]
+    names = dict.fromkeys(name for own in settings for name in own)
+    values: dict[tuple, set[str]] = defaultdict(set)
+    for record, own in zip(records, settings):
+        variant = record["variant"]
+        ours = variant in VARIANTS or variant.startswith("only_")
+        for name in names:
+            scope = "any" if ours and name not in ABLATED else variant
+            values[_comparable(record), name, scope].add(_text(own.get(name)))
+    differing = {(group, name) for (group, name, _), texts in values.items() if len(texts) > 1}
+    found = []
+    for record, own in zip(records, settings):
+        shown = [name for name in names if (_comparable(record), name) in differing]
+        contaminated = [CONTAMINATED] if record["overlap"] else []
+        found.append(", ".join([*contaminated, *(f"{n} {_text(own.get(n))}" for n in shown)]))
+    return found
+
+
+def _comparable(record: Record) -> tuple[str, ...]:
+    benchmark = "bbh" if record["experiment"] == "bbh" else record["task"]
+    return record["experiment"], benchmark, record["model"], record["coach"], record["data"]
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "not set"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -19,9 +19,8 @@ from ..paths import home, write_text
 from ..run import Run, Scores, wilson
 from ..task import Task
 from ..variants import VARIANTS
-from .configuration import CONFIGURATION, labels
-from .records import Record, TestScores, UsageRow, read
-from .statistics import complete, pooled, tested
+from .records import CONFIGURATION, Record, TestScores, UsageRow, labels, read, reading
+from .statistics import complete, pooled
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -124,6 +123,7 @@ def save(
         )
     stages = {"train": run.usage, "test before": before.usage, "test after": after.usage}
     usage = [{**row, "stage": stage} for stage in stages for row in priced_rows(stages[stage])]
+    nodes = zip(task.graph, run.graph)
     parts = {
         **facts(run),
         "experiment": experiment,
@@ -133,18 +133,14 @@ def save(
         "data": data,
         "overlap": task.overlap,
         "test": {"before": _test_scores(before), "after": _test_scores(after)},
-        "instructions": {
-            node.name: (node.instruction, run.graph[node.name].instruction)
-            for node in task.graph.nodes
-        },
+        "instructions": {old.name: (old.instruction, new.instruction) for old, new in nodes},
         "usage": [{key: row[key] for key in UsageRow.__annotations__} for row in usage],
     }
     record: Any = {key: parts[key] for key in Record.__annotations__}
     identity = run_of(record)
-    counts = [count for usage in stages.values() for count in usage.counts.values()]
-    made = {kind: sum(getattr(count, kind) for count in counts) for kind in CALLS[:-1]}
-    made["unreadable"] = sum(len(usage.failures) for usage in stages.values())
-    keys = sorted(set().union(*(usage.keys for usage in stages.values())))
+    made = {kind: sum(row[kind] for row in usage) for kind in CALLS[:-1]}
+    made["unreadable"] = sum(len(stage.failures) for stage in stages.values())
+    keys = sorted(set().union(*(stage.keys for stage in stages.values())))
     history = folder(name) / "history"
     run.save(history / f"{identity}.json")
     write_text(history / f"{identity}.calls.json", json.dumps(made) + "\n")
@@ -187,15 +183,41 @@ def load(name: str) -> list[Record]:
 
 
 def responses(name: str) -> dict[str, list[str]]:
-    """The keys of the replies that each run of a batch rests on, by run id."""
-    paths = sorted((folder(name) / "responses").glob("*.txt"))
-    return {path.stem: path.read_text(encoding="utf-8").split() for path in paths}
+    """The keys of the replies that each run of a batch rests on, by run id.
+
+    Raises
+    ------
+    DataError
+        A file holds something else.
+    """
+    found = {}
+    for path in sorted((folder(name) / "responses").glob("*.txt")):
+        with reading(path, "a list of keys of replies"):
+            found[path.stem] = path.read_text(encoding="utf-8").split()
+            for key in found[path.stem]:
+                if not re.fullmatch("[0-9a-f]{64}", key):
+                    raise ValueError(f"{key[:80]!r} is no key")
+    return found
+
+
+def history_file(name: str, record: Record) -> Path:
+    """Where the Run behind a record of a batch is saved, unless the file was removed."""
+    return folder(name) / "history" / f"{run_of(record)}.json"
 
 
 def history(name: str, record: Record) -> Run | None:
-    """The Run behind a record of a batch; None where its file was removed."""
-    path = folder(name) / "history" / f"{run_of(record)}.json"
-    return Run.load(path) if path.is_file() else None
+    """The Run behind a record of a batch; None where its file was removed.
+
+    Raises
+    ------
+    DataError
+        The file holds something else.
+    """
+    path = history_file(name, record)
+    if not path.exists():
+        return None
+    with reading(path, "a saved run"):
+        return Run.load(path)
 
 
 def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
@@ -204,22 +226,26 @@ def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
     A "repeated" call had been made before in the same run; "cut" replies ended at the token limit;
     "refused" and "unreadable" ones could not be used.
     """
-    paths = [folder(name) / "history" / f"{run}.calls.json" for run in runs]
-    counts = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return {kind: sum(count[kind] for count in counts) for kind in CALLS}
+    made = dict.fromkeys(CALLS, 0)
+    for run in runs:
+        path = folder(name) / "history" / f"{run}.calls.json"
+        with reading(path, "a count of calls"):
+            count = json.loads(path.read_text(encoding="utf-8"))
+            made = {kind: made[kind] + count[kind] for kind in CALLS}
+    return made
 
 
 def frame(records: Iterable[Record]) -> "DataFrame":
-    """All results: one row for each run, split ("train", "test") and stage ("before", "after").
+    """Test results: a row for each run and stage, "before" the descent and "after" it.
 
     Returns
     -------
     DataFrame
         The run (experiment, task, group, variant, seed, configuration, and its id `run`), with
         `result` and `method`, the names of task and variant in tables and figures; questions,
-        correct, accuracy, low and high (Wilson); scores, {question id: 0 or 1} of test questions;
-        calls, tokens and dollars of the stage, recorded or live (those of training are in the row
-        "train", "after"; dollars are NaN where a price is unknown).
+        correct, accuracy, low and high (Wilson); scores, {question id: 0 or 1}; calls, tokens and
+        dollars, recorded or live (those of training are in the row "after"; dollars are NaN where a
+        price is unknown).
 
     Raises
     ------
@@ -230,23 +256,15 @@ def frame(records: Iterable[Record]) -> "DataFrame":
 
     rows = []
     for record, columns in _ordered(records):
-        train, test = record["train"], record["test"]
-        last = [step for step in train if step["accepted"]][-1]
-        for split, stage, spent_in, score in (
-            ("train", "before", "", train[0]),
-            ("train", "after", "train", last),
-            ("test", "before", "test before", test["before"]),
-            ("test", "after", "test after", test["after"]),
-        ):
-            usage = [row for row in record["usage"] if row["stage"] == spent_in]
-            spent = {
-                "calls": sum(row["calls"] for row in usage),
-                "tokens": sum(row["prompt_tokens"] + row["completion_tokens"] for row in usage),
-                "dollars": sum(MISSING if row["cost"] is None else row["cost"] for row in usage),
-            }
-            scores = {id: float(correct) for id, _, correct in score.get("answers", ())}
-            row = {**columns, "split": split, "stage": stage, **_accuracy(score), "scores": scores}
-            rows.append(row | spent)
+        for stage, spent_in in (("before", ["test before"]), ("after", ["train", "test after"])):
+            score = record["test"][stage]
+            usage = [row for row in record["usage"] if row["stage"] in spent_in]
+            row = {**columns, "stage": stage, **_accuracy(score)}
+            row["scores"] = {id: float(correct) for id, _, correct in score["answers"]}
+            row["calls"] = sum(row["calls"] for row in usage)
+            row["tokens"] = sum(row["prompt_tokens"] + row["completion_tokens"] for row in usage)
+            row["dollars"] = sum(MISSING if row["cost"] is None else row["cost"] for row in usage)
+            rows.append(row)
     return pandas.DataFrame(rows)
 
 
@@ -265,15 +283,14 @@ def steps(records: Iterable[Record]) -> "DataFrame":
 
     rows = []
     for record, columns in _ordered(records):
-        current = MISSING
         for step in record["train"]:
-            score = _accuracy(step)
-            if step["accepted"]:
-                current = score["accuracy"]
             kept = "; ".join(f"{node}: {reason}" for node, reason in step["kept"].items())
-            own = {"step": step["step"], "accepted": step["accepted"], "current": current}
-            rows.append({**columns, **score, **own, "kept": kept})
-    return pandas.DataFrame(rows)
+            own = {"step": step["step"], "accepted": step["accepted"], "current": MISSING}
+            rows.append({**columns, **_accuracy(step), **own, "kept": kept})
+    table = pandas.DataFrame(rows)
+    # Step 0 is accepted, so nothing is carried over from another run.
+    table["current"] = table["accuracy"].where(table["accepted"]).ffill()
+    return table
 
 
 def _accuracy(score: Mapping[str, Any]) -> dict[str, Any]:
@@ -285,14 +302,6 @@ def _accuracy(score: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"low": low, "high": high}
 
 
-def checked(records: Iterable[Record]) -> list[Record]:
-    """The records as a list; ParameterError where something else, as a batch's name, is given."""
-    records = list(records)
-    for record in records:
-        check(dict, "a record; sb.results.load(name) reads those of a batch", record=record)
-    return records
-
-
 def _ordered(records: Iterable[Record]) -> list[tuple[Record, dict[str, Any]]]:
     """Each record with its columns: the paper's experiments, groups and variants come first."""
 
@@ -301,7 +310,9 @@ def _ordered(records: Iterable[Record]) -> list[tuple[Record, dict[str, Any]]]:
         places = [(ORDER.get(name, len(ORDER)), name) for name in names]
         return [*places, *(pair[1][key] for key in RUN)]
 
-    records = checked(records)
+    records = list(records)
+    for record in records:
+        check(dict, "a record; sb.results.load(name) reads those of a batch", record=record)
     if not records:
         raise DataError("there are no results to show; `semback run` makes some")
     pairs = [(record, _columns(record, label)) for record, label in zip(records, labels(records))]
@@ -328,6 +339,15 @@ def _columns(record: Record, settings: str) -> dict[str, Any]:
     }
 
 
+def with_start(rows: "DataFrame") -> "DataFrame":
+    """Rows of `frame` "after", and those "before" as the variant "start", once for each seed."""
+    import pandas
+
+    before, after = (rows[rows["stage"] == stage] for stage in ("before", "after"))
+    start = before.drop_duplicates([*CONFIGURATION, "result", "task", "seed"])
+    return pandas.concat([start.assign(variant="start", method="the start graph"), after])
+
+
 def with_groups(rows: "DataFrame") -> "DataFrame":
     """Rows of `frame`, and those of BBH files again under the name of their group and "BBH all".
 
@@ -344,7 +364,7 @@ def with_groups(rows: "DataFrame") -> "DataFrame":
 
 
 def score(rows: "DataFrame") -> dict[str, Any]:
-    """The accuracy of test rows of one variant and stage, with its interval and what it rests on.
+    """The accuracy of rows of one variant and stage, with its interval and what it rests on.
 
     The keys are accuracy, low, high, interval, files, seeds, questions (of one seed), simulated,
     and runs, the ids of the runs.
@@ -375,7 +395,7 @@ def table(records: Iterable[Record]) -> "DataFrame":
     keys = ["result", *CONFIGURATION, "variant", "method"]
     for key, runs in with_groups(frame(records)).groupby(keys, sort=False):
         runs = complete(runs)
-        before, after = tested(runs)
+        before, after = (runs[runs["stage"] == stage] for stage in ("before", "after"))
         spent = runs[["calls", "tokens", "dollars"]].sum(skipna=False)
         names = dict(zip(keys, key))
         rows.append({**names, "before": pooled(before).accuracy, **score(after), **spent})

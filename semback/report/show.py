@@ -2,13 +2,23 @@
 
 Of each class a function makes paragraphs and tables, and these have two forms: text for a terminal,
 HTML for notebooks and the report of a batch. The classes know nothing of this; they are given their
-forms at the end of the file.
+forms here.
+
+The HTML comes from the templates beside this file, in which everything is escaped. Looks are
+attributes and drawings are images, since JupyterLab removes styles, scripts and inline SVG from a
+notebook that it does not trust; what is left can be read. Drawings have no ground, and colours that
+stand out on white and on black.
 """
 
-from collections import Counter
+import re
+import textwrap
+from base64 import b64encode
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..diff import Diff
 from ..graph import Graph
@@ -17,12 +27,22 @@ from ..propagate import Gradients, Trace
 from ..run import Run, Scores, Step
 from ..task import Task
 from ..usage import SIMULATED
-from . import html
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 FIRST = 3  # examples of a task, and wrong answers, that are shown
 FEW = 40  # rows that are shown unfolded
 USAGE = ("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", "notes")
 COUNTS = ("calls", "repeated", "prompt_tokens", "completion_tokens")
+NUMBER = r"[$\[]?[+-]?\d[\d.,% \]]*"  # a cell with a number, a share or an interval
+
+# A click on a node hides the rows of the others, a click beside the nodes shows all of them.
+CLICK = (
+    "const node = event.target.dataset.node, texts = this.nextElementSibling; texts.open = true;"
+    " [...texts.querySelectorAll('tr')].slice(1).forEach("
+    "(row, place) => { row.hidden = node && place !== +node })"
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +71,7 @@ class Table:
         """Aligned columns; all but the last are cut."""
         rows = [list(self.head)]
         for row in self.rows:
-            rows.append([*(html.short(cell, 60) for cell in row[:-1]), html.plain(row[-1])])
+            rows.append([*(short(cell, 60) for cell in row[:-1]), plain(row[-1])])
         widths = [max(len(cell) for cell in column) for column in zip(*rows)]
         lines = [f"{self.title}:"]
         for *cells, last in rows:
@@ -63,17 +83,12 @@ class Table:
 View = tuple[str, *tuple[Table, ...]]  # a headline, and tables
 
 
-def give(kind: type, text: Callable[[Any], str], page: Callable[[Any], str]) -> None:
-    """Give a class its two forms."""
-    for name, form in (("__repr__", text), ("_repr_html_", page)):
-        setattr(kind, name, form)
-
-
-def shows(kind: type) -> Callable:
+def shows(kind: Any) -> Callable:
     """Decorate a function that makes a View of an instance: the class gets the forms of that."""
 
     def decorate(view: Callable[[Any], View]) -> Callable[[Any], View]:
-        give(kind, lambda thing: as_text(*view(thing)), lambda thing: as_html(*view(thing)))
+        kind.__repr__ = lambda thing: as_text(*view(thing))
+        kind._repr_html_ = lambda thing: as_html(*view(thing))
         return view
 
     return decorate
@@ -87,7 +102,35 @@ def as_text(headline: str, *tables: Table) -> str:
 
 def as_html(headline: str, *tables: Table) -> str:
     """The headline and the tables as HTML, in which no dollar sign starts a formula in Jupyter."""
-    return html.render("view.html.j2", headline=headline, tables=tables)
+    return render("view.html.j2", headline=headline, tables=tables)
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of this folder with values, which are escaped."""
+    return _templates().get_template(template).render(values)
+
+
+@lru_cache
+def _templates() -> "Environment":
+    import jinja2
+
+    loader, undefined = jinja2.FileSystemLoader(Path(__file__).parent), jinja2.StrictUndefined
+    templates = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=undefined, trim_blocks=True, lstrip_blocks=True
+    )
+    used = (plain, short, percent, interval, base64, is_number, drawing)
+    templates.globals |= {function.__name__: function for function in used} | {"click": CLICK}
+    return templates
+
+
+def plain(value: object) -> str:
+    """The value as text."""
+    return "(none)" if value is None else str(value)
+
+
+def short(value: object, length: int) -> str:
+    """The value on one line, cut at a word, with … where something is left out."""
+    return textwrap.shorten(plain(value), length, placeholder=" …")
 
 
 def percent(share: float) -> str:
@@ -98,6 +141,54 @@ def percent(share: float) -> str:
 def interval(low: float, high: float) -> str:
     """A 95 % interval of a share, in percent."""
     return f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def base64(data: str | bytes) -> str:
+    """Data as it stands in a page."""
+    return b64encode(data.encode() if isinstance(data, str) else data).decode()
+
+
+def is_number(cell: object) -> bool:
+    """Whether a cell stands at the right of its column."""
+    return re.fullmatch(NUMBER, plain(cell)) is not None
+
+
+def places(graph: Graph) -> dict[str, tuple[int, float]]:
+    """The column, from 0 at the left, and the row, from 0 at the top, of every node of a drawing.
+
+    A node's column is its depth, so every edge leads to the right; its row is its place among the
+    nodes of the column, in topological order. Shorter columns are centred beside the longest one,
+    so rows may be halves.
+    """
+    columns = defaultdict(list)
+    for name in graph.order:
+        columns[graph.depth[name]].append(name)
+    longest = max(map(len, columns.values()))
+    return {
+        name: (column, (longest - len(names)) / 2 + row)
+        for column, names in columns.items()
+        for row, name in enumerate(names)
+    }
+
+
+def drawing(graph: Graph) -> tuple[str, dict[str, tuple[int, int]], tuple[int, int]]:
+    """The graph as SVG.
+
+    Returns
+    -------
+    svg : str
+    corners : dict of str to (int, int)
+        The left and top of each node, in pixels; all are 130 by 28.
+    size : (int, int)
+        Width and height of the drawing, in pixels.
+    """
+    corners = {
+        name: (10 + 186 * column, round(22 + 44 * row))
+        for name, (column, row) in places(graph).items()
+    }
+    right, bottom = (max(values) for values in zip(*corners.values()))
+    size = right + 140, bottom + 38
+    return render("graph.svg.j2", graph=graph, corners=corners, size=size), corners, size
 
 
 @shows(Graph)
@@ -117,7 +208,7 @@ def trace_view(trace: Trace) -> View:
     graph = trace.graph
     rows = [(name, _inputs(graph, name), trace.values[name]) for name in graph.order]
     values = Table("values", ("node", "inputs", "value"), rows, graph)
-    return f"Trace of {html.plain(trace.question)!r}", values
+    return f"Trace of {plain(trace.question)!r}", values
 
 
 @shows(Gradients)
@@ -237,8 +328,6 @@ def _learned(step: Step) -> str:
     return "; ".join([", ".join(step.examples) or "no example", *unchanged])
 
 
-give(
-    Diff,
-    lambda diff: str(diff) or "no instruction changed",
-    lambda diff: html.render("diff.html.j2", diff=diff),
-)
+_Diff: Any = Diff  # a text already, so it has no tables
+_Diff.__repr__ = lambda diff: str(diff) or "no instruction changed"
+_Diff._repr_html_ = lambda diff: render("diff.html.j2", diff=diff)

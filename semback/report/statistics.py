@@ -5,7 +5,7 @@ interval; for two methods on the same questions Newcombe's interval and McNemar'
 several seeds their values are the sample: Student's t interval and the paired t test. Such an
 interval covers what another seed would change, on these questions; with two seeds it is very wide.
 
-Functions take test rows of `results.frame`. Where a score is more than right or wrong, this is the
+Functions take rows of `results.frame`. Where a score is more than right or wrong, this is the
 file to extend: `pooled` for its interval, `paired` for its test.
 """
 
@@ -28,13 +28,13 @@ class Estimate(NamedTuple):
     interval: str
 
 
-def over_runs(values: Sequence[float], runs: str = "seeds", least: float = 0.0) -> Estimate:
-    """The mean of two or more runs' values, with Student's t interval, clipped to [least, 1]."""
-    from scipy.stats import sem, t
+def over_seeds(values: Sequence[float], least: float = 0.0) -> Estimate:
+    """The mean of two or more seeds' values, with Student's t interval, clipped to [least, 1]."""
+    from scipy.stats import ttest_1samp
 
-    middle, reach = mean(values), t.ppf(0.975, len(values) - 1) * sem(values)
-    low, high = max(middle - reach, least), min(middle + reach, 1.0)
-    return Estimate(middle, float(low), float(high), f"t over {len(values)} {runs}")
+    low, high = ttest_1samp(values, 0).confidence_interval(0.95)
+    limits = max(float(low), least), min(float(high), 1.0)
+    return Estimate(mean(values), *limits, f"t over {len(values)} seeds")
 
 
 def pooled(rows: "DataFrame") -> Estimate:
@@ -42,7 +42,7 @@ def pooled(rows: "DataFrame") -> Estimate:
     seeds = [_scores(seed) for _, seed in rows.groupby("seed")]
     values = [mean(scores) for scores in seeds]
     if len(set(values)) > 1:
-        return over_runs(values)
+        return over_seeds(values)
     low, high = wilson(sum(seeds[0]), len(seeds[0]))
     return Estimate(values[0], low, high, "Wilson over questions")
 
@@ -53,7 +53,7 @@ def paired(one: "DataFrame", other: "DataFrame") -> dict[str, Any]:
     Parameters
     ----------
     one, other : DataFrame
-        Test rows of one variant and stage each. Seeds that lack files are left out.
+        Rows of one variant and stage each. Seeds that lack files are left out.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def paired(one: "DataFrame", other: "DataFrame") -> dict[str, Any]:
     counts = [pairs.count(pair) for pair in ((1, 1), (1, 0), (0, 1), (0, 0))]
     found |= zip(("both", "only_variant", "only_against", "neither"), counts)
     if several:
-        _, low, high, interval = over_runs(differences, least=-1.0)
+        _, low, high, interval = over_seeds(differences, least=-1.0)
         p, test = ttest_1samp(differences, 0).pvalue, "paired t test"
     else:
         (low, high), interval = newcombe(*counts), "Newcombe over questions"
@@ -120,12 +120,6 @@ def newcombe(both: int, first: int, second: int, neither: int) -> tuple[float, f
     down, up = (one / n - low_1, high_2 - two / n), (high_1 - one / n, two / n - low_2)
     below, above = ((a * a - 2 * phi * a * b + b * b) ** 0.5 for a, b in (down, up))
     return (first - second) / n - below, (first - second) / n + above
-
-
-def tested(rows: "DataFrame") -> "tuple[DataFrame, DataFrame]":
-    """The test rows among rows of `frame`: those before the descent and those after it."""
-    test = rows[rows["split"] == "test"]
-    return test[test["stage"] == "before"], test[test["stage"] == "after"]
 
 
 def complete(rows: "DataFrame") -> "DataFrame":

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pandas import isna
+
 from . import comparisons, results, show
-from .configuration import CONFIGURATION, CONTAMINATED
-from .records import Record
+from .records import CONFIGURATION, CONTAMINATED, Record
 
 FORMATS = {
     **dict.fromkeys(("before", "after", "low", "high"), show.percent),
@@ -28,8 +29,6 @@ class Summary:
 @show.shows(Summary)
 def summary_view(summary: Summary) -> show.View:
     """The tables; unknown prices are question marks."""
-    from pandas import isna
-
     table, compared = results.table(summary.records), comparisons.table(summary.records)
     headline = f"Runs: {len(summary.records)}; groups of BBH files are pooled over their questions"
     if table["simulated"].any():

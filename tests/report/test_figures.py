@@ -91,7 +91,7 @@ def test_the_same_results_give_the_same_bytes(batch, name, tmp_path):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_no_fitting_results_are_one_clear_error(batch, name):
-    with pytest.raises(DataError, match="there are no results .* to draw"):
+    with pytest.raises(DataError, match="there are no results"):
         getattr(figures, name)([])
     with pytest.raises(ParameterError, match=r"type str; it takes a record; sb.results.load"):
         getattr(figures, name)("mine")
@@ -231,7 +231,7 @@ def test_methods_are_compared_on_the_files_that_all_of_them_ran(batch):
 def test_methods_that_share_no_file_are_not_compared(batch):
     wanted = (("bbh/navigate", "full"), ("bbh/word_sorting", "no_gradient"))
     apart = [record for record in batch if (record["task"], record["variant"]) in wanted]
-    with pytest.raises(DataError, match="no file was run with all variants"):
+    with pytest.raises(DataError, match="no results of all variants on the same files"):
         figures.methods(apart)
 
 
@@ -321,7 +321,7 @@ def test_a_batch_whose_methods_ran_different_files_has_the_figures_of_the_rest(b
         for name, variant in (("snarks", "full"), ("ruin_names", "no_gradient"))
     ]
     assert list(dict.fromkeys(figures.costs(apart).data["result"])) == ["GSM8K", "LIAR"]
-    with pytest.raises(NothingToDraw, match="no file was run with all"):
+    with pytest.raises(NothingToDraw, match="no results of all variants on"):
         figures.costs([record for record in apart if record["experiment"] == "bbh"])
 
 

@@ -3,18 +3,20 @@
 import base64
 import hashlib
 import json
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import nbformat
 import pytest
 from test_results import changed, record_of
 
-from semback import DataError, Node, Run, comparisons, results
+from semback import DataError, Node, Run, comparisons, figures, results
 from semback.report import page as report
-from semback.report.html import CLICK
 from semback.report.results import folder
+from semback.report.show import CLICK
 from semback.report.summary import Summary
 
 EVIL = "<script>alert(1)</script>\"><img src=https://x.example/a onerror='alert(1)'>{{ 7*7 }}"
@@ -140,21 +142,19 @@ def test_no_script_runs_in_a_report_but_the_click_on_a_graph(no_figures, record)
     assert "allow-same-origin" not in frame["sandbox"].split()
 
 
-def test_a_hash_is_that_of_the_recording_which_export_writes(
+def test_the_hash_is_that_of_the_recording_which_export_writes(
     no_figures, record, task, cache, own_home
 ):
     record_of("trial", replace(task, name="others"), "bbh", cache=cache, seed=1)
-    runs, html = results.responses("trial"), report.html("trial")
-    groups = {"both": {key for keys in runs.values() for key in keys}}
-    groups |= {run: set(keys) for run, keys in runs.items()}
-    recorded = report.recordings(groups)
-    for group, keys in groups.items():
-        cache.export(own_home / "some.jsonl", keys)
-        exported = (own_home / "some.jsonl").read_bytes()
-        assert recorded[group].sha256 == hashlib.sha256(exported).hexdigest()
-        assert recorded[group].sha256 in html
-        assert recorded[group].count == recorded[group].found == exported.count(b"\n")
-    assert len(runs) == 2 and len({each.sha256 for each in recorded.values()}) == 3
+    runs, text = results.responses("trial"), text_of("trial")
+    keys = {key for keys in runs.values() for key in keys}
+    cache.export(own_home / "some.jsonl", keys)
+    exported = (own_home / "some.jsonl").read_bytes()
+    assert len(runs) == 2 and exported.count(b"\n") == len(keys)
+    sha256 = hashlib.sha256(exported).hexdigest()
+    assert f"{len(keys)} recorded replies; SHA-256 of their recording: {sha256}" in text
+    for some in runs.values():
+        assert f"{len(some)} recorded replies" in text
 
 
 def test_without_all_replies_there_is_no_hash(no_figures, record, cache):
@@ -216,6 +216,83 @@ def test_a_notebook_that_failed_is_named_at_the_top(no_figures, record):
     failed = text.index("The notebook bbh_snarks-full-seed0-simulated failed.")
     assert "06_figures" not in text, "its figures are those of the page"
     assert failed < text.index("Results")
+
+
+def as_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def as_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def with_other_gradients(path):
+    """A saved run that can be loaded and not shown."""
+    data = json.loads(path.read_text())
+    data["steps"][1]["gradients"] = {"z": {"hint_1": None}}
+    path.write_text(json.dumps(data))
+
+
+DAMAGE = {
+    "no utf-8": lambda path: path.write_bytes(b"\xff\xfe"),
+    "text": lambda path: path.write_text("\x1b]52;no"),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-40]),
+    "list": lambda path: path.write_text("[]"),
+    "object": lambda path: path.write_text('{"nbformat": 4}'),
+    "folder": as_folder,
+    "pipe": as_pipe,
+}
+FILES = {
+    f"results/{RUN}.json": DAMAGE,
+    f"history/{RUN}.json": {"other gradients": with_other_gradients, **DAMAGE},
+    f"responses/{RUN}.txt": DAMAGE,
+    f"notebooks/{RUN}.ipynb": DAMAGE,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_file_of_a_batch_is_one_error_that_names_it(no_figures, record, file):
+    notebook("trial", RUN)
+    path = folder("trial") / file
+    whole = path.read_bytes()
+    for kind, damage in FILES[file].items():
+        damage(path)
+        with pytest.raises(DataError, match=re.escape(f"{path} ")) as error:
+            report.write("trial")
+        assert Path(error.value.file) == path and "\n" not in str(error.value), kind
+        assert not (folder("trial") / "index.html").exists()
+        path.rmdir() if path.is_dir() else path.unlink()
+        path.write_bytes(whole)
+    assert report.write("trial").is_file()
+
+
+@pytest.mark.parametrize("damage", [as_folder, with_other_gradients], ids=["folder", "gradients"])
+def test_figures_name_the_damaged_file_of_a_run(record, damage):
+    path = folder("trial") / f"history/{RUN}.json"
+    damage(path)
+    with pytest.raises(DataError, match=re.escape(f"{path} ")) as error:
+        figures.gradients("trial")
+    assert Path(error.value.file) == path
+
+
+def test_what_cannot_be_written_is_one_error_that_names_it(no_figures, record, monkeypatch):
+    (folder("trial") / "index.html").mkdir()
+    with pytest.raises(DataError, match="index.html cannot be written"):
+        report.write("trial")
+    (folder("trial") / "figures").write_text("")
+    monkeypatch.setattr(figures, "drawn", lambda name: [("costs", None)])
+    with pytest.raises(DataError, match="figures cannot be written"):
+        figures.all_figures("trial")
+
+
+def test_half_a_surrogate_pair_in_a_notebook_is_shown_as_a_question_mark(no_figures, record):
+    notebook("trial", RUN, output="before HALF after")
+    path = folder("trial") / "notebooks" / f"{RUN}.ipynb"
+    path.write_text(path.read_text().replace("HALF", r"\ud83d"))
+    assert "before ? after" in report.write("trial").read_text(encoding="utf-8")
 
 
 def test_a_batch_without_results_is_one_clear_error():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from semback import Example, Gradients, Graph, Node, Run, Scores, Step, Task, Trace
 from semback.diff import Diff, texts_diff
 from semback.propagate import Message
-from semback.report import html, layout
+from semback.report import show
 from semback.run import Score
 from semback.usage import Usage
 
@@ -106,7 +106,7 @@ def test_html_in_a_question_a_name_or_a_reply_is_shown_and_not_run(thing):
     for _, attributes in shown.elements:
         assert not {"id", "href"} & set(attributes), "an id may stand on a page once only"
         handlers = {name: value for name, value in attributes.items() if name.startswith("on")}
-        assert handlers in ({}, {"onclick": html.CLICK})
+        assert handlers in ({}, {"onclick": show.CLICK})
 
 
 @EVERY
@@ -135,7 +135,7 @@ def test_a_graph_in_text_names_every_node_its_training_inputs_and_instruction():
 
 def drawn(graph):
     """The box of each node (left, top, right, bottom) and all edges, as lists of points."""
-    svg, corners, size = html.drawing(graph)
+    svg, corners, size = show.drawing(graph)
     root = ET.fromstring(svg.replace(' xmlns="http://www.w3.org/2000/svg"', ""))
     boxes = {}
     for group in root.iter("g"):
@@ -199,11 +199,11 @@ def test_every_edge_leads_from_an_input_to_its_user(graph):
 
 def test_columns_are_depths_and_rows_follow_the_order_of_the_graph():
     graph = Graph.layered([1, 3, 2, 1], skips=True)
-    places = layout.places(graph)
+    places = show.places(graph)
     assert list(places) == list(graph.order)
-    assert {name: place.column for name, place in places.items()} == graph.depth
-    assert [places[f"step_2_{i}"].row for i in (1, 2, 3)] == [0, 1, 2]
-    assert places["answer"].row == 1 and places["step_3_1"].row == 0.5, "columns are centred"
+    assert {name: column for name, (column, _) in places.items()} == graph.depth
+    assert [places[f"step_2_{i}"] for i in (1, 2, 3)] == [(1, 0), (1, 1), (1, 2)]
+    assert places["answer"] == (3, 1) and places["step_3_1"] == (2, 0.5), "columns are centred"
 
 
 def test_a_chain_is_straight_and_an_edge_that_skips_a_node_is_bent_past_it():
@@ -219,7 +219,7 @@ def test_a_chain_is_straight_and_an_edge_that_skips_a_node_is_bent_past_it():
 
 
 def test_a_drawing_has_no_ground_so_that_it_can_stand_on_white_and_on_black():
-    svg, corners, _ = html.drawing(GRAPH)
+    svg, corners, _ = show.drawing(GRAPH)
     assert svg.count("<rect") == len(corners) and "100%" not in svg and "background" not in svg
 
 
@@ -227,7 +227,7 @@ def test_a_long_name_is_cut_in_the_drawing_and_whole_in_its_tip():
     name = "the node that " + "really " * 20 + "answers"
     graph = Graph((Node(name, "Go."),))
     assert f'title="{name}: Go."' in graph._repr_html_()
-    assert re.search(r">the node that [a-z ]*…</text>", html.drawing(graph)[0])
+    assert re.search(r">the node that [a-z ]*…</text>", show.drawing(graph)[0])
 
 
 def test_each_node_can_be_clicked_and_has_the_row_with_its_number():

@@ -59,7 +59,7 @@ def test_intervals_stay_within_what_an_accuracy_can_be():
 def test_intervals_over_seeds_hold_the_truth_as_often_as_they_say():
     chance, held, times = np.random.default_rng(1), 0, 1000
     for _ in range(times):
-        _, low, high, _ = statistics.over_runs(list(chance.normal(0.6, 0.05, 3)))
+        _, low, high, _ = statistics.over_seeds(list(chance.normal(0.6, 0.05, 3)))
         held += low <= 0.6 <= high
     assert 0.93 <= held / times <= 0.97
 
