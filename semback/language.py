@@ -19,6 +19,7 @@ from .replies import Reply, named_blocks, without_thoughts
 from .usage import Usage
 
 CUT = "\n\n[The reply was cut here, at the token limit.]"
+AT_LIMIT = "it was empty: thoughts took the whole limit; raise it (max_tokens in params)"
 REFUSED = ("refusal", "content_filter")  # finish reasons
 
 
@@ -227,10 +228,8 @@ class Language:
 
     async def _chat(self, model: ChatModel | None, phase: str, node: Node, messages) -> Reply:
         if model is None:
-            raise ParameterError(
-                f"{phase} of node {node.name!r} needs a coach, and there is none: "
-                "make it Language(model, coach)"
-            )
+            problem = f"{phase} of node {node.name!r} needs a coach, and there is none"
+            raise ParameterError(f"{problem}: make it Language(model, coach)")
         draw = self.draw if model.samples else 0  # or each seed would pay for the same reply
         try:
             reply = await model.chat(messages, draw=draw)
@@ -251,7 +250,7 @@ def _value(reply: Reply) -> tuple[str | None, str | None]:
         return None, "it was refused"
     text = without_thoughts(reply.text)
     if not text:
-        return None, "it was empty"
+        return None, AT_LIMIT if reply.finish_reason == "length" else "it was empty"
     return (text + CUT if reply.finish_reason == "length" else text), None
 
 

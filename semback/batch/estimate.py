@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..descend import descend, evaluate
 from ..language import Language
 from ..llm import LLM
-from ..llm.prices import CHARACTERS_PER_TOKEN, estimated_tokens, price
+from ..llm.budget import CHARACTERS_PER_TOKEN, estimated_tokens, price
 from ..llm.simulated import Prompt, block
 from ..replies import Reply
 from ..task import whole_reply

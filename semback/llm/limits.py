@@ -2,23 +2,19 @@
 
 Endpoints rarely say how many requests they serve at once, so the limit is found as TCP finds the
 capacity of a network: slow start, additive increase, multiplicative decrease (AIMD), where a
-refusal (HTTP 429 or 503) or a time-out counts as a lost packet. As in TCP Vegas, replies that take
-much longer than before are a sign of congestion too.
+refusal (HTTP 429 or 503) or a time-out counts as a lost packet.
 
 References
 ----------
 V. Jacobson, Congestion avoidance and control, SIGCOMM 1988.
-L. Brakmo, L. Peterson, TCP Vegas, IEEE Journal on Selected Areas in Communications 13 (8), 1995.
 """
 
 import asyncio
 import heapq
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
-from statistics import median
 
 INITIAL_WINDOW = 64  # requests in flight before there is any reply
 BATCH = 4  # requests that leave at one time: they are on their way before the next ones are built
@@ -27,7 +23,6 @@ PACE = 0.001  # seconds between the first requests: an early refusal stops the r
 DECREASE = 0.85  # of the window remains after congestion
 PROBE = 24  # replies, at least, until the window grows by one: at most 1 in 25 requests is refused
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds where every request is refused; doubled each time
-SLOW = 3.0  # times the usual seconds of a round trip: a sign of congestion
 
 
 @dataclass
@@ -78,8 +73,6 @@ class Limits:
         self._next_at = self._changed_at = 0.0  # no request leaves before; the last decrease
         self._timer: asyncio.TimerHandle | None = None
         self._pauses = 0  # in a row, without a reply between them
-        self._round: list[float] = []  # seconds of the replies in this round trip
-        self._usual = self._slow = math.inf  # seconds of a round trip: usual; before a decrease
 
     def ticket(self) -> int:
         """A place in the queue; a request that is sent again goes before all that came later."""
@@ -151,7 +144,6 @@ class Limits:
                 if not self._slow_start:
                     step = 1.0 / max(self.window, PROBE)
                 self.window = min(self.window + step, self.in_flight)
-                self._compare_speed(asyncio.get_running_loop().time() - slot.sent)
         elif slot.outcome == "refused":
             self._refused(slot.wait, current)
         elif slot.outcome == "timed out" and current:
@@ -176,22 +168,6 @@ class Limits:
         self.window = max(1.0, window // 1)
         self._changed_at = asyncio.get_running_loop().time()
         self._slow_start = False
-        self._round.clear()
-
-    def _compare_speed(self, seconds: float) -> None:
-        """After a slow round trip, try whether fewer requests are answered sooner."""
-        self._round.append(seconds)
-        if len(self._round) < self.window:
-            return
-        typical = median(self._round)
-        self._round.clear()
-        if typical > self._slow * (1 + DECREASE) / 2:  # no: this is how long replies take now
-            self._usual = typical
-        slow = typical > SLOW * self._usual
-        self._slow = typical if slow else math.inf
-        self._usual = min(self._usual, typical)
-        if slow:
-            self._shrink(self.window * DECREASE)
 
 
 class PerMinute:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..diff import Diff
 from ..graph import Graph
-from ..llm.prices import priced_rows
+from ..llm.budget import priced_rows
 from ..propagate import Gradients, Trace
 from ..run import Run, Scores, Step
 from ..task import Task
