@@ -28,6 +28,7 @@ FIXED = {"model", "messages", "stream", "n"}  # fields that params cannot change
 LENGTHS = {"max_tokens", "max_completion_tokens"}
 SMALLEST_WINDOW = 256  # tokens; an endpoint that reports fewer for every prompt counts otherwise
 LONGEST_TOKENS = 6  # characters, on average over a prompt; English text has 4 to 5
+COMPARED = 1000  # recorded replies whose host is compared with that of base_url; it takes time
 # Names of models that think before they answer, unless they are told not to.
 THINKING = re.compile(
     r"think|reason|deepseek-r\d|qwq|qwen-?3(?!.*(instruct|coder))|magistral|gemini-(2\.5|[3-9])"
@@ -153,6 +154,7 @@ class LLM:
         self._endpoint = Endpoint(*named, limits, retries, timeout, budget, transport)
         self._system = system
         self._warned: set[str] = set()
+        self._compared = 0  # replies from recordings
         self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
         self._flights: dict[tuple[asyncio.AbstractEventLoop, str], Flight] = {}
 
@@ -285,8 +287,9 @@ class LLM:
 
     def _compare_host(self, cache: ResponseCache, key: str) -> None:
         """Warn of a recording from another endpoint than the one that is set, if one is."""
-        host = self._endpoint.host
-        if self._endpoint.transport or not self._endpoint.url or "recorded" in self._warned:
+        endpoint, host = self._endpoint, self._endpoint.host
+        self._compared += 1
+        if endpoint.transport or not endpoint.url or self._compared > COMPARED:
             return
         source = (cache.get(key) or {}).get("source")
         recorded = source.get("host") if isinstance(source, dict) else None

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from ..cache.recording import parsed
+
 if TYPE_CHECKING:
     import httpx2
 
 BUSY = (429, 503, 529)  # the endpoint takes fewer requests at one time, or fewer a minute
 LONGEST_WAIT = 120.0  # seconds that are waited where the endpoint asks for it
-LONGEST_BODY = 2**26  # bytes of an unpacked body
-LONGEST_ERROR = 20_000  # characters of an error that are looked at
+LONGEST_BODY, LONGEST_ERROR = 2**26, 2**20  # bytes of an unpacked body; of that of an HTTP error
+LOOKED_AT = 4000  # characters of an error, since patterns in megabytes would stop the event loop
 
 _PROMPT = r"context.?(length|window|size)|(prompt|input).{0,40}(too long|exceed)|too many .*tokens"
 _SYSTEM = (
@@ -68,12 +70,12 @@ STATUSES = {
     r"time.?out|timed.?out": 408,
     r"server.?error|api.?error|internal|gateway|upstream|provider": 500,
 }
-# OpenAI's names for why a reply ended, and patterns for those of others: MAX_TOKENS, model_length,
-# SAFETY, guardrail_intervened…
-FINISH_REASONS = {
-    "length": r"length|max.*tokens|token.?limit|context.?window",
-    "content_filter": r"filter|safety|recitation|prohibited|block|spii|guardrail|sensitive|moderat",
-}
+# Words in which others say that a reply ended with "length" or by "content_filter": MAX_TOKENS,
+# model_length, SAFETY, guardrail_intervened…
+_CUT = re.compile(r"length|max.*tokens|token.?limit|context.?window", re.IGNORECASE)
+_FILTERED = re.compile(
+    r"filter|safety|recitation|prohibited|block|spii|guardrail|sensitive|moderat", re.IGNORECASE
+)
 _DURATION = r"(\d+(?:\.\d+)?)\s?(milli|ms|h|m|s|)[a-z]*"
 _WAIT = re.compile(  # "try again in 1m2.5s", "retry after 20 seconds", "retryDelay": "20s"
     rf"(?:try(?: again)?|retry)[ _-]?(?:in|after|delay)\w*\W+((?:{_DURATION}(?:,|and|\s)*)+)",
@@ -118,7 +120,7 @@ class Failure(Exception):
 
 
 async def read(response: "httpx2.Response") -> None:
-    """Read the body of a response, up to a limit.
+    """Read the body of a response, of an error only the beginning.
 
     Raises
     ------
@@ -138,9 +140,12 @@ async def read(response: "httpx2.Response") -> None:
     async for part in response.aiter_bytes():
         parts.append(part)
         size += len(part)
-        if size > LONGEST_BODY:
-            event, limit = "sent too much", f"its response has more than {LONGEST_BODY >> 20} MiB"
-            raise _failure(response, event, limit, CHECK_ADDRESS)
+        if size > LONGEST_BODY and response.is_success:
+            text = f"its response has more than {LONGEST_BODY >> 20} MiB"
+            raise _failure(response, "sent too much", text, CHECK_ADDRESS)
+        if size > LONGEST_ERROR and not response.is_success:
+            await response.aclose()
+            break
     response._content = b"".join(parts)  # as `aread` does, which has no limit
 
 
@@ -164,7 +169,7 @@ def reply(response: "httpx2.Response", model: str) -> dict:
     Failure
         It is an HTTP error, or not a chat completion.
     """
-    data = _json(response)
+    data = _json(response) if response.is_success else parsed(response.content)
     if not response.is_success or _error_in(data):
         raise _http_error(response, data)
     try:
@@ -189,10 +194,9 @@ def reply(response: "httpx2.Response", model: str) -> dict:
 def finish_reason(reason: object) -> str:
     """Why a reply ended, by OpenAI's name for it where there is one."""
     text = valid(reason or "stop")
-    for name, pattern in FINISH_REASONS.items():
-        if re.search(pattern, text[:100], re.IGNORECASE):
-            return name
-    return text
+    if _CUT.search(text[:100]):
+        return "length"
+    return "content_filter" if _FILTERED.search(text[:100]) else text
 
 
 def usage(data: Any) -> dict[str, int]:
@@ -247,23 +251,19 @@ def no_response(error: BaseException) -> Failure:
 
 
 def _json(response: "httpx2.Response") -> Any:
-    """The JSON of a response; of an HTTP error without any, None."""
-    content, success = response.content, response.is_success
+    """The JSON of a successful response."""
+    content, status = response.content, response.status_code
+    if not content:
+        event, advice = "sent an empty body in place of JSON", f"{CHECK_ADDRESS} Then run again."
+        raise _failure(response, event, f"status {status}", advice, retry=status == 200)
     kind = response.headers.get("content-type", "").lower()
-    if success and not content:
-        event, retry = "sent an empty body in place of JSON", response.status_code == 200
-        advice = "Does base_url lead to a model, or to a gateway in between? Then run again."
-        raise _failure(response, event, f"status {response.status_code}", advice, retry=retry)
-    if success and "json" not in kind and not content.startswith(b"{"):
-        raise _not_a_reply(response, None)
+    if "json" not in kind and not content.startswith(b"{"):
+        raise _not_a_reply(response)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:  # cut or garbled, as after a lost connection
-        if success:
-            raise _failure(
-                response, "sent broken JSON", str(error), CHECK_NETWORK, retry=True
-            ) from None
-        return None
+        failure = _failure(response, "sent broken JSON", str(error), CHECK_NETWORK, retry=True)
+        raise failure from None
 
 
 def _error_in(data: Any) -> Any:
@@ -282,18 +282,17 @@ def _http_error(response: "httpx2.Response", data: Any) -> Failure:
     status, text = response.status_code, _text(response)
     error, kind, message = _error_in(data) or data, "", text
     if isinstance(error, dict):
-        kind = " ".join(str(error.get(name))[:100] for name in ("code", "type", "status"))
-        texts = (error.get("message"), error.get("detail"))
-        message = next((each for each in texts if each and isinstance(each, str)), text)
+        values = [error.get(name) for name in ("code", "type", "status", "message", "detail")]
+        values = [value if isinstance(value, str | int) else "" for value in values]
+        kind = " ".join(str(value)[:100] for value in values[:3])
+        message = str(values[3] or values[4] or text)[:LOOKED_AT]
     elif isinstance(error, str | int):
-        kind = message = str(error)
-    if response.is_success:
-        status = _status(kind)
-        if status is None:
-            return _not_a_reply(response, data, message)
+        kind = message = str(error)[:LOOKED_AT]
+    if response.is_success and not (status := _status(kind)):
+        return _not_a_reply(response, data)
     retry = status in (408, 409, 429) or status >= 500
     wait = wait_asked_for(response.headers, text if retry else "")
-    words = f"{status} {kind} {message}"[:LONGEST_ERROR]
+    words = f"{status} {kind} {message}"
     flags = re.IGNORECASE | re.DOTALL
     advice = next(advice for pattern, advice in ADVICE.items() if re.search(pattern, words, flags))
     if status == 429 and wait:  # whatever it says of quota and billing
@@ -316,13 +315,11 @@ def _status(kind: str) -> int | None:
     return named[0] if named else None
 
 
-def _not_a_reply(response: "httpx2.Response", data: Any, text: str | None = None) -> Failure:
+def _not_a_reply(response: "httpx2.Response", data: Any = None) -> Failure:
     event = f"sent something that is not a chat reply (status {response.status_code})"
-    advice = CHECK_ADDRESS
-    if "html" in response.headers.get("content-type", ""):
-        event, advice = f"{event} but a web page", f"{advice} A page may be that of a login."
-    paid = None if data is None else usage(data)
-    return _failure(response, event, text or _text(response), advice, usage=paid)
+    advice = f"{CHECK_ADDRESS} A web page may be that of a login or a proxy."
+    paid = usage(data) if data else None
+    return _failure(response, event, _text(response), advice, usage=paid)
 
 
 def _failure(response: "httpx2.Response", event: str, text: str, advice: str, **more) -> Failure:
@@ -332,8 +329,8 @@ def _failure(response: "httpx2.Response", event: str, text: str, advice: str, **
 
 
 def _text(response: "httpx2.Response") -> str:
-    """The beginning of a body: to look at megabytes would stop the event loop."""
-    return response.content[:LONGEST_ERROR].decode(errors="replace")
+    """The beginning of a body."""
+    return response.content[:LOOKED_AT].decode(errors="replace")
 
 
 def _joined(content: Any) -> Any:
