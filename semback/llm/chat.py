@@ -134,8 +134,7 @@ class LLM:
         check((ResponseCache, NoneType), "a ResponseCache, as in ResponseCache()", cache=cache)
         check((str, NoneType), "text, or None", base_url=base_url, api_key=api_key)
         check((Budget, NoneType), "a Budget, as in Budget(dollars=5)", budget=budget)
-        check(int, "a whole number", in_flight=in_flight)
-        check((int, NoneType), "a whole number, or None", retries=retries)
+        check(int, "a whole number", in_flight=in_flight, retries=0 if retries is None else retries)
         check((int, float), "a number", timeout=timeout)
         known("system", system, ("system", "user"))
         limits = (in_flight, requests_per_minute, tokens_per_minute)
@@ -144,7 +143,7 @@ class LLM:
             check((int, float, NoneType), "a number", **{name: number})
             if number is not None and not number > 0:
                 raise ParameterError(f"{name} is {number!r}; it takes a number above 0")
-        if retries is not None and retries < 0:
+        if (retries or 0) < 0:
             raise ParameterError(f"retries is {retries!r}; it takes 0 or more")
         budget = budget or Budget()
         budget.check_price(model)
@@ -258,9 +257,8 @@ class LLM:
             request = {"model": self.model, "messages": messages, **self.params}
             return request, *key_and_body(request, draw)
         except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair, for one
-            raise ParameterError(
-                f"the messages to {self.model} cannot be sent as JSON text: {error}"
-            ) from None
+            problem = f"the messages to {self.model} cannot be sent as JSON text: {error}"
+            raise ParameterError(problem) from None
 
     def _reply(
         self, key: str, request: dict, reply: dict, recorded: bool = False, shared: bool = False
@@ -276,7 +274,7 @@ class LLM:
         truncated = tokens >= SMALLEST_WINDOW and characters > LONGEST_TOKENS * tokens
         if truncated:
             problem = (
-                f"of a prompt of {characters:,} characters {self.model} read {tokens:,} tokens"
+                f"{self.model} read {tokens:,} tokens of a prompt of {characters:,} characters"
             )
             advice = "it seems that the server cut it: give it a larger context window"
             self._warn_once("prompt", f"{problem}; {advice} (Ollama: num_ctx)")

@@ -38,7 +38,6 @@ CONNECT = 20.0  # seconds for a connection
 KEEP_ALIVE = 5.0  # seconds; servers close idle connections after 5 or more
 REDIRECTS = 3  # that are followed
 SECRET = 8  # characters of a key that is secret; "none" or "x" are words that errors may contain
-MASK = "(the key)"
 SHOWN = 500  # characters of what an endpoint says
 NO_KEY = "set OPENAI_API_KEY, or OPENAI_BASE_URL for another server, or take the simulated model"
 BAD_KEY = "the API key contains spaces or odd letters"
@@ -90,10 +89,10 @@ class Endpoint:
         words of headers that may be one: those with a letter. What is no text stays as it is."""
         if not isinstance(text, str):
             return text
-        words = [word for value in self.headers.values() for word in value.split()]
+        words = re.split(r"[\s=:;,]+", " ".join(self.headers.values()))
         for secret in (self.key, *(word for word in words if re.search("[A-Za-z]", word))):
             if len(secret) >= SECRET:
-                text = text.replace(secret, MASK)
+                text = text.replace(secret, "(the key)")
         return text
 
     def error(self, failure: Failure, messages: list[dict]) -> ModelError:

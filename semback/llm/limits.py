@@ -121,13 +121,8 @@ class Limits:
                 break
         if admitted:
             self._paced -= admitted
-            self._wait(pause)
+            self._next_at = max(self._next_at, now + pause)
         self._schedule()
-
-    def _wait(self, seconds: float) -> None:
-        """Let no request leave for so long."""
-        now = asyncio.get_running_loop().time()
-        self._next_at = max(self._next_at, now + seconds)
 
     def _learn(self, slot: Slot) -> None:
         """Adapt the window to how a request ended; once a round trip, since all others that are in
@@ -162,7 +157,7 @@ class Limits:
             self._shrink(self.window * DECREASE)
         # The endpoint has accepted no more than what is in flight now.
         self.window = max(1.0, min(self.window, self.busy))
-        self._wait(pause)
+        self._next_at = max(self._next_at, asyncio.get_running_loop().time() + pause)
 
     def _shrink(self, window: float) -> None:
         self.window = max(1.0, window // 1)

@@ -39,9 +39,7 @@ _MODEL = (
 # With a wrong key LiteLLM's proxy answers 400 "No connected db".
 _KEY = r"^40[13]|no_db_connection"
 TOO_LONG = "The prompt is longer than the model's window: shorten it, or take another model."
-NO_SYSTEM = (
-    "The model takes no system message: LLM(…, system='user') puts its text before the user's."
-)
+NO_SYSTEM = "The model takes no system message: LLM(…, system='user') puts it into the user's."
 LIMIT = "The endpoint's limit is reached: lower in_flight, or look at the account's limits."
 # What to do about an HTTP error: the first pattern that its status, code, type and text match.
 ADVICE = {
@@ -52,9 +50,7 @@ ADVICE = {
     _MODEL: "The endpoint does not know this model, or it was shut down: take another, or replay.",
     r"^40[45]": "There is nothing at this address: base_url usually ends in /v1.",
     _KEY: "Check OPENAI_API_KEY, and what it may be used for.",
-    r"^(400|422).*(temperature.*top_p|top_p.*temperature)": (
-        "The model takes one of the two: leave top_p out, with params={'top_p': None}."
-    ),
+    r"^4.*(temperature.*top_p|top_p.*temperature)": "Leave one out: params={'top_p': None}.",
     r"^(400|422)": "Take out a field that is refused, as with params={'temperature': None}.",
     r"^429": LIMIT,
     r"": "The endpoint failed; run again later.",
@@ -136,17 +132,16 @@ async def read(response: "httpx2.Response") -> None:
             text = f"a redirect ({response.status_code}) to {target}, which is not followed"
             advice = "Is base_url right? If that is the endpoint, set base_url to it."
             raise _failure(response, "answered", text, advice)
-    parts, size = [], 0
+    body = bytearray()
     async for part in response.aiter_bytes():
-        parts.append(part)
-        size += len(part)
-        if size > LONGEST_BODY and response.is_success:
+        body += part
+        if len(body) > LONGEST_BODY and response.is_success:
             text = f"its response has more than {LONGEST_BODY >> 20} MiB"
             raise _failure(response, "sent too much", text, CHECK_ADDRESS)
-        if size > LONGEST_ERROR and not response.is_success:
+        if len(body) > LONGEST_ERROR and not response.is_success:
             await response.aclose()
             break
-    response._content = b"".join(parts)  # as `aread` does, which has no limit
+    response._content = bytes(body)  # as `aread` does, which has no limit
 
 
 def reply(response: "httpx2.Response", model: str) -> dict:
