@@ -213,7 +213,8 @@ class Client:
             reply = responses.reply(response, self.endpoint.model)
         except Failure as failure:
             if failure.status in responses.BUSY:
-                slot.outcome, slot.wait = "refused", min(failure.wait, responses.LONGEST_WAIT)
+                slot.outcome = "unavailable" if failure.status == 503 else "refused"
+                slot.wait = min(failure.wait, responses.LONGEST_WAIT)
             if failure.usage is not None:  # what is no reply costs as much
                 self._count(slot, failure.usage, "")
             raise

@@ -22,7 +22,10 @@ TURN = 0.0001  # seconds between batches
 PACE = 0.001  # seconds between the first requests: an early refusal stops the rest
 DECREASE = 0.85  # of the window remains after congestion
 PROBE = 24  # replies, at least, until the window grows by one: at most 1 in 25 requests is refused
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds where every request is refused; doubled each time
+FIRST_PAUSE = 0.5  # seconds where every request is refused; doubled each time
+# The longest one, in seconds: a limit per minute may count what it refuses, a server that starts
+# (503) does not.
+LONGEST_PAUSE = {"refused": 8.0, "unavailable": 2.0}
 
 
 @dataclass
@@ -36,7 +39,7 @@ class Slot:
     sent : float
         Time of the event loop when it left.
     outcome : str
-        "answered"; "refused", since the endpoint is busy; "timed out"; or "lost".
+        "answered"; "refused" or "unavailable", since the endpoint is busy; "timed out"; or "lost".
     wait : float
         Seconds for which the endpoint asks to be left alone.
     used : int, optional
@@ -139,15 +142,15 @@ class Limits:
                 if not self._slow_start:
                     step = 1.0 / max(self.window, PROBE)
                 self.window = min(self.window + step, self.in_flight)
-        elif slot.outcome == "refused":
-            self._refused(slot.wait, current)
+        elif slot.outcome in LONGEST_PAUSE:
+            self._refused(slot, current)
         elif slot.outcome == "timed out" and current:
             self._shrink(self.window * DECREASE)
 
-    def _refused(self, pause: float, current: bool) -> None:
-        self._paced = 0
+    def _refused(self, slot: Slot, current: bool) -> None:
+        self._paced, pause = 0, slot.wait
         if not self.busy:  # everything is refused
-            pause = pause or min(FIRST_PAUSE * 2**self._pauses, LONGEST_PAUSE)
+            pause = pause or min(FIRST_PAUSE * 2**self._pauses, LONGEST_PAUSE[slot.outcome])
             self._pauses += 1
             self._shrink(1.0)
             self._slow_start = True

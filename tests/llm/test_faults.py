@@ -386,7 +386,7 @@ def packed(size):
 HUGE = {
     "a body without end": lambda: without_end,
     "128 MiB in 128 kB": lambda: raw(packed(2**27), content_encoding="gzip"),
-    "an error of 128 MiB": lambda: raw(packed(2**27), 500, content_encoding="gzip"),
+    "an error of 128 MiB": lambda: raw(packed(2**27), 400, content_encoding="gzip"),
     "an error of 20 MB": lambda: error(400, f"{KEY} input " * 1_000_000),
     "junk of 20 MB": lambda: raw(b'{"choices": "' + b"prompt system " * 1_500_000 + b'"}'),
 }

@@ -167,10 +167,11 @@ def test_after_a_time_in_which_everything_is_refused_it_goes_on():
     assert len(replies) == 500 and seconds < 25
 
 
-def test_after_a_time_in_which_everything_is_refused_the_number_in_flight_recovers_soon():
-    endpoint = Endpoint(32, lambda busy: 0.2, 503, broken=lambda now: now < 3)
+@pytest.mark.parametrize("start", [3, 5, 10, 100])
+def test_after_a_time_in_which_everything_is_refused_the_number_in_flight_recovers_soon(start):
+    endpoint = Endpoint(32, lambda busy: 0.2, 503, broken=lambda now: now < start)
     seconds, replies = endpoint.answer(300)
-    ideal = 3 + 300 / 32 * 0.2
+    ideal = start + 300 / 32 * 0.2
     assert len(replies) == 300 and seconds < 1.5 * ideal and max(endpoint.most) == 32
 
 
