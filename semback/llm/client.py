@@ -103,13 +103,9 @@ class Endpoint:
             text += f" (request {request_id})"
         if advice == responses.TOO_LONG:
             advice += f" Its largest parts, in characters: {_largest_parts(messages)}."
-        return ModelError(
-            f"{self.model} at {self.address} {failure.event}: {text}. {advice} Replies received "
-            "before are recorded.",
-            status=failure.status,
-            host=self.host,
-            request_id=request_id,
-        )
+        event = f"{self.model} at {self.address} {failure.event}"
+        message = f"{event}: {text}. {advice} Replies received before are recorded."
+        return ModelError(message, status=failure.status, host=self.host, request_id=request_id)
 
 
 class Client:

@@ -161,6 +161,19 @@ def test_an_endpoint_that_refuses_everything_is_asked_a_few_times_and_then_it_is
     assert waits == [0.0, 0.5, 1.5, 3.5] and len(endpoint.asked) < 16
 
 
+@pytest.mark.parametrize(
+    "status, settings, requests, least",
+    [(500, {}, 6, 8), (429, {}, 21, 100), (503, {}, 21, 100), (429, {"retries": 2}, 3, 1)],
+)
+def test_a_refusal_is_outlasted_for_two_minutes_unless_retries_are_given(
+    status, settings, requests, least
+):
+    endpoint = Endpoint(refusal=status, broken=lambda now: True)
+    with pytest.raises(ExceptionGroup):
+        endpoint.answer(1, **settings)
+    assert len(endpoint.asked) == requests and least < endpoint.asked[-1][0] < 180
+
+
 def test_after_a_time_in_which_everything_is_refused_it_goes_on():
     endpoint = Endpoint(broken=lambda now: 0.15 < now < 4)
     seconds, replies = endpoint.answer(500)
