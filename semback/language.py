@@ -228,8 +228,10 @@ class Language:
 
     async def _chat(self, model: ChatModel | None, phase: str, node: Node, messages) -> Reply:
         if model is None:
-            problem = f"{phase} of node {node.name!r} needs a coach, and there is none"
-            raise ParameterError(f"{problem}: make it Language(model, coach)")
+            raise ParameterError(
+                f"{phase} of node {node.name!r} needs a coach, and there is none: "
+                "make it Language(model, coach)"
+            )
         draw = self.draw if model.samples else 0  # or each seed would pay for the same reply
         try:
             reply = await model.chat(messages, draw=draw)
