@@ -19,6 +19,7 @@ from .replies import Reply, named_blocks, without_thoughts
 from .usage import Usage
 
 CUT = "\n\n[The reply was cut here, at the token limit.]"
+AT_LIMIT = "it was empty: thoughts took the whole limit; raise it (max_tokens in params)"
 REFUSED = ("refusal", "content_filter")  # finish reasons
 
 
@@ -269,7 +270,7 @@ def _value(reply: Reply) -> tuple[str | None, str | None]:
         return None, "it was refused"
     text = without_thoughts(reply.text)
     if not text:
-        return None, "it was empty"
+        return None, AT_LIMIT if reply.finish_reason == "length" else "it was empty"
     return (text + CUT if reply.finish_reason == "length" else text), None
 
 

@@ -41,6 +41,8 @@ class Reply:
         The endpoint's `system_fingerprint`.
     shared : bool
         Whether an in-flight request of another caller brought it.
+    truncated : bool
+        Whether the endpoint read only a part of the prompt, as its number of tokens shows.
     """
 
     text: str
@@ -51,6 +53,7 @@ class Reply:
     key: str
     fingerprint: str | None = None
     shared: bool = False
+    truncated: bool = False
 
 
 def without_thoughts(text: str) -> str:

@@ -21,6 +21,7 @@ class Count:
     live and recorded calls; the `live_…` ones are what this run made the endpoint work for.
     `uncounted` replies came without a count of tokens, so they have no price. `answered_by` says
     how many replies came under which model's name: an endpoint may pass a call on to another.
+    `truncated` prompts were read in part only; rows of a usage without any do not have it.
     """
 
     calls: int = 0
@@ -35,6 +36,7 @@ class Count:
     live_prompt_tokens: int = 0
     live_completion_tokens: int = 0
     answered_by: dict[str, int] = field(default_factory=dict)
+    truncated: int = 0
 
     def add(self, reply: "Reply", repeated: bool) -> None:
         """Count one reply. repeated: whether the same run asked for it before."""
@@ -42,6 +44,7 @@ class Count:
         self.answered_by[reply.model] = self.answered_by.get(reply.model, 0) + 1
         self.cut += reply.finish_reason == "length"
         self.refused += reply.finish_reason in ("refusal", "content_filter")
+        self.truncated += reply.truncated
         if repeated:
             self.repeated += 1
             return
@@ -90,10 +93,14 @@ class Usage:
 
     def rows(self) -> list[dict]:
         """One plain dict for each phase and model, sorted."""
-        return [
+        rows = [
             {"phase": phase, "model": model, **asdict(count)}
             for (phase, model), count in sorted(self.counts.items())
         ]
+        for row in rows:
+            if not row["truncated"]:  # records made before there was this count stay as they are
+                del row["truncated"]
+        return rows
 
     @classmethod
     def from_rows(cls, counts: Iterable[dict], failures: list[dict]) -> "Usage":

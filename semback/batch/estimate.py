@@ -18,7 +18,7 @@ from ..descend import descend
 from ..evaluate import evaluate
 from ..language import Language
 from ..llm import LLM
-from ..llm.prices import CHARACTERS_PER_TOKEN, estimated_tokens, price
+from ..llm.budget import CHARACTERS_PER_TOKEN, estimated_tokens, price
 from ..llm.simulated import Prompt, block
 from ..replies import Reply
 from ..task import whole_reply

@@ -6,34 +6,55 @@ that want the same at one time (single-flight), and records the reply before any
 
 import asyncio
 import json
+import os
 import re
+import warnings
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any
 
 from ..cache import ResponseCache
 from ..cache.recording import canonical, key_and_body
-from ..errors import ParameterError, check
+from ..errors import ParameterError, check, known
 from ..replies import Reply
 from ..task import Task
 from .budget import Budget
 from .client import Client, Endpoint
 from .flight import Flight
+from .responses import finish_reason
 
-LIMITS = ("in_flight", "requests_per_minute", "tokens_per_minute")
+HEADER = re.compile(r"[!#-'*+.^-z|~\w-]+\n[ -~]*", re.ASCII)  # its name and its text
 FIXED = {"model", "messages", "stream", "n"}  # fields that params cannot change
 LENGTHS = {"max_tokens", "max_completion_tokens"}
+SMALLEST_WINDOW = 256  # tokens; an endpoint that reports fewer for every prompt counts otherwise
+LONGEST_TOKENS = 6  # characters, on average over a prompt; English text has 4 to 5
+COMPARED = 1000  # recorded replies whose host is compared with that of base_url; it takes time
+# Names of models that think before they answer, unless they are told not to.
+THINKING = re.compile(
+    r"think|reason|deepseek-r\d|qwq|qwen-?3(?!.*(instruct|coder))|magistral|gemini-(2\.5|[3-9])"
+    r"|gpt-oss|glm-(4\.[5-9]|[5-9])|kimi-k2\.[5-9]|grok-(3-mini|[4-9])|minimax-m\d|seed-oss",
+    re.IGNORECASE,
+)
 
 
 def default_params(model: str) -> dict:
     """The fields of a request beside model and messages, unless `params` changes them.
 
-    The paper's setting: temperature 0, top_p 1, 1,024 tokens. OpenAI's reasoning models (o1, o3,
-    o4…, gpt-5…) refuse these; they get a limit that leaves room for their reasoning, which counts.
+    The paper's setting: temperature 0, top_p 1, 1,024 tokens. At temperature 0 a top_p of 1 changes
+    nothing and some endpoints refuse the two together, so it is part of keys and recordings, but it
+    is not sent (see `client`).
+
+    Models that think first (deepseek-r1, qwen3, gemini-2.5, gpt-oss…, or with "thinking" in their
+    name) get 8,192 tokens, since thoughts count; Claude takes no temperature then. Neither do
+    OpenAI's reasoning models (o1, o3, o4…, gpt-5…), which have another name for the limit.
     """
     if re.match(r"(.*/)?(o\d|gpt-[5-9])", model):
         return {"max_completion_tokens": 8192}
-    return {"temperature": 0, "top_p": 1, "max_tokens": 1024}
+    if not THINKING.search(model):
+        return {"temperature": 0, "top_p": 1, "max_tokens": 1024}
+    if "claude" in model.lower():
+        return {"max_tokens": 8192}
+    return {"temperature": 0, "top_p": 1, "max_tokens": 8192}
 
 
 class LLM:
@@ -55,8 +76,10 @@ class LLM:
     params : mapping, optional
         Fields of the request beside model and messages, laid over `default_params(model)`; None
         removes one, as in ``{"temperature": None, "max_tokens": None}``.
-    retries : int
-        How often a request is sent again after 408, 409, 429, 5xx, time-outs, lost connections.
+    retries : int, optional
+        How often a request is sent again after 408, 409, 429, 5xx, time-outs, lost connections. By
+        default 5 times, and 20 times after 429, 503 and 529, so that it outlasts two minutes in
+        which nothing is accepted.
     timeout : float
         Seconds for one try, the whole reply included.
     budget : Budget, optional
@@ -64,6 +87,13 @@ class LLM:
     transport : httpx2.AsyncBaseTransport or callable, optional
         In place of the network, for models inside this process; or a function that makes it, which
         is called when it is needed.
+    headers : mapping of str to str, optional
+        Further HTTP headers, as gateways want them, laid over those in the environment's
+        SEMBACK_HEADERS (a JSON object). They are treated as secret: never recorded or shown, and
+        their words are masked in errors and replies, as the key is.
+    system : {"system", "user"}
+        Where system messages go: "user" puts their text before that of the first user message, for
+        models that take none. Keys and recordings are of what is sent.
 
     Attributes
     ----------
@@ -92,32 +122,38 @@ class LLM:
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         params: Mapping[str, Any] | None = None,
-        retries: int = 5,
+        retries: int | None = None,
         timeout: float = 300,
         budget: Budget | None = None,
         transport: Any = None,
+        headers: Mapping[str, str] | None = None,
+        system: str = "system",
     ):
         if not model or not isinstance(model, str):
             raise ParameterError(f"model is {model!r}; it takes the name of a model")
-        check((ResponseCache, type(None)), "a ResponseCache, as in ResponseCache()", cache=cache)
-        check((str, type(None)), "text, or None", base_url=base_url, api_key=api_key)
-        check((Budget, type(None)), "a Budget, as in Budget(dollars=5)", budget=budget)
-        check(int, "a whole number", in_flight=in_flight, retries=retries)
+        check((ResponseCache, NoneType), "a ResponseCache, as in ResponseCache()", cache=cache)
+        check((str, NoneType), "text, or None", base_url=base_url, api_key=api_key)
+        check((Budget, NoneType), "a Budget, as in Budget(dollars=5)", budget=budget)
+        check(int, "a whole number", in_flight=in_flight, retries=0 if retries is None else retries)
         check((int, float), "a number", timeout=timeout)
+        known("system", system, ("system", "user"))
         limits = (in_flight, requests_per_minute, tokens_per_minute)
-        for name, number in zip((*LIMITS, "timeout"), (*limits, timeout)):
-            check((int, float, type(None)), "a number", **{name: number})
+        names = ("in_flight", "requests_per_minute", "tokens_per_minute", "timeout")
+        for name, number in zip(names, (*limits, timeout)):
+            check((int, float, NoneType), "a number", **{name: number})
             if number is not None and not number > 0:
                 raise ParameterError(f"{name} is {number!r}; it takes a number above 0")
-        if retries < 0:
+        if (retries or 0) < 0:
             raise ParameterError(f"retries is {retries!r}; it takes 0 or more")
         budget = budget or Budget()
         budget.check_price(model)
         self.model, self.cache, self.in_flight = model, cache, in_flight
         self.params: Mapping[str, Any] = MappingProxyType(_merged(model, params))
-        self._endpoint = Endpoint(
-            model, base_url, api_key, limits, retries, timeout, budget, transport
-        )
+        named = model, base_url, api_key, _all_headers(headers)
+        self._endpoint = Endpoint(*named, limits, retries, timeout, budget, transport)
+        self._system = system
+        self._warned: set[str] = set()
+        self._compared = 0  # replies from recordings
         self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
         self._flights: dict[tuple[asyncio.AbstractEventLoop, str], Flight] = {}
 
@@ -170,15 +206,15 @@ class LLM:
         """
         if type(draw) is not int:
             raise ParameterError(f"draw is {draw!r}; it takes an int")
-        request = {"model": self.model, "messages": messages, **self.params}
-        key, body = self._key_and_body(request, draw)
+        request, key, body = self._request(messages, draw)
         cache = self.cache
         if cache is None or cache.mode == "off":
             reply, _ = await self._client().ask(body)
-            return _reply(key, reply, recorded=False)
+            return self._reply(key, request, reply)
         reply = cache.lookup(key, body, draw)
         if reply is not None:
-            return _reply(key, reply, recorded=True)
+            self._compare_host(cache, key)
+            return self._reply(key, request, reply, recorded=True)
         if cache.mode == "replay":
             raise cache.miss(request, draw)
         name = asyncio.get_running_loop(), key
@@ -188,7 +224,7 @@ class LLM:
             flight.add_done_callback(lambda _: self._flights.pop(name))
             self._flights[name] = flight
         reply, recorded = await self._flights[name].join()
-        return _reply(key, reply, recorded, shared)
+        return self._reply(key, request, reply, recorded, shared)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -211,15 +247,59 @@ class LLM:
             self._clients[loop] = Client(self._endpoint)
         return self._clients[loop]
 
-    def _key_and_body(self, request: dict, draw: int) -> tuple[str, str]:
+    def _request(self, messages: list[dict], draw: int) -> tuple[dict, str, str]:
+        """A request, its key, and its text."""
         try:
-            if not all([isinstance(message, dict) for message in request["messages"]]):
+            if not all([isinstance(message, dict) for message in messages]):
                 raise TypeError("they are not dicts")
-            return key_and_body(request, draw)
+            if self._system == "user":
+                messages = _without_system(messages)
+            request = {"model": self.model, "messages": messages, **self.params}
+            return request, *key_and_body(request, draw)
         except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair, for one
-            raise ParameterError(
-                f"the messages to {self.model} cannot be sent as JSON text: {error}"
-            ) from None
+            problem = f"the messages to {self.model} cannot be sent as JSON text: {error}"
+            raise ParameterError(problem) from None
+
+    def _reply(
+        self, key: str, request: dict, reply: dict, recorded: bool = False, shared: bool = False
+    ) -> Reply:
+        """A reply as callers get it, with warnings of numbers of tokens that cannot be right."""
+        usage, limit = reply["usage"], self._endpoint.limits[2]
+        if limit and not recorded and sum(usage.values()) > limit:
+            problem = f"a reply of {self.model} reports {sum(usage.values()):,} tokens"
+            self._warn_once("tokens", f"{problem}, more than tokens_per_minute allows in a minute")
+        contents = [message.get("content") for message in request["messages"]]
+        characters = sum(len(content) for content in contents if isinstance(content, str))
+        tokens = usage.get("prompt_tokens", 0)
+        truncated = tokens >= SMALLEST_WINDOW and characters > LONGEST_TOKENS * tokens
+        if truncated:
+            problem = (
+                f"{self.model} read {tokens:,} tokens of a prompt of {characters:,} characters"
+            )
+            advice = "it seems that the server cut it: give it a larger context window"
+            self._warn_once("prompt", f"{problem}; {advice} (Ollama: num_ctx)")
+        fields = {name: reply[name] for name in ("text", "usage", "model")}
+        fields |= {"finish_reason": finish_reason(reply["finish_reason"]), "truncated": truncated}
+        fingerprint = reply.get("fingerprint")
+        return Reply(**fields, recorded=recorded, key=key, fingerprint=fingerprint, shared=shared)
+
+    def _compare_host(self, cache: ResponseCache, key: str) -> None:
+        """Warn of a recording from another endpoint than the one that is set, if one is."""
+        endpoint, host = self._endpoint, self._endpoint.host
+        self._compared += 1
+        if endpoint.transport or not endpoint.url or self._compared > COMPARED:
+            return
+        source = (cache.get(key) or {}).get("source")
+        recorded = source.get("host") if isinstance(source, dict) else None
+        if recorded and recorded not in (host, host.rpartition(":")[0]):
+            problem = f"a reply of {self.model} was recorded from {recorded}, not from {host}"
+            advice = "recordings serve for every host; with another cache folder this one is asked"
+            self._warn_once("recorded", f"{problem}: {advice}")
+
+    def _warn_once(self, topic: str, text: str) -> None:
+        if topic not in self._warned:
+            self._warned.add(topic)
+            warnings.warn(text, stacklevel=4)
 
     async def _record(
         self, cache: ResponseCache, flight: Flight, key: str, body: str, draw: int
@@ -248,7 +328,27 @@ def _merged(model: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
     return fields
 
 
-def _reply(key: str, reply: dict, recorded: bool, shared: bool = False) -> Reply:
-    fields = {name: reply[name] for name in ("text", "finish_reason", "usage", "model")}
-    fingerprint = reply.get("fingerprint")
-    return Reply(**fields, recorded=recorded, key=key, fingerprint=fingerprint, shared=shared)
+def _all_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The headers of the environment with `headers` laid over them. An error shows no value."""
+    try:
+        found = json.loads(os.environ.get("SEMBACK_HEADERS") or "{}") | dict(headers or {})
+        if all(HEADER.fullmatch("\n".join(pair)) for pair in found.items()):
+            return found
+    except (TypeError, ValueError):  # no JSON, no object, no texts
+        pass
+    takes = "an object of names and texts in ASCII, as in {'api-key': '…'}"
+    raise ParameterError(f"headers, or SEMBACK_HEADERS (in JSON), are not {takes}")
+
+
+def _without_system(messages: list[dict]) -> list[dict]:
+    """Messages with the text of system messages before that of the first user message."""
+    texts = [message["content"] for message in messages if message.get("role") == "system"]
+    others = [message for message in messages if message.get("role") != "system"]
+    roles = [message.get("role") for message in others]
+    if not texts:
+        return messages
+    if "user" not in roles:
+        return [{"role": "user", "content": "\n\n".join(texts)}, *others]
+    place = roles.index("user")
+    text = "\n\n".join([*texts, others[place]["content"]])
+    return [*others[:place], {**others[place], "content": text}, *others[place + 1 :]]

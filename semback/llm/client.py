@@ -11,8 +11,9 @@ import os
 import random
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,8 @@ from ..errors import ModelError
 from ..prompts import fenced
 from ..usage import SIMULATED
 from . import responses
-from .budget import Budget
+from .budget import Budget, estimated_tokens
 from .limits import Limits, Slot
-from .prices import estimated_tokens
 from .responses import Failure
 
 if TYPE_CHECKING:
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
     import openai
 
+RETRIES = 5  # unless LLM is given a number
+REFUSALS = 20  # retries after them: the pauses of `limits` make two minutes, for limits per minute
 FIRST_RETRY, LONGEST_RETRY = 0.5, 8.0  # seconds before a retry, doubled; as in the openai client
 CONNECT = 20.0  # seconds for a connection
 KEEP_ALIVE = 5.0  # seconds; servers close idle connections after 5 or more
 REDIRECTS = 3  # that are followed
-STALLED, GRACE = 0.05, 1.0  # seconds; see time_limit
 SECRET = 8  # characters of a key that is secret; "none" or "x" are words that errors may contain
 SHOWN = 500  # characters of what an endpoint says
 NO_KEY = "set OPENAI_API_KEY, or OPENAI_BASE_URL for another server, or take the simulated model"
@@ -54,8 +55,9 @@ class Endpoint:
     model: str
     base_url: str | None
     api_key: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     limits: tuple[int, float | None, float | None]
-    retries: int
+    retries: int | None
     timeout: float
     budget: Budget
     transport: Any
@@ -72,25 +74,38 @@ class Endpoint:
         key = (self.api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
         return key or ("unused" if self.url else "")
 
-    def error(self, failure: Failure, messages: list[dict] | None = None) -> ModelError:
-        """The ModelError for a failure. It never shows the key, which servers like to repeat."""
-        address = re.sub(r"^\w+://([^/?]*@)?|[?#].*", "", self.url or "api.openai.com")
-        host = address.partition("/")[0]
-        text, advice = failure.text, failure.advice
-        if len(self.key) >= SECRET:
-            text = text.replace(self.key, "(the key)")
-        text = responses.valid(text[:SHOWN]).rstrip(". ")
-        if failure.request_id:
-            text += f" (request {failure.request_id})"
-        if advice == responses.TOO_LONG and messages:
+    @property
+    def address(self) -> str:
+        """Host, port and path, without a password or parameters."""
+        return re.sub(r"^\w+://([^/?]*@)?|[?#].*", "", self.url or "api.openai.com")
+
+    @property
+    def host(self) -> str:
+        """Where replies come from, with a port where the address has one."""
+        return SIMULATED if self.transport else self.address.partition("/")[0].lower()
+
+    def masked(self, text: Any) -> Any:
+        """A text of the endpoint without the key, which servers like to repeat, and without the
+        words of headers that may be one: those with a letter. What is no text stays as it is."""
+        if not isinstance(text, str):
+            return text
+        words = re.split(r"[\s=:;,]+", " ".join(self.headers.values()))
+        for secret in (self.key, *(word for word in words if re.search("[A-Za-z]", word))):
+            if len(secret) >= SECRET:
+                text = text.replace(secret, "(the key)")
+        return text
+
+    def error(self, failure: Failure, messages: list[dict]) -> ModelError:
+        """The ModelError for a failure."""
+        advice = failure.advice
+        text = responses.valid(self.masked(failure.text)[:SHOWN]).rstrip(". ")
+        if request_id := self.masked(failure.request_id):
+            text += f" (request {request_id})"
+        if advice == responses.TOO_LONG:
             advice += f" Its largest parts, in characters: {_largest_parts(messages)}."
-        return ModelError(
-            f"{self.model} at {address} {failure.event}: {text}. {advice} Replies received before "
-            "are recorded.",
-            status=failure.status,
-            host=host,
-            request_id=failure.request_id,
-        )
+        event = f"{self.model} at {self.address} {failure.event}"
+        message = f"{event}: {text}. {advice} Replies received before are recorded."
+        return ModelError(message, status=failure.status, host=self.host, request_id=request_id)
 
 
 class Client:
@@ -132,20 +147,24 @@ class Client:
         BudgetExceeded
             The budget is spent, so the request was not sent.
         """
-        endpoint, request, attempt = self.endpoint, json.loads(body), 0
+        endpoint, request, tries = self.endpoint, json.loads(body), Counter()
         tokens, ticket = estimated_tokens(body), self.limits.ticket()
         while True:
             try:
                 await self._connect()  # which takes time, so no slot waits for it
                 async with self.limits.slot(ticket, tokens) as slot:
-                    endpoint.budget.start(retry=attempt > 0)
+                    endpoint.budget.start(retry=tries.total() > 0)
                     with sending():
-                        return await self._try(request, attempt, slot), self._source()
+                        return self._recordable(await self._try(request, tries.total(), slot))
             except Failure as failure:
-                if not failure.retry or attempt == endpoint.retries:
+                busy = failure.status in responses.BUSY
+                tries[busy] += 1
+                spent, most = tries.total(), endpoint.retries
+                if most is None:
+                    spent, most = tries[busy], REFUSALS if busy else RETRIES
+                if not failure.retry or spent > most:
                     raise endpoint.error(failure, request["messages"]) from None
-                await asyncio.sleep(_retry_delay(failure, attempt))
-                attempt += 1
+                await asyncio.sleep(_retry_delay(failure, tries.total() - 1))
 
     async def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -168,31 +187,35 @@ class Client:
         import openai
 
         try:
-            async with time_limit(self.endpoint.timeout):
+            async with asyncio.timeout(self.endpoint.timeout):
                 raw = await self._openai.chat.completions.with_raw_response.create(
                     model=request["model"],
                     messages=request["messages"],
-                    extra_body={name: request[name] for name in request.keys() - SEPARATE},
+                    extra_body=_sent_fields(request),
                     extra_headers={"x-stainless-retry-count": str(attempt)},
                 )
             response = raw.http_response
         except openai.APIStatusError as error:
             response = error.response
-        except TimeoutError as error:
+        except TimeoutError:
             slot.outcome = "timed out"
             self._count(slot, {}, "")  # the endpoint may have worked for it
+            error = TimeoutError(f"no whole reply in {self.endpoint.timeout:g} s")
             raise responses.no_response(error) from None
         except (openai.APIError, aiohttp.ClientError, OSError, ValueError) as error:
             raise responses.no_response(error) from None
-        slot.outcome = "refused" if response.status_code in responses.BUSY else "answered"
-        slot.wait = min(responses.wait_asked_for(response.headers), responses.LONGEST_WAIT)
-        data, text = responses.body(response), ""
+        slot.outcome = "answered"
         try:
-            reply = responses.reply(data, self.endpoint.model, response)
-            text = reply["text"]
-            return reply
-        finally:  # what is no reply costs as much
-            self._count(slot, responses.usage(data), text)
+            reply = responses.reply(response, self.endpoint.model)
+        except Failure as failure:
+            if failure.status in responses.BUSY:
+                slot.outcome = "unavailable" if failure.status == 503 else "refused"
+                slot.wait = min(failure.wait, responses.LONGEST_WAIT)
+            if failure.usage is not None:  # what is no reply costs as much
+                self._count(slot, failure.usage, "")
+            raise
+        self._count(slot, reply["usage"], reply["text"])
+        return reply
 
     def _count(self, slot: Slot, usage: dict[str, int], text: str) -> None:
         """Count the tokens of a request; what the endpoint does not report is estimated."""
@@ -201,14 +224,17 @@ class Client:
         completion = usage.get("completion_tokens", estimated_tokens(text))
         self.endpoint.budget.end(self.endpoint.model, prompt, completion)
 
-    def _source(self) -> dict:
-        """Where a reply comes from, for recordings."""
-        if self.endpoint.transport or self._openai is None:
-            return {"host": SIMULATED}
-        from openai import __version__
+    def _recordable(self, reply: dict) -> tuple[dict, dict]:
+        """A reply without the key, and where it comes from, for recordings."""
+        endpoint = self.endpoint
+        clean = {name: endpoint.masked(value) for name, value in reply.items()}
+        source: dict[str, Any] = {"host": endpoint.host}
+        if not endpoint.transport:
+            from openai import __version__ as version
 
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        return {"host": self._openai.base_url.host, "openai": __version__, "time": now}
+            time_now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            source |= {"openai": version, "time": time_now}
+        return clean, source if clean == reply else {**source, "masked": True}
 
 
 async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"]:
@@ -229,11 +255,16 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
         transport=transport,
         verify=_certificates(),
         max_redirects=REDIRECTS,
+        event_hooks={"response": [responses.read]},
         limits=httpx2.Limits(max_connections=endpoint.limits[0], keepalive_expiry=KEEP_ALIVE),
         timeout=httpx2.Timeout(None, connect=CONNECT),  # the whole try has a time limit
     )
     async with openai.AsyncOpenAI(
-        base_url=endpoint.url, api_key=endpoint.key, max_retries=0, http_client=http_client
+        base_url=endpoint.url,
+        api_key=endpoint.key,
+        default_headers=endpoint.headers,
+        max_retries=0,
+        http_client=http_client,
     ) as client:
         url = client.base_url
         if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
@@ -249,25 +280,16 @@ def _certificates() -> "ssl.SSLContext":
     return httpx2.create_ssl_context()
 
 
-@asynccontextmanager
-async def time_limit(seconds: float) -> AsyncIterator[None]:
-    """Like `asyncio.timeout`; but where the event loop itself stood still (other code, Ctrl-Z), it
-    first reads what has arrived meanwhile."""
-    loop = asyncio.get_running_loop()
-    due = loop.time() + seconds
+def _sent_fields(request: dict) -> dict:
+    """The fields of a request that are sent beside model and messages.
 
-    def expire() -> None:
-        grace = GRACE if loop.time() - due > STALLED else 0.0
-        limit.reschedule(loop.time() + grace)
-
-    timer = loop.call_at(due, expire)
-    try:
-        async with asyncio.timeout(None) as limit:
-            yield
-    except TimeoutError:
-        raise TimeoutError(f"no whole reply in {seconds:g} s") from None
-    finally:
-        timer.cancel()
+    At temperature 0 a top_p of 1 changes nothing, and some endpoints refuse the two together, so it
+    is left out here. Keys and recordings have it, as they always did.
+    """
+    fields = {name: request[name] for name in request.keys() - SEPARATE}
+    if fields.get("temperature") == 0 and fields.get("top_p") == 1:
+        del fields["top_p"]
+    return fields
 
 
 def _retry_delay(failure: Failure, attempt: int) -> float:

@@ -2,23 +2,19 @@
 
 Endpoints rarely say how many requests they serve at once, so the limit is found as TCP finds the
 capacity of a network: slow start, additive increase, multiplicative decrease (AIMD), where a
-refusal (HTTP 429 or 503) or a time-out counts as a lost packet. As in TCP Vegas, replies that take
-much longer than before are a sign of congestion too.
+refusal (HTTP 429 or 503) or a time-out counts as a lost packet.
 
 References
 ----------
 V. Jacobson, Congestion avoidance and control, SIGCOMM 1988.
-L. Brakmo, L. Peterson, TCP Vegas, IEEE Journal on Selected Areas in Communications 13 (8), 1995.
 """
 
 import asyncio
 import heapq
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
-from statistics import median
 
 INITIAL_WINDOW = 64  # requests in flight before there is any reply
 BATCH = 4  # requests that leave at one time: they are on their way before the next ones are built
@@ -26,8 +22,10 @@ TURN = 0.0001  # seconds between batches
 PACE = 0.001  # seconds between the first requests: an early refusal stops the rest
 DECREASE = 0.85  # of the window remains after congestion
 PROBE = 24  # replies, at least, until the window grows by one: at most 1 in 25 requests is refused
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds where every request is refused; doubled each time
-SLOW = 3.0  # times the usual seconds of a round trip: a sign of congestion
+FIRST_PAUSE = 0.5  # seconds where every request is refused; doubled each time
+# The longest one, in seconds: a limit per minute may count what it refuses, a server that starts
+# (503) does not.
+LONGEST_PAUSE = {"refused": 8.0, "unavailable": 2.0}
 
 
 @dataclass
@@ -41,7 +39,7 @@ class Slot:
     sent : float
         Time of the event loop when it left.
     outcome : str
-        "answered"; "refused", since the endpoint is busy; "timed out"; or "lost".
+        "answered"; "refused" or "unavailable", since the endpoint is busy; "timed out"; or "lost".
     wait : float
         Seconds for which the endpoint asks to be left alone.
     used : int, optional
@@ -78,8 +76,6 @@ class Limits:
         self._next_at = self._changed_at = 0.0  # no request leaves before; the last decrease
         self._timer: asyncio.TimerHandle | None = None
         self._pauses = 0  # in a row, without a reply between them
-        self._round: list[float] = []  # seconds of the replies in this round trip
-        self._usual = self._slow = math.inf  # seconds of a round trip: usual; before a decrease
 
     def ticket(self) -> int:
         """A place in the queue; a request that is sent again goes before all that came later."""
@@ -128,13 +124,8 @@ class Limits:
                 break
         if admitted:
             self._paced -= admitted
-            self._wait(pause)
+            self._next_at = max(self._next_at, now + pause)
         self._schedule()
-
-    def _wait(self, seconds: float) -> None:
-        """Let no request leave for so long."""
-        now = asyncio.get_running_loop().time()
-        self._next_at = max(self._next_at, now + seconds)
 
     def _learn(self, slot: Slot) -> None:
         """Adapt the window to how a request ended; once a round trip, since all others that are in
@@ -151,16 +142,15 @@ class Limits:
                 if not self._slow_start:
                     step = 1.0 / max(self.window, PROBE)
                 self.window = min(self.window + step, self.in_flight)
-                self._compare_speed(asyncio.get_running_loop().time() - slot.sent)
-        elif slot.outcome == "refused":
-            self._refused(slot.wait, current)
+        elif slot.outcome in LONGEST_PAUSE:
+            self._refused(slot, current)
         elif slot.outcome == "timed out" and current:
             self._shrink(self.window * DECREASE)
 
-    def _refused(self, pause: float, current: bool) -> None:
-        self._paced = 0
+    def _refused(self, slot: Slot, current: bool) -> None:
+        self._paced, pause = 0, slot.wait
         if not self.busy:  # everything is refused
-            pause = pause or min(FIRST_PAUSE * 2**self._pauses, LONGEST_PAUSE)
+            pause = pause or min(FIRST_PAUSE * 2**self._pauses, LONGEST_PAUSE[slot.outcome])
             self._pauses += 1
             self._shrink(1.0)
             self._slow_start = True
@@ -170,28 +160,12 @@ class Limits:
             self._shrink(self.window * DECREASE)
         # The endpoint has accepted no more than what is in flight now.
         self.window = max(1.0, min(self.window, self.busy))
-        self._wait(pause)
+        self._next_at = max(self._next_at, asyncio.get_running_loop().time() + pause)
 
     def _shrink(self, window: float) -> None:
         self.window = max(1.0, window // 1)
         self._changed_at = asyncio.get_running_loop().time()
         self._slow_start = False
-        self._round.clear()
-
-    def _compare_speed(self, seconds: float) -> None:
-        """After a slow round trip, try whether fewer requests are answered sooner."""
-        self._round.append(seconds)
-        if len(self._round) < self.window:
-            return
-        typical = median(self._round)
-        self._round.clear()
-        if typical > self._slow * (1 + DECREASE) / 2:  # no: this is how long replies take now
-            self._usual = typical
-        slow = typical > SLOW * self._usual
-        self._slow = typical if slow else math.inf
-        self._usual = min(self._usual, typical)
-        if slow:
-            self._shrink(self.window * DECREASE)
 
 
 class PerMinute:

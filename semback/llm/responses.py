@@ -1,7 +1,8 @@
 """What a response of an endpoint means: a reply, a failure that may pass, or one that stays.
 
-This is the one place where that is decided. `body` checks the HTTP response and `reply` the chat
-completion in it. Both raise `Failure`, which says whether to try again and when, and what to do.
+This is the one place where that is decided. `read` checks each response as it arrives, and `reply`
+finds the chat completion in it. Both raise `Failure`, which says whether to try again and when, and
+what to do.
 """
 
 import json
@@ -14,13 +15,21 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from ..cache.recording import parsed
+
 if TYPE_CHECKING:
     import httpx2
 
-BUSY = (429, 503)  # the endpoint takes fewer requests at one time, or fewer a minute
+BUSY = (429, 503, 529)  # the endpoint takes fewer requests at one time, or fewer a minute
 LONGEST_WAIT = 120.0  # seconds that are waited where the endpoint asks for it
+LONGEST_BODY, LONGEST_ERROR = 2**26, 2**20  # bytes of an unpacked body; of that of an HTTP error
+LOOKED_AT = 4000  # characters of an error, since patterns in megabytes would stop the event loop
 
 _PROMPT = r"context.?(length|window|size)|(prompt|input).{0,40}(too long|exceed)|too many .*tokens"
+_SYSTEM = (
+    r"system.{0,9}(role|message|prompt|instruction).{0,40}(support|allow|enabled)"
+    r"|support.{0,20}system|roles must alternate|only user.{0,20}assistant|developer instruction"
+)
 _QUOTA = r"^402|insufficient_quota|^(403|429).*(current quota|billing|credit)"
 _FILTER = r"^4.*(content.?(filter|policy|management)|ResponsibleAI|moderation)"
 _MODEL = (
@@ -30,20 +39,46 @@ _MODEL = (
 # With a wrong key LiteLLM's proxy answers 400 "No connected db".
 _KEY = r"^40[13]|no_db_connection"
 TOO_LONG = "The prompt is longer than the model's window: shorten it, or take another model."
+NO_SYSTEM = "The model takes no system message: LLM(…, system='user') puts it into the user's."
+LIMIT = "The endpoint's limit is reached: lower in_flight, or look at the account's limits."
 # What to do about an HTTP error: the first pattern that its status, code, type and text match.
 ADVICE = {
     rf"^(400|422|500).*({_PROMPT})|^413": TOO_LONG,
+    rf"^(400|422|500).*({_SYSTEM})": NO_SYSTEM,
     _QUOTA: "The account's quota or money is used up; waiting does not help: look at the account.",
     _FILTER: "The endpoint's filter refused this prompt, not the model: leave the example out.",
     _MODEL: "The endpoint does not know this model, or it was shut down: take another, or replay.",
     r"^40[45]": "There is nothing at this address: base_url usually ends in /v1.",
     _KEY: "Check OPENAI_API_KEY, and what it may be used for.",
+    r"^4.*(temperature.*top_p|top_p.*temperature)": "Leave one out: params={'top_p': None}.",
     r"^(400|422)": "Take out a field that is refused, as with params={'temperature': None}.",
-    r"^429": "The endpoint's limit is reached: lower in_flight, or look at the account's limits.",
+    r"^429": LIMIT,
     r"": "The endpoint failed; run again later.",
 }
 CHECK_NETWORK = "Nothing was recorded; check the address and the network, then run again."
 CHECK_SETTINGS = "Look at base_url, and at SSL_CERT_FILE, proxies and OPENAI_… in the environment."
+CHECK_ADDRESS = "Is this an OpenAI-compatible address? base_url usually ends in /v1."
+FEW_FILES = "Allow this process more open files (ulimit -n 4096), or lower in_flight."
+# Statuses for the words by which gateways name errors that they send with status 200.
+STATUSES = {
+    r"rate.?limit|too.?many|exhausted|quota": 429,
+    r"overload|unavailable|capacity": 503,
+    r"time.?out|timed.?out": 408,
+    r"server.?error|api.?error|internal|gateway|upstream|provider": 500,
+}
+# Words in which others say that a reply ended with "length" or by "content_filter": MAX_TOKENS,
+# model_length, SAFETY, guardrail_intervened…
+_CUT = re.compile(r"length|max.*tokens|token.?limit|context.?window", re.IGNORECASE)
+_FILTERED = re.compile(
+    r"filter|safety|recitation|prohibited|block|spii|guardrail|sensitive|moderat", re.IGNORECASE
+)
+_DURATION = r"(\d+(?:\.\d+)?)\s?(milli|ms|h|m|s|)[a-z]*"
+_WAIT = re.compile(  # "try again in 1m2.5s", "retry after 20 seconds", "retryDelay": "20s"
+    rf"(?:try(?: again)?|retry)[ _-]?(?:in|after|delay)\w*\W+((?:{_DURATION}(?:,|and|\s)*)+)",
+    re.IGNORECASE,
+)
+_SECONDS = {"milli": 0.001, "ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+_THOUGHTS = re.compile("think|thought|reason")
 
 
 @dataclass(eq=False)
@@ -66,6 +101,8 @@ class Failure(Exception):
         Whether trying again may help.
     wait : float
         Seconds to wait before that, as the endpoint asks; 0 where it does not.
+    usage : dict, optional
+        Tokens, as of a reply, where the endpoint has worked for the request.
     """
 
     event: str
@@ -75,31 +112,46 @@ class Failure(Exception):
     request_id: str | None = None
     retry: bool = False
     wait: float = 0.0
+    usage: dict[str, int] | None = None
 
 
-def body(response: "httpx2.Response") -> Any:
-    """The JSON of a successful response. Failure: it is an HTTP error, or no JSON."""
-    if not response.is_success:
-        raise _http_error(response)
-    kind = response.headers.get("content-type", "").lower()
-    if "json" not in kind and not response.content.startswith(b"{"):
-        raise _not_a_reply(response, response.text)
-    try:
-        return json.loads(response.content)
-    except (ValueError, RecursionError) as error:  # cut or garbled, as after a lost connection
-        raise Failure("sent broken JSON", str(error), CHECK_NETWORK, retry=True) from None
+async def read(response: "httpx2.Response") -> None:
+    """Read the body of a response, of an error only the beginning.
+
+    Raises
+    ------
+    Failure
+        The body is too long, or the response is a redirect that is not followed: it would send the
+        request to another server, or send it without its content, as 301 to 303 do.
+    """
+    if response.has_redirect_location:
+        here, there = response.request.url, response.request.url.join(response.headers["location"])
+        same_origin = (here.scheme, here.netloc) == (there.scheme, there.netloc)
+        if response.status_code not in (307, 308) or not same_origin:
+            target = f"{there.scheme}://{there.netloc.decode()}{there.path}"
+            text = f"a redirect ({response.status_code}) to {target}, which is not followed"
+            advice = "Is base_url right? If that is the endpoint, set base_url to it."
+            raise _failure(response, "answered", text, advice)
+    body = bytearray()
+    async for part in response.aiter_bytes():
+        body += part
+        if len(body) > LONGEST_BODY and response.is_success:
+            text = f"its response has more than {LONGEST_BODY >> 20} MiB"
+            raise _failure(response, "sent too much", text, CHECK_ADDRESS)
+        if len(body) > LONGEST_ERROR and not response.is_success:
+            await response.aclose()
+            break
+    response._content = bytes(body)  # as `aread` does, which has no limit
 
 
-def reply(data: Any, model: str, response: "httpx2.Response") -> dict:
-    """The reply in a chat completion, as recordings hold it.
+def reply(response: "httpx2.Response", model: str) -> dict:
+    """The reply in a response, as recordings hold it.
 
     Parameters
     ----------
-    data : object
-        The JSON of the response.
+    response : httpx2.Response
     model : str
         The model's name, for endpoints that do not repeat it.
-    response : httpx2.Response
 
     Returns
     -------
@@ -110,27 +162,36 @@ def reply(data: Any, model: str, response: "httpx2.Response") -> dict:
     Raises
     ------
     Failure
-        It is not a chat completion.
+        It is an HTTP error, or not a chat completion.
     """
+    data = _json(response) if response.is_success else parsed(response.content)
+    if not response.is_success or _error_in(data):
+        raise _http_error(response, data)
     try:
         choice = data["choices"][0]
         message = choice["message"]
-        problem = data.get("error") or choice.get("error")  # some gateways send errors with 200
         content = _joined(message.get("content"))
         refusal, fingerprint = message.get("refusal"), data.get("system_fingerprint")
     except (TypeError, LookupError, AttributeError):
-        problem = (isinstance(data, dict) and data.get("error")) or data
-        raise _not_a_reply(response, problem) from None
-    if problem or not isinstance(content, str | None):
-        raise _not_a_reply(response, problem or data)
+        raise _not_a_reply(response, data) from None
+    if not isinstance(content, str | None):
+        raise _not_a_reply(response, data)
     result = {
         "text": valid(content or ""),
-        "finish_reason": "refusal" if refusal else valid(choice.get("finish_reason") or "stop"),
+        "finish_reason": "refusal" if refusal else finish_reason(choice.get("finish_reason")),
         "model": valid(data.get("model") or model),
         "fingerprint": valid(fingerprint) if fingerprint else None,
         "usage": usage(data),
     }
     return result | ({"refusal": valid(refusal)} if refusal else {})
+
+
+def finish_reason(reason: object) -> str:
+    """Why a reply ended, by OpenAI's name for it where there is one."""
+    text = valid(reason or "stop")
+    if _CUT.search(text[:100]):
+        return "length"
+    return "content_filter" if _FILTERED.search(text[:100]) else text
 
 
 def usage(data: Any) -> dict[str, int]:
@@ -144,17 +205,17 @@ def usage(data: Any) -> dict[str, int]:
     return counts
 
 
-def wait_asked_for(headers: Mapping[str, str]) -> float:
-    """The seconds that a response asks to wait, by Retry-After (a number or a date) or by its
-    milliseconds; 0 where it asks for none."""
+def wait_asked_for(headers: Mapping[str, str], text: str = "") -> float:
+    """The seconds that a response asks to wait: by Retry-After (a number or a date) or by its
+    milliseconds, or else by the words of its body; 0 where it asks for none."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         if re.fullmatch(r"\d{1,9}(\.\d+)?", headers.get(name, "")):
             return float(headers[name]) * unit
-    try:
+    with suppress(ValueError, OverflowError):  # no date either
         date = parsedate_to_datetime(headers.get("retry-after", ""))
         return max(date.timestamp() - time.time(), 0.0)
-    except (ValueError, OverflowError):  # no date either
-        return 0.0
+    durations = re.findall(_DURATION, wait[1].lower()) if (wait := _WAIT.search(text)) else []
+    return sum(float(number) * _SECONDS[unit] for number, unit in durations)
 
 
 def valid(value: object) -> str:
@@ -167,49 +228,113 @@ def valid(value: object) -> str:
 
 def no_response(error: BaseException) -> Failure:
     """The failure of a try that got no response; its first cause has the words that help."""
+    first = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    text = str(first) or f"connection lost ({type(first).__name__})"
+    if isinstance(first, Failure):  # of `read`
+        return first
+    if "Too many open files" in f"{first} {error}":
+        return Failure("cannot be asked", text, FEW_FILES, retry=True)
+    if type(first).__name__ == "TooManyRedirects":
+        return Failure("did not answer", "the address redirects in circles", CHECK_NETWORK)
     wrong_setting = isinstance(error, OSError | ValueError) or type(error).__name__ == "InvalidURL"
     if wrong_setting and not isinstance(error, TimeoutError):
         return Failure("cannot be asked", str(error), CHECK_SETTINGS)
-    while error.__cause__ is not None:
-        error = error.__cause__
-        if type(error).__name__ == "TooManyRedirects":
-            return Failure("did not answer", "the address redirects in circles", CHECK_NETWORK)
-    text = str(error) or f"connection lost ({type(error).__name__})"
-    retry = not isinstance(error, ssl.SSLCertVerificationError)
+    retry = not isinstance(first, ssl.SSLCertVerificationError)
     return Failure("did not answer", text, CHECK_NETWORK, retry=retry)
 
 
-def _http_error(response: "httpx2.Response") -> Failure:
-    status, text, kind = response.status_code, response.text, ""
-    with suppress(ValueError, AttributeError, RecursionError):  # not an error as OpenAI sends it
-        error = json.loads(text)
-        error = error.get("error") or error
-        text = str(error)
-        kind = f"{error.get('code')} {error.get('type')}"
-        text = str(error.get("message") or error.get("detail") or text)
-    words = f"{status} {kind} {text}"
+def _json(response: "httpx2.Response") -> Any:
+    """The JSON of a successful response."""
+    content, status = response.content, response.status_code
+    if not content:
+        event, advice = "sent an empty body in place of JSON", f"{CHECK_ADDRESS} Then run again."
+        raise _failure(response, event, f"status {status}", advice, retry=status == 200)
+    kind = response.headers.get("content-type", "").lower()
+    if "json" not in kind and not content.startswith(b"{"):
+        raise _not_a_reply(response)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:  # cut or garbled, as after a lost connection
+        failure = _failure(response, "sent broken JSON", str(error), CHECK_NETWORK, retry=True)
+        raise failure from None
+
+
+def _error_in(data: Any) -> Any:
+    """The error in the JSON of a response, where endpoints and gateways put it; else None."""
+    data = data[0] if isinstance(data, list) and data else data
+    error = data.get("error") if isinstance(data, dict) else None
+    with suppress(TypeError, LookupError, AttributeError):
+        choice = data["choices"][0]
+        failed = choice.get("finish_reason") == "error"
+        error = error or choice.get("error") or (failed and {"code": 502, "message": "it failed"})
+    return error or None
+
+
+def _http_error(response: "httpx2.Response", data: Any) -> Failure:
+    """The failure for an HTTP error, or for an error that a gateway sends with status 200."""
+    status, text = response.status_code, _text(response)
+    error, kind, message = _error_in(data) or data, "", text
+    if isinstance(error, dict):
+        values = [error.get(name) for name in ("code", "type", "status", "message", "detail")]
+        values = [value if isinstance(value, str | int) else "" for value in values]
+        kind = " ".join(str(value)[:100] for value in values[:3])
+        message = str(values[3] or values[4] or text)[:LOOKED_AT]
+    elif isinstance(error, str | int):
+        kind = message = str(error)[:LOOKED_AT]
+    if response.is_success and not (status := _status(kind)):
+        return _not_a_reply(response, data)
+    retry = status in (408, 409, 429) or status >= 500
+    wait = wait_asked_for(response.headers, text if retry else "")
+    words = f"{status} {kind} {message}"
     flags = re.IGNORECASE | re.DOTALL
     advice = next(advice for pattern, advice in ADVICE.items() if re.search(pattern, words, flags))
-    retry = status in (408, 409, 429) or status >= 500
-    wait = wait_asked_for(response.headers)
+    if status == 429 and wait:  # whatever it says of quota and billing
+        advice = LIMIT
+    elif "insufficient_quota" in words or advice == NO_SYSTEM:
+        retry = False
     if wait > LONGEST_WAIT:
         retry, advice = False, f"{advice} It asks to wait {wait:.0f} s."
-    if "insufficient_quota" in words or response.headers.get("x-should-retry") == "false":
+    if response.headers.get("x-should-retry") == "false":
         retry = False
-    request_id = response.headers.get("x-request-id")
-    return Failure(f"answered {status}", text, advice, status, request_id, retry, wait)
+    event = f"answered {status}" + (" inside a reply" if response.is_success else "")
+    return _failure(response, event, message, advice, status=status, retry=retry, wait=wait)
 
 
-def _not_a_reply(response: "httpx2.Response", content: object) -> Failure:
+def _status(kind: str) -> int | None:
+    """The HTTP status that an error's code or type stands for."""
+    if number := re.search(r"\b[45]\d\d\b", kind):
+        return int(number[0])
+    named = [status for name, status in STATUSES.items() if re.search(name, kind, re.IGNORECASE)]
+    return named[0] if named else None
+
+
+def _not_a_reply(response: "httpx2.Response", data: Any = None) -> Failure:
     event = f"sent something that is not a chat reply (status {response.status_code})"
-    advice = "Is this an OpenAI-compatible address?"
+    advice = f"{CHECK_ADDRESS} A web page may be that of a login or a proxy."
+    paid = usage(data) if data else None
+    return _failure(response, event, _text(response), advice, usage=paid)
+
+
+def _failure(response: "httpx2.Response", event: str, text: str, advice: str, **more) -> Failure:
     request_id = response.headers.get("x-request-id")
-    return Failure(event, repr(content), advice, response.status_code, request_id)
+    fields = {"status": response.status_code, "request_id": request_id, **more}
+    return Failure(event, text, advice, **fields)
+
+
+def _text(response: "httpx2.Response") -> str:
+    """The beginning of a body."""
+    return response.content[:LOOKED_AT].decode(errors="replace")
 
 
 def _joined(content: Any) -> Any:
-    """A message's content; the texts of one that comes in parts, as some endpoints send it."""
+    """A message's content; of one in parts, as some endpoints send it, the texts but no thoughts.
+
+    Where there are thoughts only, or no part at all, that is an empty text.
+    """
     if not isinstance(content, list):
         return content
     texts = [part["text"] for part in content if part.get("type") == "text"]
-    return "".join(texts) if texts else content
+    only_thoughts = all(_THOUGHTS.search(str(part.get("type"))) for part in content)
+    return "".join(texts) if texts or only_thoughts else content

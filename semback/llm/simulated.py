@@ -32,7 +32,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from ..cache import ResponseCache
 from ..errors import ParameterError, check
@@ -182,26 +181,23 @@ class Prompt:
         The system message: in a forward call, the node's instruction and form.
     user : str
         The first user message.
+    data : list of (str, str)
+        The (label, text) of each fenced block of the user message.
+    wording : str
+        The user message without its fenced blocks.
     """
 
     system: str
     user: str
+    data: list[tuple[str, str]]
+    wording: str
 
     @classmethod
     def of(cls, messages: list[dict]) -> "Prompt":
         """The prompt that these messages hold, in OpenAI's chat format."""
         system = "\n".join(m["content"] for m in messages if m["role"] == "system")
-        return cls(system, next(m["content"] for m in messages if m["role"] == "user"))
-
-    @cached_property
-    def data(self) -> list[tuple[str, str]]:
-        """The (label, text) of each fenced block of the user message."""
-        return fenced(self.user)
-
-    @cached_property
-    def wording(self) -> str:
-        """The user message without its fenced blocks."""
-        return outside(self.user)
+        user = next(m["content"] for m in messages if m["role"] == "user")
+        return cls(system, user, fenced(user), outside(user))
 
     @property
     def targets(self) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, ParameterError, check
-from ..llm.prices import priced_rows
+from ..llm.budget import priced_rows
 from ..paths import home, write_text
 from ..run import Run, Scores, wilson
 from ..task import Task

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..diff import Diff
 from ..graph import Graph
-from ..llm.prices import priced_rows
+from ..llm.budget import priced_rows
 from ..propagate import Gradients, Trace
 from ..run import Run, Scores, Step
 from ..task import Task

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import warnings
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,10 +25,10 @@ from semback import (
     descend,
     evaluate,
 )
-from semback.cache.recording import canonical
+from semback.cache.recording import canonical, key
 from semback.errors import CacheError
-from semback.llm import prices
-from semback.llm.prices import price, priced_rows
+from semback.llm import budget, default_params
+from semback.llm.budget import price, priced_rows
 from semback.usage import Usage
 
 MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]
@@ -59,8 +60,16 @@ async def settle():
 @pytest.mark.parametrize(
     "model, params, sent",
     [
-        ("gpt-4o-mini-2024-07-18", None, {"temperature": 0, "top_p": 1, "max_tokens": 1024}),
-        ("llama-3.1-8b", {}, {"temperature": 0, "top_p": 1, "max_tokens": 1024}),
+        ("gpt-4o-mini-2024-07-18", None, {"temperature": 0, "max_tokens": 1024}),
+        ("llama-3.1-8b", {}, {"temperature": 0, "max_tokens": 1024}),
+        (
+            "m",
+            {"temperature": 0.0, "top_p": 0.5},
+            {"temperature": 0.0, "top_p": 0.5, "max_tokens": 1024},
+        ),
+        ("m", {"top_p": None}, {"temperature": 0, "max_tokens": 1024}),
+        ("deepseek/deepseek-r1:free", None, {"temperature": 0, "max_tokens": 8192}),
+        ("anthropic/claude-3.7-sonnet:thinking", None, {"max_tokens": 8192}),
         ("o3-mini", None, {"max_completion_tokens": 8192}),
         ("gpt-5.6-terra", None, {"max_completion_tokens": 8192}),
         (
@@ -95,8 +104,71 @@ def test_a_request_holds_the_defaults_of_the_model_with_params_laid_over_and_non
 
 
 @pytest.mark.parametrize(
+    "model",
+    [
+        *("gpt-4o-mini", "gpt-4-turbo-2024-04-09", "simulated-coach", "llama-3.1-8b", "gpt-4.1"),
+        *("Qwen/Qwen3-30B-A3B-Instruct-2507", "deepseek-chat", "claude-3-5-haiku", "gemma-3-27b"),
+    ],
+)
+def test_the_limit_of_a_model_that_does_not_think_and_so_its_keys_are_as_ever(model):
+    assert default_params(model) == {"temperature": 0, "top_p": 1, "max_tokens": 1024}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("deepseek-reasoner", "DeepSeek-R1-Distill-Qwen-7B", "qwq-32b", "Qwen3-8B", "glm-4.5-air"),
+        *("qwen3-235b-a22b-thinking-2507", "magistral-small", "gemini-2.5-flash", "gemini-3-pro"),
+        *("gpt-oss-20b", "kimi-k2-thinking", "claude-opus-4-thinking", "grok-4", "o3-mini"),
+    ],
+)
+def test_a_model_that_thinks_has_a_limit_with_room_for_its_thoughts(model):
+    params = default_params(model)
+    assert max(params.get("max_tokens", 0), params.get("max_completion_tokens", 0)) == 8192
+
+
+def test_what_was_recorded_with_top_p_is_found_and_a_recording_still_holds_it(script, cache):
+    reply = chat(script("Four.").llm("m", cache))
+    request = {"model": "m", "messages": MESSAGES, "temperature": 0, "top_p": 1, "max_tokens": 1024}
+    assert reply.key == key(request) and cache.get(reply.key)["request"] == request
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize(
+    "messages, sent",
+    [
+        ([SYSTEM, *MESSAGES], [{"role": "user", "content": "Be brief.\n\nWhat is 2 + 2?"}]),
+        (
+            [SYSTEM, *MESSAGES, {"role": "assistant", "content": "5"}, *MESSAGES],
+            [
+                {"role": "user", "content": "Be brief.\n\nWhat is 2 + 2?"},
+                {"role": "assistant", "content": "5"},
+                *MESSAGES,
+            ],
+        ),
+        ([SYSTEM], [{"role": "user", "content": "Be brief."}]),
+        (MESSAGES, MESSAGES),
+    ],
+)
+def test_a_system_message_goes_into_the_users_where_that_is_set(script, cache, messages, sent):
+    scripted, before = script("Four."), json.dumps(messages)
+    llm = scripted.llm("m", cache, system="user")
+    key = asyncio.run(llm.chat(messages)).key
+    assert scripted.asked[0]["messages"] == cache.get(key)["request"]["messages"] == sent
+    assert json.dumps(messages) == before
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
+        {"system": "none"},
+        {"headers": {"x": 1}},
+        {"headers": {"x y": "1"}},
+        {"headers": {"x": "1\n2"}},
+        {"headers": "x: 1"},
+        {"retries": None, "timeout": None},
         {"model": ""},
         {"model": None},
         {"in_flight": 0},
@@ -385,6 +457,17 @@ def test_an_error_reaches_every_waiter_and_the_next_call_asks_again(script, cach
         ({"finish_reason": "content_filter"}, "", "content_filter"),
         ({"finish_reason": "length", "message": {"content": "Fou"}}, "Fou", "length"),
         ({"message": {"content": None}}, "", "stop"),
+        ({"message": {"content": []}}, "", "stop"),
+        ({"finish_reason": "length", "message": {"content": [{"type": "thinking"}]}}, "", "length"),
+        ({"finish_reason": "length", "message": {"content": None}}, "", "length"),
+        *[
+            ({"finish_reason": name}, "", "length")
+            for name in ("MAX_TOKENS", "max_tokens", "model_length", "FinishReason.MAX_TOKENS")
+        ],
+        *[
+            ({"finish_reason": name}, "", "content_filter")
+            for name in ("SAFETY", "RECITATION", "content_filtered", "PROHIBITED_CONTENT")
+        ],
         ({"finish_reason": None, "message": {"content": "Four."}}, "Four.", "stop"),
         ("Yes \ud83d", "Yes \ufffd", "stop"),
     ],
@@ -471,10 +554,63 @@ def test_what_is_recorded_is_priced_as_of_one_time_so_that_a_rerun_says_the_same
     )
     costs = []
     for hour in (3, 17):
-        monkeypatch.setattr(prices, "PRICED", when := datetime(2026, 11, 1, hour, tzinfo=UTC))
+        monkeypatch.setattr(budget, "PRICED", when := datetime(2026, 11, 1, hour, tzinfo=UTC))
         costs.append(priced_rows(usage)[0]["cost"])
         assert costs[-1] == price(cheaper_at_night, 10**6, 0, when=when)
     assert costs[0] == 2 * costs[1]
+
+
+def test_an_old_recording_with_another_name_for_a_cut_reply_is_read_as_one(cache):
+    request = {"model": "m", "messages": MESSAGES, "temperature": 0, "top_p": 1, "max_tokens": 1024}
+    old = {"text": "Fo", "finish_reason": "MAX_TOKENS", "model": "m", "usage": {}}
+    entry = {"request": request, "draw": 0, "reply": old, "source": {"host": "example.org"}}
+    cache.add(key(request), entry)
+    assert chat(LLM("m", cache)).finish_reason == "length"
+
+
+def test_a_reply_that_is_all_thoughts_names_the_limit_and_how_to_raise_it(script):
+    cut = {"finish_reason": "length", "message": {"content": "<think>Two and"}}
+    lang = Language(script([cut, "4"]).llm("m"))
+    assert asyncio.run(lang.forward(Node("a", "Add."), "2 + 2?", {})) == "4"
+    assert "limit; raise it (max_tokens in params)" in lang.usage.failures[0]["problem"]
+
+
+def reports(prompt_tokens, completion_tokens=3):
+    """A reply with such a report of the tokens it took."""
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+    return choices({"finish_reason": "stop", "message": {"content": "Four."}}, usage=usage)
+
+
+@pytest.mark.parametrize(
+    "characters, tokens, truncated",
+    [(150_000, 2048, True), (150_000, 37_500, False), (150_000, 0, False), (20, 7, False)],
+)
+def test_a_prompt_that_the_server_cut_is_said_once_with_both_numbers_and_counted(
+    script, cache, characters, tokens, truncated
+):
+    llm, usage = script(lambda body: reports(tokens)).llm("m", cache), Usage()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for draw in (0, 0, 1):
+            reply = asyncio.run(llm.chat([{"role": "user", "content": "x" * characters}], draw))
+            assert reply.truncated is truncated
+            usage.add("forward", "m", reply)
+    texts = [str(warning.message) for warning in caught]
+    assert len(texts) == truncated and all(
+        "150,000 c" in text and "2,048" in text for text in texts
+    )
+    (row,) = usage.rows()
+    assert row.get("truncated", 0) == 3 * truncated and ("truncated" in row) == truncated
+    assert Usage.from_rows([row], []).rows() == [row]
+
+
+def test_tokens_that_no_reply_can_have_are_said_once(script):
+    llm = script([reports(10**9), reports(10**9), "Four."]).llm(tokens_per_minute=6 * 10**6)
+    with pytest.warns(
+        UserWarning, match="1,000,000,003 tokens, more than tokens_per_min"
+    ) as caught:
+        assert chat(llm, draw=0).text == "Four." and chat(llm, draw=1).text == "Four."
+    assert len(caught) == 1
 
 
 # What cannot be sent

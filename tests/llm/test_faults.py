@@ -5,6 +5,7 @@ import contextlib
 import gc
 import gzip
 import json
+import resource
 import threading
 import time
 import traceback
@@ -19,7 +20,8 @@ import pytest
 import servers as faulty
 from servers import Endpoint, delay, error, good, raw, says
 
-from semback import LLM, Language, ModelError, evaluate
+from semback import LLM, Language, ModelError, ParameterError, evaluate
+from semback.cache.recording import canonical
 from semback.llm import client
 from semback.usage import Usage
 
@@ -45,6 +47,28 @@ BROKEN = {
     "a late reply": delay(0.8, good),
     "a dripping body": faulty.drip,
 }
+
+
+def inside(code, *path, status=200):
+    """An error as gateways send it with status 200, in the body or in a choice."""
+    broken = {"message": "Provider returned error", "code": code}
+    if path:
+        return says(*path, value=broken)
+    return raw(json.dumps({"error": broken, "user_id": "u"}).encode(), status, **SOON)
+
+
+BROKEN |= {
+    "529": error(529, "Overloaded", "overloaded_error", **SOON),
+    "429 inside a 200": inside(429),
+    "'502' inside a 200": inside("502"),
+    "rate_limit_exceeded inside a 200": inside("rate_limit_exceeded"),
+    "overloaded_error inside a 200": raw(
+        b'{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}', **SOON
+    ),
+    "an error as text inside a 200": raw(b'{"error": "rate limit exceeded"}', **SOON),
+    "502 inside a choice": inside(502, *CHOICE, "error"),
+    "a reply that ends in an error": says(*CHOICE, "finish_reason", value="error"),
+}
 SLOW = ("a late reply", "a dripping body")
 WORDS = [
     "JSON",
@@ -61,6 +85,14 @@ WORDS = [
     "408",
     "0.4 s",
     "0.4 s",
+    "529",
+    "429",
+    "502",
+    "429",
+    "503",
+    "429",
+    "502",
+    "502",
 ]
 
 
@@ -134,20 +166,6 @@ def test_a_wait_until_a_date_is_waited_for():
         assert time.time() >= until.timestamp() - 1, "a date has whole seconds"
 
 
-def test_what_came_in_time_is_read_although_the_event_loop_stood_still(cache):
-    with Endpoint(delay(0.1, good)) as server:
-        llm = model(server, cache, timeout=1)
-
-        async def stands_still():
-            call = asyncio.create_task(llm.chat(MESSAGES))
-            while not server.asked:
-                await asyncio.sleep(0.01)
-            time.sleep(1.5)
-            return await call
-
-        assert asyncio.run(stands_still()).text == "Four." and len(server.asked) == 1
-
-
 def test_a_wait_that_is_too_long_is_an_error_at_once_that_says_how_long():
     with Endpoint(error(429, "Slow down", retry_after="3600")) as server:
         assert "wait 3600 s" in said(model(server)) and len(server.asked) == 1
@@ -212,7 +230,7 @@ def test_the_request_is_what_the_openai_client_sends():
     with Endpoint(listening) as server:
         chat(model(server))
         assert server.asked == [
-            {"model": "m", "messages": MESSAGES, "temperature": 0, "top_p": 1, "max_tokens": 1024}
+            {"model": "m", "messages": MESSAGES, "temperature": 0, "max_tokens": 1024}
         ]
     (request,) = heard
     assert request.path == "/v1/chat/completions" and request.content_type == "application/json"
@@ -287,8 +305,27 @@ FATAL = {
     "HTML with status 200": (faulty.html, ["200", "<html>", "OpenAI-compatible"]),
     "empty choices": (says("choices", value=[]), ["200", "req_7", "OpenAI-compatible"]),
     "an error with status 200": (
-        raw(b'{"error": {"message": "overloaded", "code": 502}}'),
+        raw(b'{"error": {"message": "overloaded", "param": null}}'),
         ["200", "req_7", "overloaded"],
+    ),
+    "a wrong key inside a 200": (inside(401), ["401", "req_7", "OPENAI_API_KEY"]),
+    "no content": (raw(b"", 204), ["204", "empty body", "base_url"]),
+    "temperature and top_p": (
+        error(400, "`temperature` and `top_p` cannot both be specified for this model."),
+        ["400", "params={'top_p': None}"],
+    ),
+    "no system role (Gemma)": (error(400, "System role not supported"), ["400", "system='user'"]),
+    "no system role (Mistral)": (
+        error(400, "Conversation roles must alternate user/assistant/user/assistant/..."),
+        ["400", "system='user'"],
+    ),
+    "no system role (llama.cpp)": (
+        error(500, "Value is not callable: System role not supported at row 1", "server_error"),
+        ["500", "system='user'"],
+    ),
+    "no system role (Google)": (
+        error(400, "Developer instruction is not enabled for models/gemma-3-27b-it"),
+        ["400", "system='user'"],
     ),
     "an error in a choice": (
         says(*CHOICE, "error", value={"message": "provider died"}),
@@ -306,6 +343,62 @@ def test_a_fault_that_no_retry_mends_is_one_error_at_once_with_its_own_words_and
         assert all(word in text for word in [f"m at {server.host}/v1", *words]), text
         assert "req_7" in text or "<html>" in text
         assert (len(server.asked), len(cache)) == (1, 0)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_server_is_refused_and_nothing_is_sent_there(status, cache):
+    async def redirect(request):
+        location = f"{elsewhere.url}/chat/completions?key={KEY}"
+        return faulty.web.Response(status=status, headers={"location": location})
+
+    with Endpoint(good) as elsewhere, Endpoint(redirect) as server:
+        text = said(model(server, cache, headers={"api-key": "gateway-secret"}))
+        assert f"a redirect ({status}) to {elsewhere.url}/chat" in text and "base_url" in text
+        assert (len(server.asked), elsewhere.asked, len(cache)) == (1, [], 0)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_redirect_that_would_lose_the_request_is_refused(status):
+    async def redirect(request):
+        return faulty.web.Response(status=status, headers={"location": "/v2"})
+
+    with Endpoint(redirect, good) as server:
+        assert f"a redirect ({status})" in said(model(server)) and len(server.asked) == 1
+
+
+async def without_end(request):
+    """A body that never ends, as quick as it is read."""
+    response = faulty.web.StreamResponse(headers={"content-type": "application/json"})
+    await response.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await response.write(b" " * 2**20)
+    return response
+
+
+def packed(size):
+    """So many zeros, in a thousandth of the bytes."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    block = b"0" * 2**20
+    return b"".join([*(packer.compress(block) for _ in range(size >> 20)), packer.flush()])
+
+
+HUGE = {
+    "a body without end": lambda: without_end,
+    "128 MiB in 128 kB": lambda: raw(packed(2**27), content_encoding="gzip"),
+    "an error of 128 MiB": lambda: raw(packed(2**27), 400, content_encoding="gzip"),
+    "an error of 20 MB": lambda: error(400, f"{KEY} input " * 1_000_000),
+    "junk of 20 MB": lambda: raw(b'{"choices": "' + b"prompt system " * 1_500_000 + b'"}'),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_body_without_bounds_is_one_short_error(name, cache):
+    with Endpoint(HUGE[name]()) as server:
+        text = said(model(server, cache, timeout=60))
+    assert ("more than 64 MiB" in text) == ("error" not in name and "junk" not in name)
+    assert len(text) < 1500
+    assert len(server.asked) == 1 and not len(cache)
 
 
 def test_a_redirect_loop_ends_soon():
@@ -395,6 +488,93 @@ def test_an_error_shows_no_password_of_the_address_and_no_part_of_a_garbled_key(
             LLM("m", base_url=server.url, api_key="sk-secret\nsk-secret", retries=0)
         )
         assert "sk-" not in said(LLM("m", base_url=server.url, api_key="sk-sécret", retries=0))
+
+
+@pytest.mark.parametrize("before", [0, 480, 495, 500, 19_990])
+def test_a_key_in_a_long_error_is_masked_before_the_error_is_cut(before):
+    with Endpoint(error(500, "x" * before + KEY + " is your key", x_request_id=KEY)) as server:
+        text = said(model(server, retries=0))
+    assert not any(KEY[:length] in text for length in range(6, len(KEY))), text
+
+
+SECRET = "gateway-secret-7"
+
+
+@pytest.mark.parametrize("place", ["argument", "environment"])
+def test_headers_of_a_gateway_are_sent_and_never_recorded_or_shown(place, cache, monkeypatch):
+    heard, headers = [], {"api-key": SECRET, "x-team": "a b", "x-version": "2024-05-06"}
+
+    async def listening(request):
+        heard.append(request.headers)
+        text = f"{request.headers['api-key']} {request.headers['x-version']}"
+        return await says(*MESSAGE, "content", value=text)(request)
+
+    async def refusing(request):
+        return await error(401, f"wrong: {request.headers['api-key']}")(request)
+
+    if place == "environment":
+        monkeypatch.setenv("SEMBACK_HEADERS", json.dumps(headers))
+    with Endpoint(listening, refusing) as server:
+        llm = model(server, cache, headers=headers if place == "argument" else None)
+        assert chat(llm).text == "(the key) 2024-05-06"
+        text = said(llm_error := model(server, headers={"api-key": SECRET})) + repr(llm_error)
+    assert {name: heard[0][name] for name in headers} == headers
+    assert "wrong: (the key)" in text and SECRET not in text + repr(llm._endpoint)
+    assert SECRET not in canonical([entry for _, entry in cache.entries()])
+
+
+@pytest.mark.parametrize("value", ["{", "[]", '{"a": 1}', '{"a": "1\\n2"}', '"secret"'])
+def test_headers_in_the_environment_that_are_none_are_an_error_that_does_not_show_them(
+    value, monkeypatch
+):
+    monkeypatch.setenv("SEMBACK_HEADERS", value)
+    with pytest.raises(ParameterError, match="SEMBACK_HEADERS") as caught:
+        LLM("m")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [(*MESSAGE, "content"), ("model",), ("system_fingerprint",), (*CHOICE, "finish_reason")],
+    ids=lambda path: path[-1],
+)
+def test_a_key_that_a_reply_repeats_is_not_recorded_and_the_recording_says_so(path, cache):
+    with Endpoint(says(*path, value=f"It is {KEY}."), good) as server:
+        llm = model(server, cache)
+        repeated, clean = (cache.get(chat(llm, draw).key) for draw in (0, 1))
+    assert KEY not in canonical(repeated) and "It is (the key)." in canonical(repeated["reply"])
+    assert repeated["source"]["masked"] is True and "masked" not in clean["source"]
+
+
+def test_a_recording_from_another_endpoint_than_the_one_that_is_set_is_said_once(cache):
+    def warned(llm):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert {chat(llm, draw).recorded for draw in (0, 1)} == {True}
+        return [str(warning.message) for warning in caught]
+
+    with Endpoint(good) as one, Endpoint(good) as two:
+        for draw in (0, 1):
+            chat(model(one, cache), draw)
+        (text,) = warned(model(two, cache))
+        assert one.host in text and two.host in text and not two.asked
+        assert not warned(model(one, cache)) and not warned(LLM("m", cache))
+
+
+def test_too_few_open_files_are_tried_again_and_the_error_says_what_to_do():
+    async def story():
+        await model(server).chat(MESSAGES)  # reads certificates and modules
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            await model(server).chat(MESSAGES)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    with Endpoint(good) as server, pytest.raises(ModelError) as caught:
+        asyncio.run(story())
+    text = str(caught.value)
+    assert "Too many open files" in text and "ulimit -n" in text and "in_flight" in text
 
 
 def test_a_line_break_after_the_key_is_not_part_of_it():

@@ -47,6 +47,7 @@ class Endpoint:
         refusal=429,
         headers=None,
         broken=lambda now: False,
+        body=None,
     ):
         self.cap, self.seconds, self.refusal, self.headers, self.broken = (
             cap,
@@ -55,6 +56,7 @@ class Endpoint:
             headers or {},
             broken,
         )
+        self.body = body or {"error": {"message": "not now"}}
         self.busy, self.asked, self.most, self.answered, self.start = 0, [], [], [], 0.0
 
     async def handle(self, request):
@@ -63,9 +65,7 @@ class Endpoint:
             return httpx2.Response(200, json=GOOD)
         if self.busy >= self.cap or self.broken(now):
             self.asked.append((now, self.refusal))
-            return httpx2.Response(
-                self.refusal, headers=self.headers, json={"error": {"message": "not now"}}
-            )
+            return httpx2.Response(self.refusal, headers=self.headers, json=self.body)
         self.asked.append((now, 200))
         self.busy += 1
         self.most.append(self.busy)
@@ -161,36 +161,93 @@ def test_an_endpoint_that_refuses_everything_is_asked_a_few_times_and_then_it_is
     assert waits == [0.0, 0.5, 1.5, 3.5] and len(endpoint.asked) < 16
 
 
+@pytest.mark.parametrize(
+    "status, settings, requests, least",
+    [(500, {}, 6, 8), (429, {}, 21, 100), (503, {}, 21, 100), (429, {"retries": 2}, 3, 1)],
+)
+def test_a_refusal_is_outlasted_for_two_minutes_unless_retries_are_given(
+    status, settings, requests, least
+):
+    endpoint = Endpoint(refusal=status, broken=lambda now: True)
+    with pytest.raises(ExceptionGroup):
+        endpoint.answer(1, **settings)
+    assert len(endpoint.asked) == requests and least < endpoint.asked[-1][0] < 180
+
+
 def test_after_a_time_in_which_everything_is_refused_it_goes_on():
     endpoint = Endpoint(broken=lambda now: 0.15 < now < 4)
     seconds, replies = endpoint.answer(500)
     assert len(replies) == 500 and seconds < 25
 
 
-def test_after_a_time_in_which_everything_is_refused_the_number_in_flight_recovers_soon():
-    endpoint = Endpoint(32, lambda busy: 0.2, 503, broken=lambda now: now < 3)
+@pytest.mark.parametrize("start", [3, 5, 10, 100])
+def test_after_a_time_in_which_everything_is_refused_the_number_in_flight_recovers_soon(start):
+    endpoint = Endpoint(32, lambda busy: 0.2, 503, broken=lambda now: now < start)
     seconds, replies = endpoint.answer(300)
-    ideal = 3 + 300 / 32 * 0.2
+    ideal = start + 300 / 32 * 0.2
     assert len(replies) == 300 and seconds < 1.5 * ideal and max(endpoint.most) == 32
 
 
-def test_more_than_an_endpoint_can_do_well_is_taken_back():
-    endpoint = Endpoint(
-        seconds=lambda busy: 0.1 * max(1, busy / 8) ** 2
-    )  # 8 are as quick as one; 64 get less done than 8
-    endpoint.seconds, crowded = (
-        (lambda busy: 0.1 if len(endpoint.asked) < 200 else crowded(busy)),
-        endpoint.seconds,
-    )
-    endpoint.answer(1500)
-    assert max(endpoint.most[-100:]) < 48
+GOOGLE = {
+    "error": {
+        "code": 429,
+        "message": "You exceeded your current quota, please check your plan and billing details.",
+        "status": "RESOURCE_EXHAUSTED",
+        "details": [
+            {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": []},
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "20s"},
+        ],
+    }
+}
 
 
-def test_replies_that_only_take_longer_leave_the_number_in_flight_as_it_was():
-    endpoint = Endpoint()
-    endpoint.seconds = lambda busy: 0.1 if len(endpoint.asked) < 200 else 0.5
-    endpoint.answer(1200)
-    assert min(endpoint.most[-300:-70]) > 40
+def limited(text, code="rate_limit_exceeded"):
+    return {"error": {"message": text, "type": "tokens", "code": code}}
+
+
+@pytest.mark.parametrize(
+    "body, wait",
+    [
+        ([GOOGLE], 20),
+        (GOOGLE, 20),
+        (limited("Rate limit reached for gpt-4o. Please try again in 1m2.5s. Visit …"), 62.5),
+        (limited("Limit 30000, Used 29999. Please try again in 20ms."), 0.02),
+        (limited("You exceeded it. Please retry in 41.353454s."), 41.353454),
+        (limited("Please retry after 6 seconds.", "429"), 6),
+        (limited("Try again in 1 minute and 5 seconds"), 65),
+        (limited("Please try again in 8s.", "insufficient_quota"), 8),
+        ({"error": {"message": "slow down", "code": 429, "metadata": {"retry_after": 7}}}, 7),
+    ],
+    ids=str,
+)
+def test_a_wait_that_the_body_of_a_429_asks_for_is_kept(body, wait):
+    endpoint = Endpoint(broken=lambda now: now < wait - 0.001, body=body)
+    assert endpoint.answer(1)[1] == ["0"]
+    refused, answered = endpoint.asked
+    assert answered[0] - refused[0] == pytest.approx(wait, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "body", [limited("in 6h30m5s: try again in 6h30m5s"), limited("Pay.", "insufficient_quota")]
+)
+def test_a_wait_that_is_too_long_and_a_quota_without_any_end_at_once(body):
+    endpoint = Endpoint(broken=lambda now: True, body=body)
+    with pytest.raises(ExceptionGroup) as errors:
+        endpoint.answer(1)
+    assert errors.group_contains(ModelError, match="wait 23405 s|used up")
+    assert len(endpoint.asked) == 1
+
+
+def test_with_default_settings_a_limit_a_minute_without_any_hint_loses_nothing():
+    endpoint, minute = Endpoint(), []
+
+    def exceeded(now):
+        minute[:] = [at for at in minute if at > now - 60]
+        return len(minute) >= 10 or minute.append(now) is not None
+
+    endpoint.broken = exceeded
+    seconds, replies = endpoint.answer(25)
+    assert replies == list(map(str, range(25))) and 120 < seconds < 150
 
 
 @pytest.mark.parametrize("limit", [3, 60])
@@ -208,6 +265,17 @@ def test_tokens_a_minute_are_kept_those_of_replies_included():
     times = [now for now, _ in endpoint.asked]
     assert all(sum(at <= now < at + 60 for now in times) <= 110 for at in times[200:])
     assert 4.5 * 60 < seconds < 8 * 60
+
+
+def test_a_reply_that_claims_more_tokens_than_can_be_is_waited_for_a_minute_at_most():
+    endpoint, tokens = Endpoint(), {"prompt_tokens": 10**9, "completion_tokens": 1}
+    with (
+        pytest.warns(UserWarning, match="1,000,000,001 tokens") as caught,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setitem(GOOD, "usage", tokens)
+        seconds, _ = endpoint.answer(3, workers=1, tokens_per_minute=1000)
+    assert len(caught) == 1 and 100 < seconds < 4 * 66
 
 
 @pytest.mark.parametrize(
