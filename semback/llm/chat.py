@@ -13,7 +13,7 @@ from typing import Any
 
 from ..cache import ResponseCache
 from ..cache.recording import canonical, key_and_body
-from ..errors import ParameterError, check
+from ..errors import ParameterError, check, known
 from ..replies import Reply
 from ..task import Task
 from .budget import Budget
@@ -92,16 +92,18 @@ class LLM:
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         params: Mapping[str, Any] | None = None,
-        retries: int = 5,
+        retries: int | None = None,
         timeout: float = 300,
         budget: Budget | None = None,
         transport: Any = None,
+        system: str = "system",
     ):
         if not model or not isinstance(model, str):
             raise ParameterError(f"model is {model!r}; it takes the name of a model")
         check((ResponseCache, type(None)), "a ResponseCache, as in ResponseCache()", cache=cache)
         check((str, type(None)), "text, or None", base_url=base_url, api_key=api_key)
         check((Budget, type(None)), "a Budget, as in Budget(dollars=5)", budget=budget)
+        retries = 5 if retries is None else retries
         check(int, "a whole number", in_flight=in_flight, retries=retries)
         check((int, float), "a number", timeout=timeout)
         limits = (in_flight, requests_per_minute, tokens_per_minute)
@@ -109,6 +111,8 @@ class LLM:
             check((int, float, type(None)), "a number", **{name: number})
             if number is not None and not number > 0:
                 raise ParameterError(f"{name} is {number!r}; it takes a number above 0")
+        known("system", system, ("system", "user"))
+        self.system = system
         if retries < 0:
             raise ParameterError(f"retries is {retries!r}; it takes 0 or more")
         budget = budget or Budget()
@@ -170,6 +174,9 @@ class LLM:
         """
         if type(draw) is not int:
             raise ParameterError(f"draw is {draw!r}; it takes an int")
+        if self.system == "user" and [each["role"] for each in messages[:2]] == ["system", "user"]:
+            content = "\n\n".join(each["content"] for each in messages[:2])
+            messages = [{"role": "user", "content": content}, *messages[2:]]
         request = {"model": self.model, "messages": messages, **self.params}
         key, body = self._key_and_body(request, draw)
         cache = self.cache
