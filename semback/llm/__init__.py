@@ -28,7 +28,7 @@ def models(
     coach_params: Mapping[str, Any] | None = None,
     base_url: str | None = None,
     coach_url: str | None = None,
-    retries: int = 5,
+    retries: int | None = None,
     timeout: float = 300.0,
     system: str = "system",
 ) -> tuple[LLM, LLM]:
