@@ -18,7 +18,7 @@ import pandas
 from ..descend import descend
 from ..evaluate import evaluate
 from ..language import Language
-from ..llm import LLM
+from ..llm import LLM, default_params
 from ..llm.prices import CHARACTERS_PER_TOKEN, estimated_tokens, price
 from ..llm.simulated import Prompt, block
 from ..replies import Reply
@@ -43,6 +43,8 @@ class Filler:
 
     def __init__(self, llm: LLM):
         self.model, self.params, self.in_flight = llm.model, llm.params, llm.in_flight
+        thinks = default_params(llm.model).get("max_tokens") != 1024  # they have room for it
+        self.thinking = THINKING if thinks else 0
 
     async def chat(self, messages: list[dict], draw: int = 0) -> Reply:
         prompt = Prompt.of(messages)
@@ -52,9 +54,8 @@ class Filler:
             text = block("instruction", _filler(INSTRUCTION))
         else:
             text = _filler(REPLY)
-        reply, limit = estimated_tokens(text), self.params.get("max_tokens")
-        if "max_completion_tokens" in self.params:  # it is a reasoning model
-            reply, limit = reply + THINKING, self.params["max_completion_tokens"]
+        reply = estimated_tokens(text) + self.thinking
+        limit = self.params.get("max_completion_tokens") or self.params.get("max_tokens")
         sent = sum(estimated_tokens(message["content"]) + FRAMING for message in messages)
         usage = {"prompt_tokens": sent, "completion_tokens": min(reply, limit or reply)}
         return Reply(text, "stop", usage, self.model, recorded=False, key="00")
@@ -110,7 +111,8 @@ async def _rows(job: Job) -> AsyncIterator[tuple]:
     """The rows of `plan`, without dollars, of one job; several may be of the same calls."""
     task, steps = job.task(), job.settings["steps"]
     for_language, for_descend = variant_settings(job.settings["variant"], task.graph)
-    lang = Language(*map(Filler, job.models(task)), **for_language)
+    model, coach = job.models(task)
+    lang = Language(Filler(model), Filler(coach), **for_language)
     length = mean(len(example.question) for example in task.train)
     average = min(task.train, key=lambda example: abs(len(example.question) - length))
     wrong = [replace(average, id=str(number)) for number in range(ERRORS)]

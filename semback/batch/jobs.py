@@ -209,15 +209,14 @@ def check(jobs: Iterable[Job], name: str) -> None:
 
 def _check(job: Job, name: str) -> None:
     defaults = job.defaults
+    if not defaults and (job.parameters or job.experiment):
+        raise ParameterError("no cell is tagged 'parameters'")
     for key, value in job.parameters.items():
         known("parameter", key, defaults)
         try:
             canonical(value)
         except (TypeError, ValueError):
-            message = (
-                f"{key} is {value!r}; it takes what JSON can hold, so neither NaN nor Infinity"
-            )
-            raise ParameterError(message) from None
+            raise ParameterError(f"{key} is {value!r}; it takes JSON (no NaN, Infinity)") from None
         default = defaults[key]
         accepted = [int, float] if type(default) is float else [type(default)]
         if default is not None and type(value) not in accepted:  # True is no number

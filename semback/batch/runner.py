@@ -204,11 +204,12 @@ def _environment(shared: str) -> dict[str, str]:
     SEMBACK_BATCH is a folder: in it the batch's notebooks add up what they spend of a budget; its
     name tells the cache which replies were refreshed in this batch.
     """
-    found = {key: text for key, text in os.environ.items() if key.startswith("SEMBACK_") and text}
-    for key in found.keys() & {"SEMBACK_DATA_DIR", "SEMBACK_CACHE_DIR"}:
-        found[key] = os.path.abspath(found[key])
-    found |= {"SEMBACK_HOME": str(home()), "SEMBACK_BATCH": shared}
-    return {key: text for key, text in found.items() if key not in SECRETS}
+    found = {
+        name: os.path.abspath(text) if name.endswith("_DIR") else text
+        for name, text in os.environ.items()
+        if name.startswith("SEMBACK_") and name not in SECRETS and text
+    }
+    return {**found, "SEMBACK_HOME": str(home()), "SEMBACK_BATCH": shared}
 
 
 @contextmanager
@@ -346,8 +347,5 @@ def _code() -> list[str]:
 
 
 def _hashes(paths: Iterable[Path]) -> list[str]:
-    return [
-        f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-        for path in sorted(paths)
-        if path.is_file()
-    ]
+    files = [path for path in sorted(paths) if path.is_file()]
+    return [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]

@@ -251,7 +251,7 @@ def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
         (["plan", "gsm8k", "--name", ".."], "a batch cannot be called '..'"),
         (
             ["run", "gsm8k", "-p", "model_params", '{"temperature": NaN}'],
-            "03_gsm8k.ipynb: model_params is {'temperature': nan}; it takes what JSON can hold",
+            "03_gsm8k.ipynb: model_params is {'temperature': nan}; it takes JSON",
         ),
         (["run", "gsm8k", "-p", "coach_params", "-Infinity"], "coach_params is -inf"),
         (["run", "gsm8k", "-p", "model_params", "[" * 9999], "model_params is '[[["),
