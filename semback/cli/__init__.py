@@ -64,7 +64,7 @@ OPTIONS = (  # of `run` and `plan`
     click.option("--train", type=int, help="Training questions.  [default: the notebook's]"),
     click.option("--steps", type=click.IntRange(0), help="Updates.  [default: the notebook's]"),
     click.option("--base-url", help="The server of the models.  [default: OPENAI_BASE_URL]"),
-    click.option("--coach-url", help="The server of the coach.  [default: the same]"),
+    click.option("--coach-url", help="The coach's (SEMBACK_COACH_API_KEY).  [default: the same]"),
     click.option("-p", "--parameter", type=(str, str), multiple=True, help="Another parameter."),
 )
 

@@ -179,7 +179,8 @@ class Prompt:
     Attributes
     ----------
     system : str
-        The system message: in a forward call, the node's instruction and form.
+        The system message: in a forward call, the node's instruction and form. With
+        ``system="user"`` they are in the user message, which stands here then.
     user : str
         The first user message.
     """
@@ -191,7 +192,8 @@ class Prompt:
     def of(cls, messages: list[dict]) -> "Prompt":
         """The prompt that these messages hold, in OpenAI's chat format."""
         system = "\n".join(m["content"] for m in messages if m["role"] == "system")
-        return cls(system, next(m["content"] for m in messages if m["role"] == "user"))
+        user = next(m["content"] for m in messages if m["role"] == "user")
+        return cls(system or user, user)
 
     @cached_property
     def data(self) -> list[tuple[str, str]]:
