@@ -23,7 +23,7 @@ from .errors import (
 from .evaluate import evaluate
 from .graph import Graph, Node
 from .language import Language
-from .llm import LLM, Budget, model
+from .llm import LLM, Budget, model, models
 from .paths import home
 from .propagate import Gradients, Trace, backward, forward
 from .replies import Reply
@@ -57,7 +57,7 @@ __all__ += ["Example", "Gradients", "Graph", "GraphError", "Language", "ModelErr
 __all__ += ["ParameterError", "Reply", "ResponseCache", "Run", "Scores", "SembackError", "Step"]
 __all__ += ["Task", "Trace", "backward", "batch", "clerk", "comparisons", "control", "credit"]
 __all__ += ["descend", "errors", "evaluate", "figures", "forward", "growth", "home", "model"]
-__all__ += ["page", "results", "summary", "tasks", "variant_settings"]
+__all__ += ["models", "page", "results", "summary", "tasks", "variant_settings"]
 
 
 def __getattr__(name: str):

@@ -96,7 +96,7 @@ async def descend(
     settings: dict[str, Any] = {"steps": steps, "errors": errors, "gate": gate}
     settings |= {"trainable": trainable, "draw_between": draw_between, "among": among, "seed": seed}
     newer = {"level": level, "validate": validate, "leaks": leaks, "draws": lang.draws}
-    _check_settings(settings | newer, len(task.train))
+    check_settings(settings | newer, len(task.train))
     names = _trainable(task.graph, trainable)
     settings["trainable"] = None if trainable is None else list(trainable)
     for name in ("neighbourhood", "gradient", "feedback", "critique", "short"):
@@ -227,7 +227,8 @@ async def _propose(
     )
 
 
-def _check_settings(settings: dict[str, Any], questions: int) -> None:
+def check_settings(settings: dict[str, Any], questions: int) -> None:
+    """Raise ParameterError for a setting of `descend` that cannot be, with so many questions."""
     for name, least in (("steps", 0), ("errors", 1), ("seed", 0), ("validate", 0)):
         if type(value := settings[name]) is not int or value < least:
             raise ParameterError(f"{name} is {value!r}; it takes a whole number from {least}")

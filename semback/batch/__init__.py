@@ -2,7 +2,6 @@
 
 from .estimate import plan
 from .jobs import Job, check, grid
-from .runner import run
-from .worker import Outcome, complete
+from .runner import Outcome, complete, run
 
 __all__ = ["Job", "Outcome", "check", "complete", "grid", "plan", "run"]

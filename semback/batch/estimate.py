@@ -6,34 +6,32 @@ answered wrongly, with a model that replies filler, and multiplied by how often 
 """
 
 import asyncio
-import inspect
 import math
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas
 
 from ..descend import descend
 from ..evaluate import evaluate
 from ..language import Language
-from ..llm import LLM
+from ..llm import LLM, default_params
 from ..llm.budget import CHARACTERS_PER_TOKEN, estimated_tokens, price
 from ..llm.simulated import Prompt, block
 from ..replies import Reply
 from ..task import whole_reply
 from ..variants import variant_settings
-from .jobs import Job
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from .jobs import DESCEND, Job
 
 # Expected tokens; a reasoning model adds some to each reply, and the chat format to each message.
 REPLY, GRADIENT, INSTRUCTION, THINKING, FRAMING = 200, 60, 100, 500, 4
 ASSUMPTIONS = f"""\
 Tokens are guesses: {REPLY} in a reply, {GRADIENT} in a gradient, {INSTRUCTION} in an instruction,
 {THINKING} more with reasoning. Retries after unreadable replies are not counted."""
-ERRORS = inspect.signature(descend).parameters["errors"].default  # examples a step
+ERRORS = DESCEND["errors"]  # examples a step
 KEYS = ["experiment", "phase", "model"]
 COUNTS = ["calls", "input_tokens", "output_tokens"]
 
@@ -45,6 +43,8 @@ class Filler:
 
     def __init__(self, llm: LLM):
         self.model, self.params, self.in_flight = llm.model, llm.params, llm.in_flight
+        thinks = default_params(llm.model).get("max_tokens") != 1024  # they have room for it
+        self.thinking = THINKING if thinks else 0
 
     async def chat(self, messages: list[dict], draw: int = 0) -> Reply:
         prompt = Prompt.of(messages)
@@ -54,15 +54,14 @@ class Filler:
             text = block("instruction", _filler(INSTRUCTION))
         else:
             text = _filler(REPLY)
-        reply, limit = estimated_tokens(text), self.params.get("max_tokens")
-        if "max_completion_tokens" in self.params:  # it is a reasoning model
-            reply, limit = reply + THINKING, self.params["max_completion_tokens"]
+        reply = estimated_tokens(text) + self.thinking
+        limit = self.params.get("max_completion_tokens") or self.params.get("max_tokens")
         sent = sum(estimated_tokens(message["content"]) + FRAMING for message in messages)
         usage = {"prompt_tokens": sent, "completion_tokens": min(reply, limit or reply)}
         return Reply(text, "stop", usage, self.model, recorded=False, key="00")
 
 
-def plan(jobs: Iterable[Job]) -> "DataFrame":
+def plan(jobs: Iterable[Job]) -> pandas.DataFrame:
     """What the experiments among the jobs would request.
 
     Parameters
@@ -81,7 +80,6 @@ def plan(jobs: Iterable[Job]) -> "DataFrame":
     ParameterError, DataError
         Those of the tasks, as the notebooks would meet them.
     """
-    import pandas
 
     async def rows() -> list[tuple]:
         return [row for job in jobs if job.experiment async for row in _rows(job)]
@@ -102,7 +100,7 @@ def total(table: Any) -> str:
     return f"Upper bound if nothing is recorded: {table['calls'].sum():,} calls, {cost}"
 
 
-def as_text(table: "DataFrame") -> str:
+def as_text(table: pandas.DataFrame) -> str:
     """A plan for a terminal: the table, its total, and the assumptions."""
     shown = {**dict.fromkeys(COUNTS, "{:,}".format), "dollars": "${:,.2f}".format}
     lines = table.to_string(index=False, formatters=shown, na_rep="unknown")
@@ -113,8 +111,8 @@ async def _rows(job: Job) -> AsyncIterator[tuple]:
     """The rows of `plan`, without dollars, of one job; several may be of the same calls."""
     task, steps = job.task(), job.settings["steps"]
     for_language, for_descend = variant_settings(job.settings["variant"], task.graph)
-    model, coach = (Filler(job.model(role)) for role in ("model", "coach"))
-    lang = Language(model, coach, **for_language)
+    model, coach = job.models(task)
+    lang = Language(Filler(model), Filler(coach), **for_language)
     length = mean(len(example.question) for example in task.train)
     average = min(task.train, key=lambda example: abs(len(example.question) - length))
     wrong = [replace(average, id=str(number)) for number in range(ERRORS)]

@@ -7,16 +7,20 @@ import ast
 import inspect
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .. import tasks
+import nbformat
+from papermill.translators import PythonTranslator
+
+from .. import llm, tasks
+from ..cache.recording import canonical
+from ..descend import check_settings, descend
 from ..errors import ParameterError, known
-from ..llm import LLM, Budget
 from ..paths import home
 from ..report import results
 from ..usage import SIMULATED
@@ -27,6 +31,7 @@ EXPERIMENTS = {"gsm8k": "03_gsm8k", "bbh": "02_bbh", "liar": "04_liar_ablation"}
 STUDIES = ("01_semantic_gradients", "05_cost")  # these use the simulated model only
 LAST = "06_figures"  # reads the records of all the others
 SAMPLE = ("boolean_expressions", "date_understanding", "object_counting")  # our files of BBH
+DESCEND = {name: each.default for name, each in inspect.signature(descend).parameters.items()}
 # By data; LIAR has all variants.
 DEFAULT_VARIANTS = {"sample": ("full", "no_neighbourhood", "no_gradient"), "full": ("full",)}
 
@@ -54,13 +59,13 @@ class Job:
         ParameterError
             The notebook cannot be read.
         """
-        from papermill import inspect_notebook
-
         try:
-            found = inspect_notebook(str(self.notebook))
-        except Exception as error:  # papermill lets through whatever a malformed file causes
+            cells = nbformat.read(self.notebook, as_version=4).cells
+            tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+            found = [each for cell in tagged[:1] for each in PythonTranslator.inspect(cell)]
+            return {parameter.name: _literal(parameter.default) for parameter in found}
+        except Exception as error:  # a malformed file may cause any
             raise ParameterError(f"{self.notebook} (see SEMBACK_HOME): {error}") from None
-        return {name: _literal(parameter["default"]) for name, parameter in found.items()}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -81,6 +86,11 @@ class Job:
         identity = (self.settings[name] for name in ("variant", "seed", "model", "coach"))
         return results.run_id(self.experiment, task, *identity)
 
+    def arguments(self, function: Callable) -> dict[str, Any]:
+        """The settings that are parameters of a function."""
+        names = inspect.signature(function).parameters.keys()
+        return {name: value for name, value in self.settings.items() if name in names}
+
     def task(self) -> tasks.Task:
         """The task that the experiment's notebook will make.
 
@@ -90,19 +100,18 @@ class Job:
             As the function in `semback.tasks` raises them.
         """
         function = getattr(tasks, self.experiment or "")
-        names = inspect.signature(function).parameters.keys() & self.settings.keys()
-        return function(**{name: self.settings[name] for name in names})
+        return function(**self.arguments(function))
 
-    def model(self, role: str) -> LLM:
-        """The experiment's "model" or "coach", with its budget; nothing is sent.
+    def models(self, task: tasks.Task) -> tuple[llm.LLM, llm.LLM]:
+        """The experiment's model and coach, with its budget; nothing is sent.
 
         Raises
         ------
         ParameterError
-            Parameters of the request, or a budget, that cannot be used.
+            Settings of a model, or a budget, that cannot be used.
         """
-        budget = Budget(dollars=self.settings.get("dollars"))
-        return LLM(self.settings[role], params=self.settings.get(f"{role}_params"), budget=budget)
+        budget = llm.Budget(dollars=self.settings.get("dollars"))
+        return llm.models(task=task, budget=budget, **self.arguments(llm.models))
 
 
 def grid(
@@ -183,8 +192,10 @@ def check(jobs: Iterable[Job], name: str) -> None:
     Raises
     ------
     ParameterError, DataError
-        With the notebook, the parameter and the values that it takes.
+        A name that no batch can have; or with the notebook, the parameter and the values that it
+        takes.
     """
+    results.folder(name)
     ids: set[str] = set()
     for job in jobs:
         try:
@@ -198,8 +209,14 @@ def check(jobs: Iterable[Job], name: str) -> None:
 
 def _check(job: Job, name: str) -> None:
     defaults = job.defaults
+    if not defaults and (job.parameters or job.experiment):
+        raise ParameterError("no cell is tagged 'parameters'")
     for key, value in job.parameters.items():
         known("parameter", key, defaults)
+        try:
+            canonical(value)
+        except (TypeError, ValueError):
+            raise ParameterError(f"{key} is {value!r}; it takes JSON (no NaN, Infinity)") from None
         default = defaults[key]
         accepted = [int, float] if type(default) is float else [type(default)]
         if default is not None and type(value) not in accepted:  # True is no number
@@ -207,9 +224,10 @@ def _check(job: Job, name: str) -> None:
     if job.parameters.get("name", name) != name:
         raise ParameterError(f"name is {job.parameters['name']!r}, but the batch is {name!r}")
     if job.experiment:
-        variant_settings(job.settings["variant"], job.task().graph)
-        job.model("model")
-        job.model("coach")
+        task = job.task()
+        variant_settings(job.settings["variant"], task.graph)
+        check_settings({**DESCEND, **job.arguments(descend)}, len(task.train))
+        job.models(task)
 
 
 def _literal(text: str) -> Any:
@@ -220,6 +238,6 @@ def _literal(text: str) -> Any:
 def _parsed(value: Any, default: Any) -> Any:
     """A value from the command line, where everything is text, in the type of its default."""
     if isinstance(value, str) and not isinstance(default, str):
-        with suppress(ValueError):  # `check` refuses what is no JSON
+        with suppress(ValueError, RecursionError):  # `check` refuses what is no JSON
             return json.loads(value)
     return value

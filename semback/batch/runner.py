@@ -1,27 +1,75 @@
-"""Execute the jobs of a batch, several at a time, on threads of this process or on a Dask cluster.
+"""Execute the jobs of a batch, each by papermill in a kernel of its own, several at a time.
 
-In ``runs/<name>/notebooks/`` a job leaves ``<id>.ipynb`` if it succeeded, ``<id>.failed.ipynb`` if
-it did not. The first carries a fingerprint, so that what is complete is not executed again.
+They run on threads of this process or in the workers of Dask. In ``runs/<name>/notebooks/`` a job
+leaves ``<id>.ipynb`` if it succeeded, ``<id>.failed.ipynb`` if it did not. The first carries a hash
+of everything that its result follows from, and of its record, so that what is complete is not
+executed again.
 """
 
+import hashlib
+import json
+import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
+from typing import Any, cast
 
+import nbformat
+import papermill
 from filelock import FileLock, Timeout
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import ensure_event_loop
 
-from ..errors import ParameterError
+from ..cache.recording import canonical
+from ..errors import DataError, ParameterError
 from ..paths import home, user_path
 from ..report import results
-from . import worker
 from .jobs import LAST, Job, check
-from .worker import Outcome
+
+# Parameters that do not change a result: what may be spent, and how replies are reached.
+LIMITS = ("dollars", "retries", "timeout", "base_url", "coach_url")
+SECRETS = ("SEMBACK_COACH_API_KEY", "SEMBACK_HEADERS")  # Dask would send them over the network
+# A folder with a short path: that of a socket has at most 108 bytes (unix(7)), some TMPDIR more.
+_SHORT = None if os.name == "nt" else "/tmp"
+_kernels: dict[Any, str] = {}  # processes (Popen), and their batch
+_stopped: set[str] = set()  # batches
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Parameters
+    ----------
+    job : Job
+    state : {"ok", "failed", "skipped"}
+        "skipped": it was complete before.
+    path : Path
+        Of the executed notebook.
+    seconds : float
+    error : str
+        The message of the error; "" where there was none.
+    """
+
+    job: Job
+    state: str
+    path: Path
+    seconds: float = 0.0
+    error: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.state:7} {self.seconds:6.1f} s  {self.job.id}  {self.error}"
+        return line.partition("\n")[0].rstrip()
 
 
 def run(
@@ -42,8 +90,8 @@ def run(
     workers : int, optional
         Notebooks at one time; by default one for each processor. Dask decides that for itself.
     scheduler : str, optional
-        The address of a Dask scheduler. Its workers need the same folders, and API keys and
-        endpoints in their own environment.
+        The address of a Dask scheduler. Its workers need the same folders, and API keys, headers
+        and OPENAI_BASE_URL in their own environment.
     again : bool
         Execute also what is complete.
 
@@ -72,21 +120,75 @@ def run(
         _locked(jobs, folder),
         _executor(workers, scheduler) as (executor, on_all),
     ):
-        execute = partial(worker.execute, folder=folder, environment=_environment(shared))
+        one = partial(execute, folder=folder, environment=_environment(shared))
         futures: dict[Future[Outcome], Job] = {}
         try:
             for last in (False, True):
                 group = [job for job in jobs if (job.notebook.stem == LAST) == last]
-                futures = {executor.submit(execute, job, again=again): job for job in group}
+                futures = {executor.submit(one, job, again=again): job for job in group}
                 for future in as_completed(futures):
                     outcome = _outcome(future, futures[future])
                     outcomes[outcome.job.id] = outcome
                     again = again or outcome.state != "skipped"  # LAST has something new to read
                     print(f"[{len(outcomes)}/{len(jobs)}] {outcome}", file=sys.stderr)
         except BaseException:
-            _stop(futures, partial(on_all, worker.send_signal, shared))
+            _stop(futures, partial(on_all, _send_signal, shared))
             raise
     return [outcomes[job.id] for job in jobs]
+
+
+def execute(job: Job, folder: Path, again: bool, environment: Mapping[str, str]) -> Outcome:
+    """Execute a job, unless it is complete.
+
+    Parameters
+    ----------
+    job : Job
+    folder : Path
+        Of the batch.
+    again : bool
+        Execute it even if it is complete.
+    environment : Mapping
+        Variables for the kernel, beside those of this process. SEMBACK_BATCH is the batch.
+    """
+    _refuse_if_stopped(environment)
+    path, record = _files(job, folder)
+    if not again and complete(job, folder):
+        return Outcome(job, "skipped", path)
+    started, earlier, fingerprint = time.perf_counter(), _written(record), _fingerprint(job, folder)
+    failed = path.with_suffix(".failed.ipynb")
+    path.unlink(missing_ok=True)  # so that it never stands beside a newer record than its own
+    try:
+        _execute(job, failed, environment)
+        if job.experiment and _written(record) == earlier:
+            raise DataError(f"the notebook wrote no record: sb.results.save makes {record}")
+    except Exception as problem:
+        error = _message(problem)
+        if environment["SEMBACK_BATCH"] in _stopped:
+            failed.unlink(missing_ok=True)
+        else:
+            record.unlink(missing_ok=True)  # or tables would show an earlier result
+            shown = isinstance(problem, papermill.PapermillExecutionError)  # in its cell
+            _finish(job, failed, failed, [] if shown else [nbformat.v4.new_markdown_cell(error)])
+        return Outcome(job, "failed", failed, time.perf_counter() - started, error)
+    _finish(job, failed, path, semback={"fingerprint": fingerprint, "record": _hashes([record])})
+    return Outcome(job, "ok", path, time.perf_counter() - started)
+
+
+def complete(job: Job, folder: Path) -> bool:
+    """Whether a job succeeded before with the same parameters, cells and semback.
+
+    Parameters
+    ----------
+    job : Job
+    folder : Path
+        Of the batch.
+    """
+    path, record = _files(job, folder)
+    try:
+        left = json.loads(path.read_text(encoding="utf-8"))["metadata"]["semback"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return left == {"fingerprint": _fingerprint(job, folder), "record": _hashes([record])}
 
 
 def _outcome(future: Future[Outcome], job: Job) -> Outcome:
@@ -102,9 +204,11 @@ def _environment(shared: str) -> dict[str, str]:
     SEMBACK_BATCH is a folder: in it the batch's notebooks add up what they spend of a budget; its
     name tells the cache which replies were refreshed in this batch.
     """
-    found = {key: text for key, text in os.environ.items() if key.startswith("SEMBACK_") and text}
-    for key in found.keys() & {"SEMBACK_DATA_DIR", "SEMBACK_CACHE_DIR"}:
-        found[key] = os.path.abspath(user_path(found[key]))
+    found = {
+        name: os.path.abspath(user_path(text)) if name.endswith("_DIR") else text
+        for name, text in os.environ.items()
+        if name.startswith("SEMBACK_") and name not in SECRETS and text
+    }
     return {**found, "SEMBACK_HOME": str(home()), "SEMBACK_BATCH": shared}
 
 
@@ -147,3 +251,101 @@ def _stop(futures: Iterable[Future], send_signal: Callable[[int], object]) -> No
     except KeyboardInterrupt:
         send_signal(signal.SIGKILL)
         wait(futures)
+
+
+def _send_signal(batch: str, number: int) -> None:
+    """Send a signal to a batch's kernels in this process; they execute no further cell."""
+    _stopped.add(batch)
+    for process, its_batch in list(_kernels.items()):
+        if its_batch == batch:
+            process.send_signal(number)
+
+
+def _refuse_if_stopped(environment: Mapping[str, str], **_: object) -> None:
+    if environment["SEMBACK_BATCH"] in _stopped:
+        raise RuntimeError("the batch was stopped: nothing more is executed")
+
+
+def _execute(job: Job, output: Path, environment: Mapping[str, str]) -> None:
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the outcome has what it would log
+    with TemporaryDirectory(dir=_SHORT, ignore_cleanup_errors=True) as scratch:
+        try:
+            papermill.execute_notebook(
+                str(job.notebook),
+                str(output),
+                dict(job.parameters),
+                kernel_name="python3",  # also of a notebook that names none, or another
+                language="python",
+                progress_bar=False,
+                kernel_manager_class=_kernel_class(scratch, {**os.environ, **environment}),
+                resources={"metadata": {"path": str(job.notebook.parent)}},  # cwd= moves us
+                on_cell_execute=partial(_refuse_if_stopped, environment),
+            )
+        finally:
+            ensure_event_loop().close()  # nbclient leaves that of this thread open
+
+
+def _kernel_class(scratch: str, environment: Mapping[str, str]) -> type[AsyncKernelManager]:
+    """Kernels of this very Python.
+
+    They are reached through sockets in a folder of their own: of TCP ports, kernels that start at
+    the same time may choose the same ones (papermill#511).
+    """
+
+    class Kernel(AsyncKernelManager):
+        def __init__(self, **settings: Any):
+            super().__init__(**settings, connection_file=f"{scratch}/kernel.json")
+            self.transport = "tcp" if os.name == "nt" else "ipc"
+            self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # none of the user's
+
+        async def start_kernel(self, **launch: Any) -> None:
+            await super().start_kernel(**launch, env=environment, stdout=DEVNULL, stderr=DEVNULL)
+            _kernels[cast(Any, self.provisioner).process] = environment["SEMBACK_BATCH"]
+
+    return Kernel
+
+
+def _finish(job: Job, written: Path, path: Path, cells: Sequence = (), **metadata: Any) -> None:
+    """Give an executed notebook its final name, without the folders of this computer."""
+    book = nbformat.read(written, as_version=4)
+    book.metadata["papermill"].update(input_path=job.notebook.name, output_path=path.name)
+    book.metadata.update(metadata)
+    book.cells.extend(cells)
+    nbformat.write(book, written)
+    written.replace(path)
+
+
+def _message(problem: Exception) -> str:
+    name = getattr(problem, "ename", type(problem).__name__)  # that of an error in a cell
+    return f"{name}: {getattr(problem, 'evalue', problem)}".strip(": \n")
+
+
+def _files(job: Job, folder: Path) -> tuple[Path, Path]:
+    """The finished notebook of a job, and its record."""
+    return folder / "notebooks" / f"{job.id}.ipynb", folder / "results" / f"{job.id}.json"
+
+
+def _written(path: Path) -> int | None:
+    """When a file was written last."""
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
+def _fingerprint(job: Job, folder: Path) -> str:
+    """A hash of a job's cells and parameters, of semback, and for `LAST` of all records."""
+    book = nbformat.read(job.notebook, as_version=4)
+    cells = [[cell.cell_type, cell.source] for cell in book.cells]
+    parameters = {key: value for key, value in job.parameters.items() if key not in LIMITS}
+    records = (folder / "results").glob("*.json") if job.notebook.stem == LAST else []
+    text = canonical([cells, parameters, _code(), _hashes(records)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _code() -> list[str]:
+    files = Path(__file__).parents[1].rglob("*")
+    return _hashes(path for path in files if path.suffix != ".pyc")
+
+
+def _hashes(paths: Iterable[Path]) -> list[str]:
+    files = [path for path in sorted(paths) if path.is_file()]
+    return [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]

@@ -63,6 +63,8 @@ OPTIONS = (  # of `run` and `plan`
     click.option("--coach", help="Writes gradients and instructions.  [default: the model]"),
     click.option("--train", type=int, help="Training questions.  [default: the notebook's]"),
     click.option("--steps", type=click.IntRange(0), help="Updates.  [default: the notebook's]"),
+    click.option("--base-url", help="The server of the models.  [default: OPENAI_BASE_URL]"),
+    click.option("--coach-url", help="The coach's (SEMBACK_COACH_API_KEY).  [default: the same]"),
     click.option("-p", "--parameter", type=(str, str), multiple=True, help="Another parameter."),
 )
 
@@ -165,13 +167,15 @@ def verify() -> None:
     sys.exit(any(row["state"] != "ok" for row in rows))
 
 
-def _jobs(name, model, coach, train, steps, parameter, **choice):
+def _jobs(name, model, coach, train, steps, base_url, coach_url, parameter, **choice):
     """The jobs that the options describe, checked, and the name of their batch."""
     from .. import batch
 
-    name = name or {"sample": "demo"}.get(choice["data"], "full")
+    if name is None:
+        name = "demo" if choice["data"] == "sample" else "full"
     models = [(each, coach or each) for each in model]
-    extra = {"train": train, "steps": steps, **dict(parameter)}
+    extra = {"train": train, "steps": steps, "base_url": base_url, "coach_url": coach_url}
+    extra |= dict(parameter)
     extra = {key: value for key, value in extra.items() if value is not None}
     jobs = batch.grid(**choice, models=models, name=name, extra=extra)
     batch.check(jobs, name)

@@ -1,7 +1,73 @@
 """Models behind OpenAI-compatible endpoints: recorded, limited, counted."""
 
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..cache import ResponseCache
+from ..errors import ParameterError
+from ..task import Task
+from . import simulated
 from .budget import Budget
 from .chat import LLM, default_params
 from .simulated import model
 
-__all__ = ["LLM", "Budget", "default_params", "model"]
+__all__ = ["LLM", "Budget", "default_params", "model", "models"]
+
+ADDRESS = r"https?://[^\s@?#]+"  # without a password or a query, which might be a key
+
+
+def models(
+    model: str,
+    coach: str,
+    task: Task,
+    cache: ResponseCache | None = None,
+    budget: Budget | None = None,
+    model_params: Mapping[str, Any] | None = None,
+    coach_params: Mapping[str, Any] | None = None,
+    base_url: str | None = None,
+    coach_url: str | None = None,
+    retries: int | None = None,
+    timeout: float = 300.0,
+    system: str = "system",
+) -> tuple[LLM, LLM]:
+    """The model that answers and its coach; the arguments are the parameters of the notebooks.
+
+    Keys are none of them, since an executed notebook shows its parameters: OPENAI_API_KEY is that
+    of both, unless SEMBACK_COACH_API_KEY is set for the coach.
+
+    Parameters
+    ----------
+    model, coach : str
+        Their names; one that begins with "simulated" is a simulated model.
+    task : Task
+        What a simulated model can answer.
+    cache : ResponseCache, optional
+    budget : Budget, optional
+        What both may spend together.
+    model_params, coach_params : mapping, optional
+        The `params` of each.
+    base_url, coach_url : str, optional
+        The endpoint; without `base_url` OPENAI_BASE_URL, without `coach_url` that of the model.
+    retries, timeout, system
+        As `LLM` takes them, for both.
+
+    Raises
+    ------
+    ParameterError
+        An argument that `LLM` refuses; an address that is none, or contains more than an address.
+    """
+    for name, url in {"base_url": base_url, "coach_url": coach_url}.items():
+        if url is not None and not re.fullmatch(ADDRESS, str(url)):
+            raise ParameterError(
+                f"{name} takes an address such as 'http://127.0.0.1:8000/v1', or None; keys and "
+                "passwords come from the environment (OPENAI_API_KEY, SEMBACK_COACH_API_KEY)"
+            )
+    both = {"budget": budget, "retries": retries, "timeout": timeout, "system": system}
+    key = os.environ.get("SEMBACK_COACH_API_KEY")
+    url = coach_url or base_url
+    return (
+        simulated.model(model, task, cache, params=model_params, base_url=base_url, **both),
+        simulated.model(coach, task, cache, params=coach_params, base_url=url, api_key=key, **both),
+    )

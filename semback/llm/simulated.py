@@ -178,7 +178,8 @@ class Prompt:
     Attributes
     ----------
     system : str
-        The system message: in a forward call, the node's instruction and form.
+        The system message: in a forward call, the node's instruction and form. With
+        ``system="user"`` they are in the user message, which stands here then.
     user : str
         The first user message.
     data : list of (str, str)
@@ -197,7 +198,7 @@ class Prompt:
         """The prompt that these messages hold, in OpenAI's chat format."""
         system = "\n".join(m["content"] for m in messages if m["role"] == "system")
         user = next(m["content"] for m in messages if m["role"] == "user")
-        return cls(system, user, fenced(user), outside(user))
+        return cls(system or user, user, fenced(user), outside(user))
 
     @property
     def targets(self) -> list[str]:

@@ -1,12 +1,15 @@
 """Jobs: the grid of a batch, and what cannot run. tests/notebooks has a notebook of each kind."""
 
+import inspect
+import math
 import re
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 
-from semback import results
+from semback import LLM, models, results
 from semback.batch import jobs
 from semback.batch.jobs import Job
 from semback.errors import ParameterError
@@ -116,8 +119,15 @@ def test_a_grid_of_what_does_not_exist_is_refused(chosen, message, experiments):
         ("greets", {"loud": 1}, "loud is 1"),
         ("greets", {"greeting": None}, "greeting is None"),
         ("greets", {"more": []}, "more is []"),
+        ("greets", {"more": {"top_p": math.nan}}, "more is {'top_p': nan}; it takes JSON"),
+        (
+            "greets",
+            {"share": math.inf},
+            "share is inf; it takes JSON (no NaN",
+        ),
+        ("greets", {"anything": Path()}, "anything is PosixPath('.'); it takes JSON"),
         ("greets", {"x = __import__('os').abort()\n": 1}, 'parameter="x = __import__'),
-        ("plain", {"x": 1}, "parameter='x' does not exist"),
+        ("plain", {"x": 1}, "plain.ipynb: no cell is tagged 'parameters'"),
         (
             "04_liar_ablation",
             {"name": "test", "variant": "no_gradients"},
@@ -126,15 +136,53 @@ def test_a_grid_of_what_does_not_exist_is_refused(chosen, message, experiments):
         ("04_liar_ablation", {"name": "test", "data": "ful"}, "04_liar_ablation.ipynb: data='ful'"),
         ("04_liar_ablation", {"name": "test", "train": 10**5}, "train=100000"),
         ("04_liar_ablation", {"name": "other"}, "name is 'other'"),
+        ("04_liar_ablation", {"steps": -1}, "steps is -1; it takes a whole number from 0"),
+        ("04_liar_ablation", {"train": 0}, "train=0"),
+        ("04_liar_ablation", {"seed": -1}, "seed=-1"),
+        ("04_liar_ablation", {"dollars": -1}, "dollars is -1"),
+        ("04_liar_ablation", {"retries": -1}, "retries is -1"),
+        ("04_liar_ablation", {"timeout": 0}, "timeout is 0"),
+        ("04_liar_ablation", {"system": "assistant"}, "system='assistant'"),
+        ("04_liar_ablation", {"coach_params": {"n": 2}}, "params cannot contain {'n'}"),
+        ("04_liar_ablation", {"base_url": ""}, "base_url takes an address such as 'http://"),
+        ("04_liar_ablation", {"base_url": "localhost:8000/v1"}, "base_url takes an address"),
+        ("04_liar_ablation", {"base_url": 8000}, "base_url takes an address"),
+        ("04_liar_ablation", {"coach_url": "http://me:secret@x/v1"}, "coach_url takes an address"),
+        ("04_liar_ablation", {"coach_url": "http://x/v1?key=secret"}, "coach_url takes an address"),
     ],
 )
 def test_what_cannot_run_is_refused(name, parameters, message):
-    with pytest.raises(ParameterError, match=re.escape(message)):
+    with pytest.raises(ParameterError, match=re.escape(message)) as error:
         jobs.check([Job(NOTEBOOKS / f"{name}.ipynb", parameters)], "test")
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".x", "a/b", "a\\b", "a\0b", "x" * 201, None, 5])
+def test_what_is_no_name_of_a_folder_is_no_name_of_a_batch(name):
+    with pytest.raises(ParameterError, match=re.escape(f"a batch cannot be called {name!r}")):
+        jobs.check([], name)
 
 
 def test_a_whole_number_is_a_float_and_a_default_of_none_takes_anything():
     jobs.check([Job(NOTEBOOKS / "greets.ipynb", {"share": 1, "anything": [1]})], "test")
+
+
+def test_a_notebook_without_metadata_has_its_parameters(tmp_path):
+    book = nbformat.read(NOTEBOOKS / "greets.ipynb", as_version=4)
+    book.metadata.clear()  # as tools that strip notebooks leave it
+    nbformat.write(book, tmp_path / "greets.ipynb")
+    bare, whole = Job(tmp_path / "greets.ipynb", {}), Job(NOTEBOOKS / "greets.ipynb", {})
+    assert bare.defaults == whole.defaults and len(bare.defaults) == 6
+
+
+@pytest.mark.parametrize("stem", jobs.EXPERIMENTS.values())
+def test_an_experiment_s_notebook_has_the_parameters_of_its_models_with_their_defaults(stem):
+    defaults = Job(NOTEBOOKS.parents[1] / "notebooks" / f"{stem}.ipynb", {}).defaults
+    of_llm = inspect.signature(LLM).parameters
+    for name, parameter in inspect.signature(models).parameters.items():
+        assert name in defaults or name in ("task", "cache", "budget")
+        if name in of_llm and parameter.default is not parameter.empty and name in defaults:
+            assert defaults[name] == parameter.default == of_llm[name].default
 
 
 @pytest.mark.parametrize("name", ["broken", "absent"])

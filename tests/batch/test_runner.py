@@ -15,7 +15,7 @@ from conftest import ASK_NINE, interrupted, wait_until
 from servers import Endpoint, delay, good
 
 from semback import ResponseCache, batch
-from semback.batch import jobs
+from semback.batch import jobs, runner
 from semback.batch.jobs import Job
 from semback.errors import ParameterError
 
@@ -77,9 +77,17 @@ def test_a_failed_notebook_is_kept_with_its_traceback_and_stops_no_other(
     (tmp_path / ("x" * 120)).mkdir()  # the sockets of the kernels would have no room there
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 120)))
     text = 'it\'s "me" {x}\n$HOME'
+    path = notebook("greets")
+    book = nbformat.read(path, as_version=4)
+    book.metadata.clear()  # no kernelspec, as tools that strip notebooks leave it
+    nbformat.write(book, path)
+    for name in ("raises", "dies", "interrupts"):
+        notebook(name)
     given = {"raises": {}, "dies": {}, "interrupts": {}, "greets": {"greeting": text, "times": 2}}
     raises, dies, interrupts, greets = batch.run(
-        [Job(notebook(name), parameters) for name, parameters in given.items()], "test", workers=4
+        [Job(path.with_stem(name), parameters) for name, parameters in given.items()],
+        "test",
+        workers=4,
     )
 
     assert [each.state for each in (raises, dies, interrupts, greets)] == ["failed"] * 3 + ["ok"]
@@ -262,16 +270,23 @@ def test_a_notebook_runs_in_one_batch_of_a_name_at_a_time(notebook, executed, mo
     assert states(batch.run([job], "test")) == {"liar-full-seed0-simulated": "skipped"}
 
 
-def test_another_limit_is_no_reason_to_run_again(notebook, executed):
-    limited = [
-        Job(notebook("04_liar_ablation"), {"name": "test", "dollars": dollars})
-        for dollars in (5, 6, None)
-    ]
-    assert [states(batch.run([job], "test"))[job.id] for job in limited] == [
-        "ok",
-        "skipped",
-        "skipped",
-    ]
+@pytest.mark.parametrize(
+    "name, values, state",
+    [
+        ("dollars", (5, 6), "skipped"),
+        ("retries", (2, 9), "skipped"),
+        ("timeout", (5.0, 60), "skipped"),
+        ("base_url", (None, "http://x/v1"), "skipped"),
+        ("coach_url", ("http://x/v1", "http://y/v1"), "skipped"),
+        ("system", ("system", "user"), "ok"),
+        ("model_params", ({}, {"max_tokens": 9}), "ok"),
+    ],
+)
+def test_only_another_request_is_a_reason_to_run_again(name, values, state, notebook, executed):
+    path = notebook("04_liar_ablation")
+    several = [Job(path, {"name": "test", name: value}) for value in values]
+    found = [states(batch.run([job], "test"))[job.id] for job in several]
+    assert found == ["ok", state]
 
 
 def test_the_figures_come_last_and_again_whenever_anything_ran(own_home, notebook, executed):
@@ -304,6 +319,41 @@ def test_a_failure_takes_the_result_of_an_earlier_run_away(own_home, notebook, e
     assert files(own_home) == ["liar-full-seed0-simulated.failed.ipynb"] and not list(
         (own_home / "runs/test/results").iterdir()
     )
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["none", "an earlier one"])
+def test_an_experiment_that_writes_no_record_has_failed(earlier, own_home, notebook, executed):
+    path = notebook("04_liar_ablation")
+    job = Job(path, {"name": "test"})
+    if earlier:
+        batch.run([job], "test")
+    book = nbformat.read(path, as_version=4)
+    book.cells[-1].source = "found = 1"
+    nbformat.write(book, path)
+    for _ in range(2):  # what failed is not complete
+        (outcome,) = batch.run([job], "test")
+        record = own_home / "runs/test/results/liar-full-seed0-simulated.json"
+        assert outcome.state == "failed" and not record.exists()
+        assert outcome.error == (
+            f"DataError: the notebook wrote no record: sb.results.save makes {record}"
+        )
+        assert outcome.error in outcome.path.read_text() and not batch.complete(job, record)
+
+
+def test_keys_and_headers_are_not_sent_to_the_workers_of_dask(monkeypatch, notebook):
+    """They have their own; kernels on this computer inherit those of this process."""
+    given = {"SEMBACK_COACH_API_KEY": "k", "SEMBACK_HEADERS": "{}", "SEMBACK_CACHE_MODE": "auto"}
+    for name, text in given.items():
+        monkeypatch.setenv(name, text)
+    sent = []
+
+    def execute(job, folder, environment, again):
+        sent.append(environment)
+        return batch.Outcome(job, "ok", Path())
+
+    monkeypatch.setattr(runner, "execute", execute)
+    batch.run([Job(notebook("plain"), {})], "test")
+    assert set(sent[0]) == {"SEMBACK_CACHE_MODE", "SEMBACK_HOME", "SEMBACK_BATCH"}
 
 
 def test_a_scheduler_without_dask_says_what_to_install(notebook, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from servers import Endpoint, student
 
 from semback import batch, cli, results
 from semback.batch.jobs import Job
@@ -104,6 +105,40 @@ def test_a_run_executes_notebooks_and_prints_the_table_and_where_to_look(semback
     assert hashlib.sha256(recording.read_bytes()).hexdigest() in written.decode()
 
 
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.network
+def test_model_and_coach_may_be_at_two_servers_with_a_key_each(semback, checkout, monkeypatch):
+    """Neither addresses nor keys are part of the record; keys are nowhere."""
+    monkeypatch.setenv("OPENAI_API_KEY", "key-of-the-model")
+    monkeypatch.setenv("SEMBACK_COACH_API_KEY", "key-of-the-coach")
+    keys = {"m": set(), "c": set()}
+
+    def noting(name):
+        async def answer(request):
+            keys[name].add(request.headers["Authorization"])
+            return await student(request)
+
+        return answer
+
+    options = "bbh --category boolean_expressions --variant full --train 9 --steps 1 --name mine"
+    options += " --model m --coach c -p system user -p retries 0 -p timeout 60"
+    with Endpoint(noting("m")) as answers, Endpoint(noting("c")) as coaches:
+        urls = "--base-url", answers.url, "--coach-url", coaches.url
+        done = semback("run", *options.split(), *urls)
+    assert done.exit_code == 0, done.stderr
+    assert keys == {"m": {"Bearer key-of-the-model"}, "c": {"Bearer key-of-the-coach"}}
+    for name, server in (("m", answers), ("c", coaches)):
+        assert {body["model"] for body in server.asked} == {name}
+        assert {each["role"] for body in server.asked for each in body["messages"]} == {"user"}
+    assert "skipped" in semback("run", *options.split()).stderr  # another address is no other run
+    files = [path for path in (checkout / "runs/mine").rglob("*.*") if path.is_file()]
+    texts = {path: path.read_text() for path in files}
+    assert not any("key-of-the" in text for text in texts.values())
+    shown = {path.suffix for path, text in texts.items() if answers.host in text}
+    assert shown == {".ipynb", ".html"}, "a parameter that a notebook shows, and no part of records"
+
+
 def test_a_failed_notebook_makes_the_exit_code_1(semback, checkout, ran):
     done = semback(
         "run", "gsm8k", "--variant", "full", "--jobs", 3, "--again", "--scheduler", "tcp://x:1"
@@ -142,6 +177,10 @@ def test_options_become_the_parameters_of_every_job(semback, checkout, ran):
         2,
         "--train",
         9,
+        "--base-url",
+        "http://127.0.0.1:1/v1",
+        "--coach-url",
+        "http://127.0.0.1:2/v1",
         "-p",
         "coach_params",
         '{"temperature": 1}',
@@ -164,6 +203,8 @@ def test_options_become_the_parameters_of_every_job(semback, checkout, ran):
             "coach": "m",
             "steps": 2,
             "train": 9,
+            "base_url": "http://127.0.0.1:1/v1",
+            "coach_url": "http://127.0.0.1:2/v1",
             "coach_params": {"temperature": 1},
         }
 
@@ -205,6 +246,18 @@ def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
         (["run", "gsm8k", "--seed", "-1"], "seed=-1: it is a whole number, 0 or more"),
         (["run", "gsm8k", "--name", "../elsewhere"], "a batch cannot be called '../elsewhere'"),
         (["table", ""], "a batch cannot be called ''"),
+        (["run", "gsm8k", "--name", ""], "a batch cannot be called ''"),
+        (["run", "gsm8k", "--name", "a\0b"], r"a batch cannot be called 'a\x00b'"),
+        (["plan", "gsm8k", "--name", ".."], "a batch cannot be called '..'"),
+        (
+            ["run", "gsm8k", "-p", "model_params", '{"temperature": NaN}'],
+            "03_gsm8k.ipynb: model_params is {'temperature': nan}; it takes JSON",
+        ),
+        (["run", "gsm8k", "-p", "coach_params", "-Infinity"], "coach_params is -inf"),
+        (["run", "gsm8k", "-p", "model_params", "[" * 9999], "model_params is '[[["),
+        (["run", "gsm8k", "-p", "steps", "-1"], "steps is -1; it takes a whole number from 0"),
+        (["plan", "gsm8k", "--base-url", "localhost:8000"], "base_url takes an address such as"),
+        (["plan", "gsm8k", "--coach-url", ""], "coach_url takes an address such as"),
         (
             [
                 "plan",

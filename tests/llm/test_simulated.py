@@ -18,8 +18,10 @@ from semback import (
     ParameterError,
     backward,
     descend,
+    evaluate,
     forward,
     model,
+    models,
     tasks,
 )
 from semback.llm.simulated import SKILLS, Prompt, Student, dice, scripted, simulated
@@ -69,6 +71,13 @@ def test_its_name_begins_with_simulated_and_model_takes_other_names_for_real_one
         asyncio.run(model("gpt-4", task).chat([{"role": "user", "content": "Hello."}]))
     reply = asyncio.run(model("simulated-b", task).chat([{"role": "user", "content": "Hello."}]))
     assert reply.model == "simulated-b" and reply.text and reply.usage["prompt_tokens"] > 0
+
+
+def test_it_answers_also_where_instructions_are_in_the_user_s_message():
+    task = tasks.bbh("boolean_expressions")
+    answering, coach = models("simulated", "simulated", task, system="user")
+    scores = asyncio.run(evaluate(task.graph, task.test, task, Language(answering, coach)))
+    assert scores.unreadable == 0 and 0 < scores.accuracy < 1
 
 
 @pytest.mark.parametrize("wrong", [None, "x", 5], ids=str)
