@@ -69,7 +69,7 @@ def without_thoughts(text: str) -> str:
         What follows the thoughts, stripped; "" where they never end. Pairs of tags that a text
         mentions further on ("reason between <think> and </think>") are left as they are.
     """
-    text = text.strip()
+    text = text.replace("\r\n", "\n").strip()
     start, depth, opened, last_closing = 0, 0, False, 0
     for tag in _THOUGHTS.finditer(text):
         if tag["open"]:
