@@ -54,7 +54,7 @@ UNCLEAR = ""  # an answer is named and taken back, or there are several: look no
 # The marks of chat templates, where a server shows them: <|im_end|>, </s>, [INST] and the like.
 MARK = r"(?:<[|｜][^|｜<>\n]*[|｜]>|\[[/|]?(?:INST|\w+\|)\]|</?s>|<(?:start|end)_of_turn>|<[be]os>)"
 CLEANING = (  # in this order, where the first text occurs: a pattern and what replaces it
-    ("<", r"(?is)<((?:think|thought|reason|reflect)\w*)>.*?(?:</\1>|\Z)", ""),  # later thoughts
+    ("<", r"(?is)<((?:think|thought|reason|reflect|analysis)\w*)>.*?(?:</\1>|\Z)", ""),
     ("", rf"(?i)\A(?:{MARK}\s*(?:(?:assistant|model)\b)?\s*)+", ""),
     ("", rf"(?s){MARK}.*", ""),  # the next turn
     ("<<", r"<<[^<>\n]*=[^<>\n]*>>", ""),  # GSM8K's calculations
@@ -135,7 +135,7 @@ RETRACTION = re.compile(
 CHOICE_RETRACTION = re.compile(TAKEN_BACK + ")")  # "That is not true" may be why it is a lie
 SO = r"(?:so|thus|therefore|hence)\b"
 STOP = re.compile(r"[.!?\n]")
-SENTENCE = re.compile(rf"(?i)(?<=[.!?])[\"')]*\s+|\n+|,\s+(?={SO})")
+SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
 
 
 def _denied(before: str, after: str = "") -> bool:
@@ -281,12 +281,14 @@ def _unannounced(kind: Kind, text: str) -> str | None:
     *earlier, sentence = SENTENCE.split(text)
     if first and not earlier:
         return first
+    if kind.remarks:  # "True and False is False, so the expression is False"
+        sentence = re.split(rf",\s+(?={SO})", sentence)[-1]
     if kind.find(sentence):
         asked = text.removesuffix(sentence).rstrip("\"') \n").endswith("?")
         if asked or (HEDGE.search(sentence) and not (kind.labels and last)):
             return UNCLEAR  # "Does the party agree? No" answers another question
         last = _settled(kind, sentence)
-    if kind.remarks and last and not re.match(rf"(?i)\W*{SO}", sentence):
+    if kind.remarks and last and not first and not re.match(rf"(?i)\W*{SO}", sentence):
         heads = [REASON.split(other)[0] for other in earlier]
         if any(
             _settled(kind, head) not in (None, last) for head in heads if len(kind.find(head)) == 1
