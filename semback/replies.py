@@ -94,20 +94,20 @@ def _blocks(text: str, tag: str) -> Iterator[tuple[str, str | None]]:
     """
     opened: re.Match | None = None
     for found in re.finditer(rf"(?i)(\*\*|`|)<\s*(/?)\s*{tag}(\s[^<>\n]*)?>\1", text):
-        closing = bool(found[2])
-        if opened and not closing and _line_before(text, found):
+        if opened and not found[2] and _line_before(text, found):
             yield _name(opened), None
             opened = found if _name(found) != _name(opened) else None
             continue
         if opened and (content := _content(text, opened, found)) is not None:
             yield _name(opened), content
-        opened = None if closing else found
+        opened = None if found[2] else found
     if opened:
         yield _name(opened), None
 
 
 def _line_before(text: str, tag: re.Match) -> str:
-    return text[text.rfind("\n", 0, tag.start()) + 1 : tag.start()].strip()
+    """What stands before a tag on its line; of a long line, its end."""
+    return text[max(0, tag.start() - 200) : tag.start()].rpartition("\n")[2].strip()
 
 
 def _name(opening: re.Match) -> str:

@@ -64,7 +64,7 @@ CLEANING = (  # in this order, where the first text occurs: a pattern and what r
     ('"', r'answer"\s*:\s*([^\s"\'\[{},]+)(?=\s*[,}\n])[\s,}]*', r"\n#### \1\n"),
     ("\\", r"\\(?:text|math)\w*\s*\{([^{}]*)\}", r"\1"),
     ("\\", r"\\boxed\s*\{\s*((?:\\.|\{[^{}]*\}|[^{}\\])*)\}", r"\n#### \1\n"),
-    ("####", r"\n[ \t]*(or|and|,)\s*\n####", r" \1"),  # two boxes are alternatives
+    ("####", r"\n[ \t$]*(or|and|,)[\s$]*####", r" \1"),  # two boxes are alternatives
     ("\\", r"\\(?:[()\[\],!;: ]|([{}$%#&]))", r"\1"),
     ("{", r"\{([-−\d.,]+)\}", r"\1"),  # "1{,}234", "-{42}"
     ("", r"(?<!\d)\*\*|\*\*(?!\d)|__|`|\*(?<![\w*]\*)(?=\S)|\*(?<=[^\s*]\*)(?!\w)", ""),  # emphasis
