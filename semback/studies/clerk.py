@@ -15,6 +15,7 @@ from ..errors import ParameterError
 from ..llm import LLM
 from ..llm.simulated import Prompt, block, dice, scripted
 
+NAME = "simulated-clerk"
 STAY = "It should stay as it is."
 DIFFERENT = "It should have been different; how, depends on what is not in sight."
 _CORRECTION = re.compile(r"should have been\W{1,4}?(-?\d+)(?![\d.,]*\d)")  # "12", ": 12", "**12**"
@@ -22,9 +23,7 @@ _NUMBER = r"(?<![\w.])\d+(?![\w.]*\w)"  # on its own, not as in "shelf_3"
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 
 
-def clerk(
-    error: float = 0.0, name: str = "simulated-clerk", prompts: list | None = None, **settings
-) -> LLM:
+def clerk(error: float = 0.0, prompts: list | None = None, **settings) -> LLM:
     """A rule-based model that does arithmetic; all it knows is the text of its prompt.
 
     As a node it works out a formula ("Work out: a + b"), repeats the paragraphs that the question
@@ -48,8 +47,6 @@ def clerk(
     error : float
         Share of its judgements, from 0 to 1, that are reversed: an input that should change should
         stay, and the other way round.
-    name : str
-        Begins with "simulated".
     prompts : list, optional
         The messages of every request are appended to it.
     **settings
@@ -58,7 +55,7 @@ def clerk(
     Raises
     ------
     ParameterError
-        An error that is not from 0 to 1, or a name that does not begin with "simulated".
+        An error that is not from 0 to 1.
     """
     if not isinstance(error, int | float) or not 0 <= error <= 1:
         raise ParameterError(f"error is a share from 0 to 1, not {error}")
@@ -73,11 +70,11 @@ def clerk(
             return _value(prompt)
         evidence = _evidence(prompt.data)
         return "\n".join(
-            block("gradient", _gradient(to, evidence, dice(name, to, prompt.data) < error), to)
+            block("gradient", _gradient(to, evidence, dice(NAME, to, prompt.data) < error), to)
             for to in prompt.targets
         )
 
-    return scripted(name, reply, **settings)
+    return scripted(NAME, reply, **settings)
 
 
 def corrections(gradient: str) -> list[int]:
