@@ -1,9 +1,13 @@
 """Reading the answer in a model's reply: a letter, a choice of words, a number, brackets, words.
 
 Each reader takes the text of a reply and returns the answer in one canonical form, or None where
-no answer is certain. None is counted as unreadable; a wrong answer would go unnoticed. Use them in
-a task of your own as ``Task(..., read=answers.number)`` or
-``read=partial(answers.choice, words=("Yes", "No"))``.
+no answer is certain. None is counted as unreadable; a wrong answer would go unnoticed.
+
+- `number`: ``"18"`` for "$18.00". In a task of your own: ``Task(..., read=answers.number)``.
+- `letter`: ``"(B)"``, the option that is chosen.
+- `choice`: one of your words, for instance of yes and no:
+  ``Task(..., read=partial(answers.choice, words=("Yes", "No")))``.
+- `words`: a list of words, in its order; `brackets`: a row of closing brackets.
 
 A reply is read in three stages.
 
@@ -14,25 +18,30 @@ A reply is read in three stages.
 3. *Without an announcement* (`_unannounced`) the reply must be the answer, open with it or close
    with a sentence that holds it.
 
-==================================================  =========  ====================================
-Reply                                               Read as    Rule
-==================================================  =========  ====================================
-The answer is (B). · Answer: (B) · #### (B)         (B)        what directly follows counts
-Answer: (A) It is not clear who left                (A)        later words do not refute it,
-Answer: No, it is not a lie.                        No         whatever they deny
-Answer: 18, it is not 20                            18         or mention
-The answer is (A) or (B).                           None       two alternatives are no answer
-The answer is not (B).                              None       a denial before it counts
-The answer is (A). Wait, it is (C).                 (C)        so does a retraction after it
-If the answer is (A), he lies.                      None       a supposition, a question, or what
-Hint 1 says the answer is (A).                      None       one hint says is no announcement
-Both hints agree that the answer is 18.             18         what the hints agree on is
-Yes · **Yes** · Yes, they do. · So it is Yes.       Yes        no announcement: all, first or last
-It is False because not True is False               False      the conclusion, not the reason
-Yes. […] Therefore: no.                             None       first and last contradict each other
-The answer is 20. / User: … / The answer is 7.      20         the next turn is not read
-<think>The answer is (A)</think> (B)                (B)        nor are thoughts
-==================================================  =========  ====================================
+==================================================== ======== ====================================
+Reply                                                Read as  Rule
+==================================================== ======== ====================================
+The answer is (B). · Answer: (B) · #### (B)          (B)      what directly follows counts
+Answer: (A) It is not clear who left                 (A)      later words do not refute it,
+Answer: No, it is not a lie.                         No       whatever they deny
+Answer: 18, it is not 20                             18       or mention
+The answer is (A) or (B).                            None     two alternatives are no answer
+The answer is not (B).                               None     a denial before it counts
+The answer is (A). Wait, it is (C).                  (C)      so does a retraction after it
+If the answer is (A), he lies.                       None     a supposition, a question, or what
+Hint 1 says the answer is (A).                       None     one hint says is no announcement
+Both hints agree that the answer is 18.              18       what the hints agree on is,
+The hints say the answer is 18, but they are wrong.  None     unless a "but" follows
+Yes · **Yes** · Yes, they do. · So it is Yes.        Yes      no announcement: all, first or last
+It is False because not True is False                False    the conclusion, not the reason
+It is False. After all, not False is True.           None     the reason may come last
+Yes. […] Therefore: no.                              None     first and last contradict each other
+The answer is 20. / User: … / The answer is 7.       20       the next turn is not read, nor what
+The answer is 20.<|im_end|>The answer is 7.          20       follows a mark of a chat template
+\\boxed{7} or \\boxed{8}                             None     two boxes are alternatives
+− 42 · Answer: - $42 · \\boxed{-{42}}                -42      every sign of minus, also apart
+<think>The answer is (A)</think> (B)                 (B)      nor are thoughts
+==================================================== ======== ====================================
 """
 
 import re
@@ -289,10 +298,9 @@ def _unannounced(kind: Kind, text: str) -> str | None:
             return UNCLEAR  # "Does the party agree? No" answers another question
         last = _settled(kind, sentence)
     if kind.remarks and last and not first and not re.match(rf"(?i)\W*{SO}", sentence):
-        heads = [REASON.split(other)[0] for other in earlier]
-        if any(
-            _settled(kind, head) not in (None, last) for head in heads if len(kind.find(head)) == 1
-        ):
+        heads = (REASON.split(other)[0] for other in earlier)
+        alone = [_settled(kind, head) for head in heads if len(kind.find(head)) == 1]
+        if {*alone, last} - {None, last}:
             return UNCLEAR  # "It evaluates to False. After all, not False is True."
     if first and last and first != last:
         return UNCLEAR
@@ -355,8 +363,7 @@ def choice(reply: str, words: tuple[str, ...]) -> str | None:
     str or None
         One of `words`, as it is written there.
     """
-    spelled = {word.casefold(): word for word in words}
-    either = "|".join(map(re.escape, words))
+    either = "|".join(f"({re.escape(word)})" for word in words)
     # "no way" does not say no: after yes and no something else begins
     aside = r"\s*(?:$|[^\w\s]|(?:because|since|as|and|or|but|it|they|he|she|this|that|the)\b)"
     pattern = re.compile(
@@ -364,7 +371,8 @@ def choice(reply: str, words: tuple[str, ...]) -> str | None:
     )
 
     def find(text: str) -> list[Candidate]:
-        return [Candidate(*at.span(), spelled[at[0].casefold()]) for at in pattern.finditer(text)]
+        found = pattern.finditer(text)
+        return [Candidate(*at.span(), words[(at.lastindex or 0) - 1]) for at in found]
 
     return _by_candidates(Kind(find, remarks=True), _plain(reply))
 

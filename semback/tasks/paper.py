@@ -1,8 +1,8 @@
 """The paper's three data sets as tasks: BIG-Bench Hard, GSM8K and LIAR.
 
-- BIG-Bench Hard (Suzgun et al., arXiv 2210.09261): 23 tasks in 27 files, each file a task of its own
-  here. The paper reports two groups of files, `NLP` and `ALGORITHMIC`.
-- GSM8K (Cobbe et al., arXiv 2110.14168): grade-school arithmetic in words. The answer is one number.
+- BIG-Bench Hard (Suzgun et al., arXiv 2210.09261): 23 tasks in 27 files, each file a task of its
+  own here. The paper reports two groups of files, `NLP` and `ALGORITHMIC`.
+- GSM8K (Cobbe et al., arXiv 2110.14168): grade-school arithmetic in words, one number to answer.
 - LIAR (Wang, ACL 2017): is a politician's statement a lie? The paper's ablations run on it. The
   settings are those of the authors' released code: only the labels true and false; only rows with a
   job title, a state, a party and a context; and of each row what the five nodes look at, without

@@ -1,5 +1,6 @@
 """Reading replies, as tables: what a model wrote, what is read, and why."""
 
+import re
 from functools import partial
 
 import pytest
@@ -914,6 +915,17 @@ def test_a_reply_of_a_real_model_is_read_as_it_is_meant(read, reply, answer):
 def test_the_readers_are_the_public_names():
     assert answers.__all__ == ["brackets", "choice", "letter", "number", "words"]
     assert set(answers.__all__) <= set(dir(tasks.answers))
+
+
+def test_the_table_of_rules_in_the_documentation_holds():
+    table = answers.__doc__.split("\n====")[2].split("\n")[1:]
+    rows = [(line[:52].strip(), line[53:61].strip()) for line in table if line]
+    assert len(rows) > 15
+    for replies, answer in rows:
+        for reply in replies.replace(" / ", "\n").replace("[…]", "They do.").split(" · "):
+            kinds = {r"\([A-R]\)": letter, r"\d": number, "True|False": truth, "": yes_no}
+            read = next(kinds[kind] for kind in kinds if re.search(kind, reply))
+            assert str(read(reply)) == answer, reply
 
 
 def test_a_target_that_is_no_option_is_read_word_for_word():
