@@ -38,8 +38,8 @@ It is False. After all, not False is True.           None     the reason may com
 Yes. […] Therefore: no.                              None     first and last contradict each other
 The answer is 20. / User: … / The answer is 7.       20       the next turn is not read, nor what
 The answer is 20.<|im_end|>The answer is 7.          20       follows a mark of a chat template
-\\boxed{7} or \\boxed{8}                             None     two boxes are alternatives
-− 42 · Answer: - $42 · \\boxed{-{42}}                -42      every sign of minus, also apart
+\\boxed{7} or \\boxed{8}                               None     two boxes are alternatives
+− 42 · Answer: - $42 · \\boxed{-{42}}                 -42      every sign of minus, also apart
 <think>The answer is (A)</think> (B)                 (B)      nor are thoughts
 ==================================================== ======== ====================================
 """
