@@ -472,10 +472,7 @@ def brackets(reply: str) -> str | None:
         first = re.match(ROW.pattern + r"(?:(?<=[.,;:])\s|(?<=\s)\w)", lines[0])
         return _completion([first[1]] if first else lines)
 
-    def unannounced(text: str) -> str | None:
-        return _completion(text.split("\n"), last=True)
-
-    return _read(_plain(reply), stated, unannounced)
+    return _read(_plain(reply), stated, lambda text: _completion(text.split("\n"), last=True))
 
 
 def _word_list(text: str) -> str | None:
