@@ -390,7 +390,7 @@ NUMBERS_JOINED = re.compile(r"""(?x)[^\w(;:=]*(?:(?!(?:and|or|to|for|in|per|ever
     |over|after|with|when|is|are|not|rather|than|instead|as|which|where)\b)[^\W\d]+\W+){0,2}
     (?:(?:and|or|to)\W+)?""")
 # A minus that stands apart; at the start of a line "-" may be the dash of a list
-MINUS_APART = re.compile(r"""(?xm)( (?:\b(?:is|be|to|equals|gives)|[:=(]|\#{4})[^\S\n]*+\$?
+MINUS_APART = re.compile(r"""(?xm)( (?:\b(?:is|be|to|equals|gives)|[:=($]|\#{4})[^\S\n]*+\$?
     [^\S\n]* | ^\s*(?![-–—]) )(?!—\s)[‐‑‒–−﹣－⁻➖—-][^\S\n]*(?=[$€£¥₹]?\s?[\d.])""")
 MINUS = str.maketrans(dict.fromkeys("‐‑‒–−﹣－⁻➖", "-"))
 ASIDE = re.compile(r"\s\((?<=[\w.%]\s\()|;")

@@ -546,6 +546,7 @@ MINUS = [  # every sign of minus, also one that stands apart
     (number, "Answer:\n− 42", "-42"),
     (number, "Answer:\xa0-\xa042", "-42"),
     (number, "Answer: - £ 5", "-5"),
+    (number, "$- 42$", "-42"),
     (number, "Answer: € -5", "-5"),
     (number, "Answer: −1,234.5 %", "-1234.5"),
     (number, "The total equals - 42.", "-42"),
