@@ -111,9 +111,9 @@ def _line_before(text: str, tag: re.Match) -> str:
 
 
 def _name(opening: re.Match) -> str:
-    attributes = (opening[3] or "").replace("\\", "")  # \"quotes\" as in JSON
+    attributes = (opening[3] or "").replace('\\"', '"')  # escaped as in JSON
     found = _NAME.search(attributes)
-    return (found[found.lastindex or 0] if found else attributes).strip("\"' ")
+    return found[found.lastindex or 0].strip() if found else attributes.strip("\"' ")
 
 
 def _content(text: str, opening: re.Match, end: re.Match) -> str | None:
@@ -158,10 +158,10 @@ def named_blocks(
     if f"<{tag}" not in text.lower():
         text = html.unescape(text)
     text = re.sub(rf"(?i)<({tag}\b[^<>\n]*)/>", rf"<\1></{tag}>", text)
-    spelled = {name.casefold(): name for name in names}
+    spelled = {name.casefold(): name for name in names} | {name: name for name in names}
     last: dict[str, str | None] = {}
     for name, content in _blocks(text, tag):
-        name = "" if "" in names else spelled.get(name.casefold(), name)
+        name = "" if "" in names else spelled.get(name, spelled.get(name.casefold(), name))
         last[name] = content or last.get(name, content)
     found = {name: last.get(name) or None for name in names}
     problems = []

@@ -124,3 +124,9 @@ def test_a_block_without_a_name_is_read_and_tags_that_a_reply_speaks_of_are_not(
 def test_what_is_wrong_is_said_in_one_line(text, b, problem):
     found, said = named_blocks(text, "gradient", ("a", "b"))
     assert found == {"a": None, "b": b} and problem in said and "\n" not in said
+
+
+def test_names_that_differ_in_case_only_are_told_apart():
+    text = '<gradient to="a">Be A now.</gradient>\n<gradient to="A">Be B now.</gradient>'
+    found, problem = named_blocks(text, "gradient", ("a", "A"))
+    assert (found, problem) == ({"a": "Be A now.", "A": "Be B now."}, None)
