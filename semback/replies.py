@@ -4,19 +4,20 @@ A reply is read strictly: what is not there is a named problem, never a guess. H
 questions are read is in `tasks.answers`.
 """
 
+import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-_THOUGHTS = re.compile(  # marks of thoughts, opening and closing; gpt-oss writes them as channels
-    r"(?i)(?P<open><(?:think(?:ing)?|thought|reasoning)>|\[THINK\]|<\|begin_of_thought\|>|◁think▷"
-    r"|<\|channel\|>analysis<\|message\|>)"
-    r"|</(?:think(?:ing)?|thought|reasoning)>|\[/THINK\]|<\|end_of_thought\|>|◁/think▷"
-    r"|<\|channel\|>final<\|message\|>"
-)
-_FENCE = re.compile(r"(`{3,})[^\n`]*\n(.*)\n\1", re.DOTALL)
-_ATTRIBUTE = re.compile(r"""\s*to\s*=\s*(?:"([^"\n]*)"|'([^'\n]*)'|([^"'\s]+))\s*""")
+# Marks of thoughts, opening and closing; gpt-oss writes them as channels.
+_THOUGHTS = re.compile(r"""(?ix) </?(?:\w+[:_])?(?:think(?:ing)?|thoughts?(?:_process)?|reasoning
+    |reflection|scratchpad|monologue)\s*> | \[/?THINK(?:ING)?\] | ◁/?think▷ | <\|/?think(?:ing)?\|>
+    | <\|(?:begin|end)_of_thought\|> | <\|(?:START|END)_THINKING\|>
+    | <\|channel\|>(?:analysis|final)<\|message\|>""")
+_CLOSING = re.compile(r"(?i)/|end_|final")
+_FENCE = re.compile(r"(`{3,}|~{3,})[^\n`]*\n(.*)\n[ \t]*\1", re.DOTALL)
+_NAME = re.compile(r"""(?ix)\bto\s*[=:]\s*
+    (?: "([^"]*)" | '([^']*)' | “([^”]*)” | ‘([^’]*)’ | `([^`]*)` | ([^\s"']+) )""")
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ def without_thoughts(text: str) -> str:
         What follows the thoughts, stripped; "" where they never end. Pairs of tags that a text
         mentions further on ("reason between <think> and </think>") are left as they are.
     """
-    text = text.strip()
+    text = text.replace("\r\n", "\n").strip()
     start, depth, opened, last_closing = 0, 0, False, 0
     for tag in _THOUGHTS.finditer(text):
-        if tag["open"]:
+        if not _CLOSING.search(tag[0]):
             opened = opened or (depth == 0 and not text[start : tag.start()].strip())
             depth += 1
             continue
@@ -88,59 +89,48 @@ def without_thoughts(text: str) -> str:
     return text[start:].strip()
 
 
-class Block(NamedTuple):
-    """The text between an opening and a closing tag; `name` is the value of its attribute `to`."""
+def _blocks(text: str, tag: str) -> Iterator[tuple[str, str | None]]:
+    """(name, text) of each block of a reply; the text is None where the block is broken.
 
-    name: str
-    text: str
-
-
-def blocks(text: str, tag: str) -> tuple[list[Block], list[str]]:
-    """The complete blocks ``<tag to="name">…</tag>`` of a reply.
-
-    A block ends at its closing tag, or where a line begins with the next opening tag. A fence that
-    encloses a block's whole text is taken off. Tags on one line with at most two words between
-    them are only spoken of, and are no block.
-
-    Returns
-    -------
-    blocks : list of Block
-        In their order; without the attribute, a name is "". A text without words is "".
-    broken : list of str
-        The names of blocks that are not closed, or hold another tag of this kind.
+    A block ends at its closing tag, or where a line begins with the next opening tag. It is broken
+    if it is not closed, or holds another tag of this kind.
     """
-    complete: list[Block] = []
-    broken: list[str] = []
     opened: re.Match | None = None
-    for found in re.finditer(rf"<(/?){tag}(\s[^<>\n]*)?>", text):
-        closing = bool(found[1])
-        line_start = text.rfind("\n", 0, found.start()) + 1
-        in_line = not text[line_start : found.start()].isspace() and line_start < found.start()
-        if opened and not closing and in_line:
-            broken.append(_name(opened))
-            opened = None
+    for found in re.finditer(rf"(?i)(\*\*|`|)<\s*(/?)\s*{tag}(\s[^<>\n]*)?>\1", text):
+        if opened and not found[2] and _line_before(text, found):
+            yield _name(opened), None
+            opened = found if _name(found) != _name(opened) else None
             continue
         if opened and (content := _content(text, opened, found)) is not None:
-            complete.append(Block(_name(opened), content))
-        opened = None if closing else found
+            yield _name(opened), content
+        opened = None if found[2] else found
     if opened:
-        broken.append(_name(opened))
-    return complete, broken
+        yield _name(opened), None
+
+
+def _line_before(text: str, tag: re.Match) -> str:
+    """What stands before a tag on its line; of a long line, its end."""
+    return text[max(0, tag.start() - 200) : tag.start()].rpartition("\n")[2].strip()
 
 
 def _name(opening: re.Match) -> str:
-    attribute = opening[2] or ""
-    if found := _ATTRIBUTE.fullmatch(attribute):
-        return found[found.lastindex or 0]
-    return attribute.strip()
+    attributes = (opening[3] or "").replace('\\"', '"')  # escaped as in JSON
+    found = _NAME.search(attributes)
+    return found[found.lastindex or 0].strip() if found else attributes.strip("\"' ")
 
 
 def _content(text: str, opening: re.Match, end: re.Match) -> str | None:
-    """The text between two tags; None where the reply only speaks of the tags."""
-    content = text[opening.end() : end.start()]
-    if "\n" not in content and len(content.split()) <= 2:
-        return None
-    content = content.strip()
+    """The text between two tags, without a fence that encloses it; "" where it has no words.
+
+    None where the reply only speaks of the tags: "between <tag> and </tag>", or some other word or
+    two that are no sentence, within a line.
+    """
+    between = text[opening.end() : end.start()]
+    content = between.strip()
+    if "\n" not in between and 0 < len(content.split()) <= 2:
+        sentence = re.search(r"\w[.!?]$", content) or not _line_before(text, opening)
+        if not sentence or content.lower() in ("and", "or", "to"):
+            return None
     if fenced := _FENCE.fullmatch(content):
         content = fenced[2].strip()
     return content if re.search(r"\w", content) else ""
@@ -158,27 +148,34 @@ def named_blocks(
     text : str
         A reply without thoughts.
     tag : str
-        "gradient", "critique" or "instruction".
+        "gradient", "critique" or "instruction". Its case does not matter, nor does HTML's escaping.
     names : sequence of str
-        The values of the attribute `to`; "" for a block without one.
+        The values of the attribute `to`, whose case does not matter either; ("",) for the one block
+        that needs no attribute.
 
     Returns
     -------
     found : dict of str to (str or None)
     problem : str or None
     """
-    complete, broken = blocks(text.replace("\r\n", "\n"), tag)
-    last = {block.name: block.text for block in complete}
+    if f"<{tag}" not in text.lower():
+        text = html.unescape(text)
+    text = re.sub(rf"(?i)<({tag}\b[^<>\n]*)/>", rf"<\1></{tag}>", text)
+    spelled = {name.casefold(): name for name in names} | {name: name for name in names}
+    last: dict[str, str | None] = {}
+    for name, content in _blocks(text, tag):
+        name = "" if "" in names else spelled.get(name, spelled.get(name.casefold(), name))
+        last[name] = content or last.get(name, content)
     found = {name: last.get(name) or None for name in names}
     problems = []
     for name in names:
         block = f'the <{tag}> block for "{name}"' if name else f"the <{tag}> block"
-        if name in last and not last[name]:
-            problems.append(f"{block} is empty")
-        elif name not in last and name in broken:
-            problems.append(f"{block} is not closed, or there is another <{tag}> tag in it")
-        elif name not in last:
+        if name not in last:
             problems.append(f"{block} is missing")
+        elif last[name] is None:
+            problems.append(f"{block} is not closed, or there is another <{tag}> tag in it")
+        elif not last[name]:
+            problems.append(f"{block} is empty")
     others = [name for name in last if name not in found]
     if problems and others:
         some = ", ".join(f'"{name}"' for name in others[:2])

@@ -15,6 +15,7 @@ from ..errors import ParameterError
 from ..llm import LLM
 from ..llm.simulated import Prompt, block, dice, scripted
 
+NAME = "simulated-clerk"
 STAY = "It should stay as it is."
 DIFFERENT = "It should have been different; how, depends on what is not in sight."
 _CORRECTION = re.compile(r"should have been\W{1,4}?(-?\d+)(?![\d.,]*\d)")  # "12", ": 12", "**12**"
@@ -22,9 +23,7 @@ _NUMBER = r"(?<![\w.])\d+(?![\w.]*\w)"  # on its own, not as in "shelf_3"
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 
 
-def clerk(
-    error: float = 0.0, name: str = "simulated-clerk", prompts: list | None = None, **settings
-) -> LLM:
+def clerk(error: float = 0.0, prompts: list | None = None, **settings) -> LLM:
     """A rule-based model that does arithmetic; all it knows is the text of its prompt.
 
     As a node it works out a formula ("Work out: a + b"), repeats the paragraphs that the question
@@ -48,8 +47,6 @@ def clerk(
     error : float
         Share of its judgements, from 0 to 1, that are reversed: an input that should change should
         stay, and the other way round.
-    name : str
-        Begins with "simulated".
     prompts : list, optional
         The messages of every request are appended to it.
     **settings
@@ -58,7 +55,7 @@ def clerk(
     Raises
     ------
     ParameterError
-        An error that is not from 0 to 1, or a name that does not begin with "simulated".
+        An error that is not from 0 to 1.
     """
     if not isinstance(error, int | float) or not 0 <= error <= 1:
         raise ParameterError(f"error is a share from 0 to 1, not {error}")
@@ -73,11 +70,11 @@ def clerk(
             return _value(prompt)
         evidence = _evidence(prompt.data)
         return "\n".join(
-            block("gradient", _gradient(to, evidence, dice(name, to, prompt.data) < error), to)
+            block("gradient", _gradient(to, evidence, dice(NAME, to, prompt.data) < error), to)
             for to in prompt.targets
         )
 
-    return scripted(name, reply, **settings)
+    return scripted(NAME, reply, **settings)
 
 
 def corrections(gradient: str) -> list[int]:
@@ -138,7 +135,7 @@ def _gradient(to: str, evidence: Evidence, mistaken: bool) -> str:
     """How the value of the input `to` should have been, or the reverse of it."""
     texts, value, target = evidence.texts, evidence.shown.get(to), evidence.target
     formula, output = _formula(texts["instruction"]), texts.get("output", "")
-    if not formula or to not in _names(formula) or value is None or not _is_number(output):
+    if to not in _names(formula) or value is None or not _is_number(output):
         return STAY
     if target is None and DIFFERENT not in texts["gradient"]:
         return STAY
@@ -157,16 +154,15 @@ def _solved(formula: str, to: str, evidence: Evidence, target: int) -> int | Non
     """The whole number `to` with which the formula gives the target; None if there is none."""
     value, others = evidence.shown[to], evidence.shown | evidence.listed
     unknown = sorted(_names(formula) - set(others))
-    result = int(evidence.texts["output"])  # with all the others as they are
-    if not unknown:
-        result = _result(formula, others | {to: value})  # with the others as they should be
     slopes = set()
     for guess in range(3):  # whatever the unknown others are, is the slope the same?
         rest = others | {name: 1 + guess * (place + 2) for place, name in enumerate(unknown)}
-        before, after = (_result(formula, rest | {to: number}) for number in (value, value + 1))
-        slopes.add(after - before)
+        result = _result(formula, rest | {to: value})
+        slopes.add(_result(formula, rest | {to: value + 1}) - result)
     if len(slopes) > 1 or 0 in slopes:
         return None
+    if unknown:
+        result = int(evidence.texts["output"])  # with all the others as they are
     change, rest = divmod(target - result, slopes.pop())
     return None if rest else value + change
 
@@ -179,7 +175,7 @@ def _update(data: list[tuple[str, str]]) -> str:
     (_, instruction), *rest = data
     formula = _formula(instruction)
     starts = [place for place, (label, _) in enumerate(rest) if label == "question"]
-    for start, end in zip(starts, [*starts[1:], len(rest)]):
+    for start, end in zip(starts, [*starts[1:], None]):
         evidence = _evidence(rest[start:end])
         right = evidence.shown | evidence.listed
         if evidence.target is None:
@@ -196,10 +192,9 @@ def _is_number(text: str) -> bool:
     return bool(re.fullmatch(r"-?\d+", text))
 
 
-def _formula(instruction: str) -> str | None:
-    """The formula in an instruction: names, whole numbers, +, - and *."""
-    found = re.search(r"^Work out: (.+)$", instruction, re.MULTILINE)
-    return found[1] if found else None
+def _formula(instruction: str) -> str:
+    """The formula in an instruction: names, whole numbers, +, - and *; "" if there is none."""
+    return "".join(re.findall(r"^Work out: (.+)$", instruction, re.MULTILINE)[:1])
 
 
 def _names(formula: str) -> set[str]:

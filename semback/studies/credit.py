@@ -15,9 +15,9 @@ models add, compare and follow instructions: for that, pass a real coach.
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import product
 from statistics import mean
+from typing import NamedTuple
 
 import pandas
 
@@ -45,8 +45,7 @@ It should have been N.
 It should stay as it is."""
 
 
-@dataclass(frozen=True)
-class Planted:
+class Planted(NamedTuple):
     """A graph with one fault.
 
     Attributes
@@ -105,13 +104,11 @@ def plant(
     right = counts | {wrong: counts[wrong] + missing}
     stock_list = "\n".join(["stock list", *(f"{shelf}: {right[shelf]}" for shelf in sorted(right))])
 
-    given, question = ("stock_list",), QUESTION
-    if listed == "question":
-        given, question = (), f"{QUESTION}\n\n{stock_list}"
+    given = ("stock_list",) if listed == "input" else ()
+    question = QUESTION if given else f"{QUESTION}\n\n{stock_list}"
     nodes = [Node(name, f"Repeat this.\n\n{stock_list}", trainable=False) for name in given]
     for shelf, count in counts.items():
-        instruction = f"There are {count} boxes on {shelf}. Say how many."
-        nodes.append(Node(shelf, instruction, form=FORM))
+        nodes.append(Node(shelf, f"There are {count} boxes on {shelf}. Say how many.", form=FORM))
     values, inner = dict(counts), []
     for level in reversed(range(depth)):
         hall = f"hall_{level}" if level else "answer"
@@ -197,32 +194,29 @@ async def credit(
         row["unclear"] = sum(outcome["unclear"] for outcome in outcomes)
         row["calls"] = sum(count.calls for count in lang.usage.counts.values()) / faults
         row |= {"coach": model.model, "simulated": model.model.startswith(SIMULATED)}
-        rows.append({**row, "interval": "Wilson over faults"})
+        rows.append(row | {"interval": "Wilson over faults"})
     return pandas.DataFrame(rows)
 
 
 async def _outcome(planted: Planted, lang: Language) -> dict:
     """What one fault adds to each measure of `credit`."""
     gradients = await backward(planted.trace, expected_answer(planted.example), lang)
-    found, blamed, unclear = False, [], 0
-    for name, right in planted.right.items():
+    others, unclear = {}, 0  # {node: the other numbers that its gradient names}
+    for name in planted.right:
         gradient, value = gradients.get(name, ""), planted.trace.values[name]
-        others = [number for number in corrections(gradient) if str(number) != value]
-        unclear += not others and "stay as it is" not in gradient
-        if name == planted.faulty:
-            found = right in others
-        elif value == str(right):
-            blamed.append(len(others) > 0)
-    share = sum(blamed) / len(blamed) if blamed else None
+        others[name] = [number for number in corrections(gradient) if str(number) != value]
+        unclear += not others[name] and "stay as it is" not in gradient
+    found = planted.right[planted.faulty] in others[planted.faulty]
+    innocent = [name for name in others if planted.trace.values[name] == str(planted.right[name])]
+    share = mean(bool(others[name]) for name in innocent) if innocent else None
     return {"found": found, "blamed": share, "only": found and not share, "unclear": unclear}
 
 
 def _interval(shares: list) -> tuple:
     """(mean, low, high): 95 % Wilson interval over faults; None where no node is innocent."""
-    some = [share for share in shares if share is not None]
-    if not some:
+    if None in shares:  # of graphs of one size all or none
         return None, None, None
-    return mean(some), *wilson(round(sum(some)), len(some))
+    return mean(shares), *wilson(round(sum(shares)), len(shares))
 
 
 def expected(depth: int, width: int, error: float, clear: bool) -> dict[str, float | None]:

@@ -42,16 +42,16 @@ def shape(name: str, nodes: int) -> Graph:
     known("shape", name, SHAPES)
     if type(nodes) is not int or nodes < 2:
         raise ParameterError(f"nodes is {nodes!r}; it takes a whole number from 2")
-    inner = nodes - 1
-    widths = [inner] if name == "wide" else [1] * inner
     if name == "tree":
         names = ["answer", *(f"step_{number}" for number in range(2, nodes + 1))]
         text = "Work out a step, with what others worked out."
-        inputs = {name: tuple(names[2 * i + 1 : 2 * i + 3]) for i, name in enumerate(names)}
-        return Graph(tuple(Node(name, text, inputs[name]) for name in names), "answer")
-    if name == "layers":
-        layers = min(3, inner)
-        widths = [inner // layers + (layer < inner % layers) for layer in range(layers)]
+        tree = [
+            Node(name, text, tuple(names[2 * i + 1 : 2 * i + 3])) for i, name in enumerate(names)
+        ]
+        return Graph(tuple(tree), "answer")
+    inner = nodes - 1
+    layers = {"wide": 1, "layers": min(3, inner)}.get(name, inner)
+    widths = [inner // layers + (layer < inner % layers) for layer in range(layers)]
     return Graph.layered([*widths, 1], skips=name == "skips")
 
 
@@ -130,31 +130,28 @@ async def measure(graph: Graph, neighbourhood: bool = True, reply: int = FORWARD
     one before.
     """
     check(Graph, "a Graph", graph=graph)
+    lengths = {"forward": reply, "backward": GRADIENT, "update": INSTRUCTION}
     seen = []  # (phase, clock, tokens of the prompt) of each request
 
     def filler(messages: list[dict]) -> str:
         prompt, sent = Prompt.of(messages), json.dumps(messages)
         clock = 1 + max(map(int, re.findall(r"clock (\d+)\b", sent)), default=0)
-        start = f"clock {clock}, {dice(sent)} "
-        if prompt.targets:
-            phase, text = "backward", start.ljust(4 * GRADIENT, "x")
-            text = "\n".join(block("gradient", text, to) for to in prompt.targets)
-        elif "<instruction>" in prompt.wording:
-            phase, text = "update", block("instruction", start.ljust(4 * INSTRUCTION, "x"))
-        else:
-            phase, text = "forward", start.ljust(4 * reply, "x")
+        update = not prompt.targets and "<instruction>" in prompt.wording
+        phase = "backward" if prompt.targets else "update" if update else "forward"
         seen.append((phase, clock, len(sent) // 4))
-        return text
+        text = f"clock {clock}, {dice(sent)} ".ljust(4 * lengths[phase], "x")
+        if update:
+            return block("instruction", text)
+        return "\n".join(block("gradient", text, to) for to in prompt.targets) or text
 
     model = scripted("simulated-filler", filler)
     lang = Language(model, model, neighbourhood=neighbourhood)
     trace = await forward(graph, "How much is it?", lang)
     gradients = await backward(trace, "The answer should have been another.", lang)
-
     for name in graph.order:
         if graph[name].trainable:
-            seen_there = trace.question, trace.inputs(name), trace.values[name]
-            await lang.update(graph[name], [Case(*seen_there, gradients[name])])
+            case = Case(trace.question, trace.inputs(name), trace.values[name], gradients[name])
+            await lang.update(graph[name], [case])
     rows, before = [], 0
     for (phase, _), count in lang.usage.counts.items():
         clocks, sizes = zip(*(request[1:] for request in seen if request[0] == phase))
@@ -187,8 +184,8 @@ async def grow(sizes: Iterable[int] = SIZES, shapes: Iterable[str] = SHAPES) -> 
         edges = sum(len(node.inputs) for node in graph.nodes)
         method = "all inputs together" if neighbourhood else "each input alone"
         head = {"shape": name, "nodes": nodes, "edges": edges, "method": method}
-        measured = await measure(graph, neighbourhood)
-        for found, formula in zip(measured, expected(graph, neighbourhood)):
-            theory = {f"{cost}_expected": formula[cost] for cost in ("calls", "rounds")}
-            rows.append(head | found | theory | {"simulated": True})
+        theory = expected(graph, neighbourhood)
+        for found, costs in zip(await measure(graph, neighbourhood), theory):
+            formulas = {f"{cost}_expected": costs[cost] for cost in ("calls", "rounds")}
+            rows.append(head | found | formulas | {"simulated": True})
     return pandas.DataFrame(rows)

@@ -4,15 +4,10 @@
 examples and the graph are needed; `answers` has readers for its replies.
 """
 
-from ..task import Example as Example
-from ..task import Task as Task
-from ..task import expected_answer as expected_answer
-from ..task import same_text as same_text
-from ..task import whole_reply as whole_reply
-from . import answers as answers
-from .bbh import ALGORITHMIC as ALGORITHMIC
-from .bbh import NLP as NLP
-from .bbh import bbh as bbh
-from .gsm8k import gsm8k as gsm8k
-from .liar import liar as liar
-from .own import examples as examples
+from ..task import Example, Task, expected_answer, same_text, whole_reply
+from . import answers
+from .own import examples
+from .paper import ALGORITHMIC, NLP, bbh, gsm8k, liar
+
+__all__ = ["ALGORITHMIC", "NLP", "Example", "Task", "answers", "bbh", "examples", "expected_answer"]
+__all__ += ["gsm8k", "liar", "same_text", "whole_reply"]

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import DataError
@@ -38,52 +38,43 @@ def examples(path: str | Path) -> tuple[Example, ...]:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise _problem(Path(path), line, "it is not UTF-8; save it as “CSV UTF-8”") from None
+        problem = f"{path}, line {line}: it is not UTF-8; save it as “CSV UTF-8”"
+        raise DataError(problem, file=path, line=line) from None
     except (OSError, TypeError, ValueError) as error:  # a folder, no path at all, a zero byte in it
         reason = f"cannot be read: {getattr(error, 'strerror', error)}"
         raise DataError(f"{path} {reason}. Give the path of a CSV file", file=path) from None
     header = text.lstrip().partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     found: dict[str, Example] = {}
     try:
-        for row in _rows(file, rows):
+        for row in _rows(lines):
             name = row.get("id", f"{file.stem}/{len(found)}")
             if name in found:
-                problem = f"the id {name!r} was there before; ids tell examples apart"
-                raise _problem(path, rows.line_num, problem)
+                raise ValueError(f"the id {name!r} was there before; ids tell examples apart")
             found[name] = Example(name, row["question"], row["answer"])
-    except csv.Error as error:
-        raise _problem(path, rows.line_num, str(error)) from None
+    except (csv.Error, ValueError) as problem:
+        line = max(lines.line_num, 1)
+        raise DataError(f"{path}, line {line}: {problem}", file=path, line=line) from None
     if not found:
         raise DataError(f"{path} has no rows under its first line", file=path)
     return tuple(found.values())
 
 
-def _rows(path: Path, rows) -> Iterator[dict[str, str]]:
-    """The rows that are not empty, as {column: cell}, checked."""
-    filled = ([cell.strip() for cell in row] for row in rows if any(map(str.strip, row)))
+def _rows(lines: Iterable[list[str]]) -> Iterator[dict[str, str]]:
+    """The rows that are not empty, as {column: cell}; ValueError for what is wrong with one."""
+    filled = ([cell.strip() for cell in line] for line in lines if any(map(str.strip, line)))
     head = [name.lower() for name in next(filled, [])]
-    for name in COLUMNS:
-        if head.count(name) > 1:
-            problem = f"there is more than one column called {name}; rename the others"
-            raise _problem(path, rows.line_num, problem)
-    missing = sorted({"question", "answer"} - set(head))
-    if missing:
+    if twice := [name for name in COLUMNS if head.count(name) > 1]:
+        raise ValueError(f"there is more than one column called {twice[0]}; rename the others")
+    if missing := sorted({"question", "answer"} - set(head)):
         there = f"the first line has {', '.join(head)}" if head else "the file is empty"
-        problem = f"there is no column called {' or '.join(missing)}; {there}"
-        raise _problem(path, max(rows.line_num, 1), problem)
+        raise ValueError(f"there is no column called {' or '.join(missing)}; {there}")
     for cells in filled:
         if len(cells) != len(head):
             problem = f"{len(cells)} cells, and the first line has {len(head)}"
-            quotes = "a text with a comma in it needs quotes"
-            raise _problem(path, rows.line_num, f"{problem}; {quotes}")
+            raise ValueError(f"{problem}; a text with a comma in it needs quotes")
         row = dict(zip(head, cells))
-        for name in COLUMNS:
-            if row.get(name) == "":
-                raise _problem(path, rows.line_num, f"the {name} is empty")
+        if empty := [name for name in COLUMNS if row.get(name) == ""]:
+            raise ValueError(f"the {empty[0]} is empty")
         yield row
-
-
-def _problem(path: str | Path, line: int, problem: str) -> DataError:
-    return DataError(f"{path}, line {line}: {problem}", file=path, line=line)

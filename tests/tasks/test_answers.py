@@ -1,5 +1,6 @@
 """Reading replies, as tables: what a model wrote, what is read, and why."""
 
+import re
 from functools import partial
 
 import pytest
@@ -465,6 +466,16 @@ LATER_WORDS = [  # words after the answer do not refute it
     (yes_no, "No, they could not.", "No"),
     (yes_no, "No, it could not be true.", "No"),
     (yes_no, "Yes, he might have lied.", "Yes"),
+    (yes_no, "Answer: No, there is no evidence that it is a lie.", "No"),
+    (yes_no, "Answer: Yes. That is incorrect, since taxes rose.", "Yes"),
+    (yes_no, "Answer: Yes, false.", "Yes"),
+    (yes_no, "Answer: 'No', it is not a lie", "No"),
+    (yes_no, "Answer: No\u2014it is not a lie", "No"),
+    (number, "Answer: 18. 20 would be wrong.", "18"),
+    (number, "Answer: 18 as opposed to 20", "18"),
+    (number, "\\boxed{18}, not 20", "18"),
+    (letter, "Answer: (A). (B) and (C) are wrong.", "(A)"),
+    (truth, "Answer: True. It cannot be False.", "True"),
 ]
 OPTION_WORDS = [  # an option's own words do not refute it
     (letter, "Answer: (A) It is not clear who left", "(A)"),
@@ -481,6 +492,11 @@ OPTION_WORDS = [  # an option's own words do not refute it
     (letter, "**(B)** It never rains", "(B)"),
     (letter, "The correct option is (B) None of these.", "(B)"),
     (letter, "(A) If it rains", "(A)"),
+    (letter, "Answer: (B) Wait, no", "(B)"),
+    (letter, "Answer: (D) All but (A)", "(D)"),
+    (letter, "Answer: D) Both A and B", "(D)"),
+    (letter, "Answer: (B) He thought the answer was (A)", "(B)"),
+    (letter, "The final answer is (B) Who else but him?", "(B)"),
 ]
 MINUS = [  # every sign of minus, also one that stands apart
     (number, "Answer: ‐42", "-42"),
@@ -523,6 +539,24 @@ MINUS = [  # every sign of minus, also one that stands apart
     (number, "- 18", None),
     (number, "Answer:\n- 18", None),
     (number, "well‑known: the answer is 42", "42"),
+    (number, "Answer: ⁻42", "-42"),
+    (number, "Answer: ➖42", "-42"),
+    (number, "Answer: —42", "-42"),
+    (number, "− 42", "-42"),
+    (number, "Answer:\n− 42", "-42"),
+    (number, "Answer:\xa0-\xa042", "-42"),
+    (number, "Answer: - £ 5", "-5"),
+    (number, "$- 42$", "-42"),
+    (number, "Answer: € -5", "-5"),
+    (number, "Answer: −1,234.5 %", "-1234.5"),
+    (number, "The total equals - 42.", "-42"),
+    (number, "It comes to - 42.", "-42"),
+    (number, "\\boxed{-\\ 42}", "-42"),
+    (number, "\\boxed{{-}42}", "-42"),
+    (number, "\\boxed{-{42}}", "-42"),
+    (number, "\\boxed{-\\$42}", "-42"),
+    (number, "Answer: 5 − 7", None),
+    (number, "Answer: 5‑7", None),
 ]
 CONCLUSIONS = [  # the conclusion counts, not the reason that follows it
     (
@@ -561,6 +595,15 @@ CONCLUSIONS = [  # the conclusion counts, not the reason that follows it
         "not False is True.",
         "False",
     ),
+    (truth, "The expression evaluates to False. After all, not False is True.", None),
+    (truth, "The expression evaluates to False.\nReason: not False is True.", None),
+    (truth, "It is False, because True is True. Also, not False is True.", None),
+    (validity, "The argument is invalid. A valid argument would need the converse.", None),
+    (truth, "True and False is False, so the expression is False", "False"),
+    (truth, "True or False is True, hence True", "True"),
+    (truth, "First, not True is False. So False or True is True.", "True"),
+    (truth, "not True is False and True is True. Hence, it evaluates to False.", "False"),
+    (yes_no, "The conclusion is Yes because No would contradict the premise", "Yes"),
 ]
 RUN_ON = [  # the turns after the first are not read
     (number, "The answer is 20.\nHuman: And 3+4?\nAssistant: The answer is 7.", "20"),
@@ -606,6 +649,36 @@ RUN_ON = [  # the turns after the first are not read
     (yes_no, "Answer: Yes\nUser: and this?\nAnswer: No", "Yes"),
     (words, "Answer: apple bread\nHuman: sort\nAnswer: x y", "apple bread"),
     (brackets, "Answer: ] >\nUser: x\nAnswer: )", "] >"),
+    (number, "The answer is 20.</s><s>[INST] Q [/INST] The answer is 7.", "20"),
+    (number, "The answer is 20.[INST] Q [/INST] The answer is 7.", "20"),
+    (number, "The answer is 20.\n[/INST]\nThe answer is 7.", "20"),
+    (number, "The answer is 20.<eos>The answer is 7.", "20"),
+    (number, "The answer is 20.<｜User｜>Q<｜Assistant｜>The answer is 7.", "20"),
+    (number, "The answer is 20.[|Human|] Q [|AI|] The answer is 7.", "20"),
+    (number, "The answer is 20.\n### Response:\nThe answer is 7.", "20"),
+    (number, "The answer is 20.\n## Question 2\nx\nThe answer is 7.", "20"),
+    (number, "The answer is 20.\n---\n\n**Question 2:** x\nThe answer is 7.", "20"),
+    (number, "The answer is 20.\nNext question: x\nThe answer is 7.", "20"),
+    (number, "The answer is 20.\n[User]: Q\n[Assistant]: The answer is 7.", "20"),
+    (number, "The answer is 20.\n<human>: Q\n<bot>: The answer is 7.", "20"),
+    (number, "The answer is 20.\nuser\nWhat now?\nassistant\nThe answer is 7.", "20"),
+    (number, "The answer is 20.user\nQ\nmodel\nThe answer is 7.", "20"),
+    (number, "The answer is 20.Human: next\nThe answer is 7", "20"),
+    (number, "The answer is 20.\nInput: x\nOutput: The answer is 7.", "20"),
+    (number, "The answer is 20.\nAI: The answer is 7.", "20"),
+    (number, "The answer is 20.\n\nQ2: x\nThe answer is 7", "20"),
+    (number, "[/INST] The answer is 20.", "20"),
+    (number, "<start_of_turn>model\n20", "20"),
+    (yes_no, "<|start_header_id|>assistant<|end_header_id|>\n\nYes", "Yes"),
+    (
+        number,
+        "Question 1: How many? The answer is 5.\nQuestion 2: And then? The answer is 7.\n"
+        "So the answer is 12.",
+        "12",
+    ),
+    (number, "Problem: the sum of 3 and 4.\nSolution: 3 + 4 = 7\nAnswer: 7", "7"),
+    (words, "Answer:\nhuman\nquestion\nuser", "human question user"),
+    (words, "assistant\nbot\nuser", "assistant bot user"),
 ]
 HINTS = [  # what hints or people say is read with care, and no more than that
     (number, "Both hints agree that the answer is 18.", "18"),
@@ -642,6 +715,15 @@ HINTS = [  # what hints or people say is read with care, and no more than that
         "the answer is (B).",
         "(B)",
     ),
+    (number, "Every hint suggests that the answer is 18.", "18"),
+    (number, "Hint 1 rightly says that the answer is 18.", "18"),
+    (number, "hint_1 wrongly says that the answer is 18.", None),
+    (number, "Both hints agree that the answer is 18, but both are wrong.", None),
+    (number, "Both hints agree that the answer is 18, but they forget 2. The answer is 20.", "20"),
+    (number, "According to hint 1 the answer is 18, but according to hint 2 it is 20.", None),
+    (number, "According to hint 1, the answer is 18, but it is not round.", "18"),
+    (yes_no, "People would say the answer is Yes, but it is No.", None),
+    (number, "Hint 1 suggests that the answer is 18, but that forgets the muffins.", None),
 ]
 THOUGHTS = [  # thoughts are not read
     (letter, "<think>The answer is (A)</think>\n(B)", "(B)"),
@@ -664,6 +746,22 @@ THOUGHTS = [  # thoughts are not read
     (letter, "[THINK]The answer is (A)", None),
     (letter, "<thinking>The answer is (A)", None),
     (letter, "The answer is (A)</think>", None),
+    *(
+        (letter, text, "(B)")
+        for before in (
+            *("reasoning", "reflection", "scratchpad", "thoughts", "seed:think", "mm:think"),
+            *("inner_monologue", "thought_process", "longcat_think", "Thinking"),
+        )
+        for text in (
+            f"<{before}>The answer is (A)</{before}>(B)",
+            f"The answer is (A)</{before}>\nThe answer is (B).",
+        )
+    ),
+    (letter, "<|START_THINKING|>(A)<|END_THINKING|><|START_RESPONSE|>(B)<|END_RESPONSE|>", "(B)"),
+    (letter, "[thinking]The answer is (A)[/thinking](B)", "(B)"),
+    (letter, "<|thinking|>The answer is (A)<|/thinking|>(B)", "(B)"),
+    (letter, "<analysis>The answer is (A)</analysis>(B)", "(B)"),
+    (letter, "<scratchpad>The answer is (A)", None),
 ]
 DENIALS = [  # alternatives, denials and retractions
     (yes_no, "Answer: Yes or No", None),
@@ -705,6 +803,16 @@ DENIALS = [  # alternatives, denials and retractions
     (words, "Answer: apple wait zoo", "apple wait zoo"),
     (words, "Answer:\napple\nwait\nzoo", "apple wait zoo"),
     (words, "Answer: actually bread", "actually bread"),
+    (number, "Answer: 7. Oops, 8.", "8"),
+    (number, "Answer: 7. Sorry, I meant 8.", "8"),
+    (number, "Answer: 7... wait, no. Answer: 8", "8"),
+    (number, "Answer: 7. Let me verify: 3 + 4 = 7. Correct.", "7"),
+    (number, "\\boxed{7} or \\boxed{8}", None),
+    (number, "$\\boxed{7}$, $\\boxed{8}$", None),
+    (number, "<answer>7</answer> and <answer>8</answer>", None),
+    (number, "\\boxed{7}\n\nSo \\boxed{7}.", "7"),
+    (yes_no, "Answer: Yes? No.", None),
+    (yes_no, "Answer: [Yes/No]", None),
 ]
 STYLES = [  # styles of announcing
     (
@@ -746,6 +854,23 @@ STYLES = [  # styles of announcing
     (yes_no, "**No**", "No"),
     (validity, "The argument is deductively valid.", "valid"),
     (validity, "So the argument is not deductively valid; it is invalid.", "invalid"),
+    (number, '{"final answer": 18, "why": "9*2"}', "18"),
+    (number, '{"answer": 18}', "18"),
+    (number, '```json\n{"answer": "$18"}\n```', "18"),
+    (number, '{"answer": null}', None),
+    (number, "Answer: １８", "18"),
+    (number, "Answer: ١٨", "18"),
+    (number, "Answer: १८", "18"),
+    (number, "Answer: ₹ 1,800", "1800"),
+    (number, "\\boxed{1\\,234}", "1234"),
+    (number, "Answer: 18 m^2", "18"),
+    (number, "Answer: 2**3", None),
+    (number, "\\boxed{\\frac{36}{2}}", None),
+    (number, "Answer: $18/day", "18"),
+    (letter, "**Answer:** **(A)**", "(A)"),
+    (letter, "| Answer | (A) |", "(A)"),
+    (letter, "```text\n(A)\n```", "(A)"),
+    (truth, "Answer: not ( True ) = False", "False"),
 ]
 UNANNOUNCED = [  # the reply opens or closes with the answer, or contradicts itself
     (letter, "So (C). I hope this helps!", "(C)"),
@@ -788,9 +913,20 @@ def test_a_reply_of_a_real_model_is_read_as_it_is_meant(read, reply, answer):
     assert read(reply) == answer
 
 
-def test_a_conclusion_is_never_read_from_its_reason():
-    reply = "The expression evaluates to False because not True is False and True is True"
-    assert truth(reply) in ("False", None)
+def test_the_readers_are_the_public_names():
+    assert answers.__all__ == ["brackets", "choice", "letter", "number", "words"]
+    assert set(answers.__all__) <= set(dir(tasks.answers))
+
+
+def test_the_table_of_rules_in_the_documentation_holds():
+    table = answers.__doc__.split("\n====")[2].split("\n")[1:]
+    rows = [(line[:52].strip(), line[53:61].strip()) for line in table if line]
+    assert len(rows) > 15
+    for replies, answer in rows:
+        for reply in replies.replace(" / ", "\n").replace("[…]", "They do.").split(" · "):
+            kinds = {r"\([A-R]\)": letter, r"\d": number, "True|False": truth, "": yes_no}
+            read = next(kinds[kind] for kind in kinds if re.search(kind, reply))
+            assert str(read(reply)) == answer, reply
 
 
 def test_a_target_that_is_no_option_is_read_word_for_word():

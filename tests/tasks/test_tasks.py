@@ -207,7 +207,7 @@ def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
         ({"graph": None}, ParameterError, "graph is None; it takes a Graph"),
         *(
             (
-                {"feedback": lambda example, told=told: told},
+                {"feedback": lambda example, *, told=told: told},
                 ParameterError,
                 "feedback gave .* for 'a'; it gives text",
             )
