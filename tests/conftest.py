@@ -24,7 +24,13 @@ settings.load_profile("semback")
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
     """Every test has its own home folder and knows no key, endpoint or mode of the machine."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SEMBACK_CACHE_MODE"):
+    for name in (
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "SEMBACK_CACHE_MODE",
+        "SEMBACK_COACH_API_KEY",
+        "SEMBACK_HEADERS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SEMBACK_HOME", str(tmp_path))
     return tmp_path
