@@ -164,7 +164,7 @@ class Client:
                     spent, most = tries[busy], REFUSALS if busy else RETRIES
                 if not failure.retry or spent > most:
                     raise endpoint.error(failure, request["messages"]) from None
-                await asyncio.sleep(_retry_delay(failure, tries.total() - 1))
+                await asyncio.sleep(_retry_delay(failure, tries.total() - 1, self.limits.busy))
 
     async def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -292,10 +292,13 @@ def _sent_fields(request: dict) -> dict:
     return fields
 
 
-def _retry_delay(failure: Failure, attempt: int) -> float:
-    """Seconds until the next try: what the endpoint asks for, else exponential back-off."""
+def _retry_delay(failure: Failure, attempt: int, others: int) -> float:
+    """Seconds until the next try: what the endpoint asks for, else exponential back-off.
+
+    `others` is the number of requests that the endpoint is working on.
+    """
     busy = failure.status in responses.BUSY
-    if busy and (failure.wait or attempt == 0):
+    if busy and (failure.wait or attempt == 0 or others):
         return 0.0  # it waits in `Limits`, with all others
     if failure.wait:
         return failure.wait

@@ -48,7 +48,7 @@ def parts(rounds: int, folder: str) -> dict[str, Callable[[EndpointProcess], Ite
 
 def limits(endpoint: EndpointProcess, rounds: int) -> Iterator[Measurement]:
     """Endpoints with a cap: below and at the number that may be in flight."""
-    for cap, in_flight in ((4, 64), (16, 64), (64, 256)):
+    for cap, in_flight in ((4, 64), (16, 64), (64, 64), (64, 256)):
         yield from live.limited(endpoint, rounds, 64, cap, in_flight)
 
 

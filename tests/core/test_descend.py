@@ -124,6 +124,7 @@ def test_it_stops_when_nothing_is_wrong_any_more(task):
     )
 
 
+@pytest.mark.slow
 def test_examples_are_drawn_by_the_seed_among_the_wrong_ones_or_any(task):
     def chosen(**arguments):
         return [step.examples for step in run(task, world(half), steps=3, **arguments).steps[1:]]
@@ -354,6 +355,7 @@ def student(task):
     )
 
 
+@pytest.mark.slow
 def test_order_of_arrival_and_concurrency_change_no_byte_of_a_run(task, tmp_path):
     for number, in_flight in enumerate([1, 1, 3, 64, 64, 64]):
         cache = ResponseCache(tmp_path / str(number))

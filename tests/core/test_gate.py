@@ -56,6 +56,7 @@ def test_graded_scores_are_compared_by_a_permutation_test():
     assert seen.gains == (new > old).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("questions", [20, 50, 128])
 def test_a_useless_update_passes_the_gate_at_most_as_often_as_its_level_says(questions):
     generator, trials, level = random.Random(questions), 2000, 0.2

@@ -192,6 +192,7 @@ TRAPS = [
 ]
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.sampled_from(TRAPS) | st.text(st.characters(exclude_categories=["Cs"])), max_size=6

@@ -157,6 +157,7 @@ def test_the_wait_that_a_429_asks_for_is_kept_even_beyond_the_time_limit_of_a_tr
         assert server.times[1] - server.times[0] >= 1
 
 
+@pytest.mark.slow
 def test_a_wait_until_a_date_is_waited_for():
     until = datetime.now(UTC) + timedelta(seconds=2)
     with Endpoint(
@@ -772,6 +773,7 @@ def test_calls_that_are_cancelled_or_left_behind_leave_nothing_open(fault, recor
     assert len(cache) == recorded
 
 
+@pytest.mark.slow
 def test_calls_that_fail_leave_nothing_open():
     async def story(llm):
         return await asyncio.gather(

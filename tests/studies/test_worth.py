@@ -104,6 +104,7 @@ def test_coupling_is_that_of_two_nodes(task):
         asyncio.run(coupling(task, language(lambda *_: True), {"hint_1": ["a", "b"]}))
 
 
+@pytest.mark.slow
 def test_gates_accept_useless_updates_at_most_at_their_level():
     found = gates(questions=[20, 50], trials=300).set_index(["gate", "churn", "gain"])
     for level in (0.2, 0.05):
