@@ -18,6 +18,7 @@ from .errors import (
     GraphError,
     ModelError,
     ParameterError,
+    PromptTooLong,
     SembackError,
 )
 from .evaluate import evaluate
@@ -54,10 +55,10 @@ _LAZY = {  # modules that are imported at their first use, since pandas and matp
 
 __all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "Control", "DataError"]
 __all__ += ["Example", "Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]
-__all__ += ["ParameterError", "Reply", "ResponseCache", "Run", "Scores", "SembackError", "Step"]
-__all__ += ["Task", "Trace", "backward", "batch", "clerk", "comparisons", "control", "credit"]
-__all__ += ["descend", "errors", "evaluate", "figures", "forward", "growth", "home", "model"]
-__all__ += ["models", "page", "results", "summary", "tasks", "variant_settings"]
+__all__ += ["ParameterError", "PromptTooLong", "Reply", "ResponseCache", "Run", "Scores"]
+__all__ += ["SembackError", "Step", "Task", "Trace", "backward", "batch", "clerk", "comparisons"]
+__all__ += ["control", "credit", "descend", "errors", "evaluate", "figures", "forward", "growth"]
+__all__ += ["home", "model", "models", "page", "results", "summary", "tasks", "variant_settings"]
 
 
 def __getattr__(name: str):

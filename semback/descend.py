@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from .errors import BudgetExceeded, ModelError, ParameterError, known
+from .errors import BudgetExceeded, ModelError, ParameterError, PromptTooLong, known
 from .evaluate import check_models, scored
 from .gate import Gate, gate_function
 from .graph import Graph
@@ -23,7 +23,6 @@ from .run import Run, Step
 from .task import Example, Task
 from .usage import Usage
 
-UNWORKABLE = (400, 413, 422)  # statuses: the request itself is refused, and would be again
 USUAL = {"level": 0.2, "validate": 0, "leaks": "count", "draws": "sampling"}
 
 
@@ -155,20 +154,23 @@ async def _judge(
 
     Where there are validation examples, only what the gate accepts is evaluated on the others.
     """
-    try:
-        new = await scored(step.candidate, validation or train, task, lang, title)
-        step = replace(step, **{"validation" if validation else "scores": new})
-        assert current.judged
-        accepted = bool(accepts(current.judged, new))
-        if accepted and validation:
-            step = replace(step, scores=await scored(step.candidate, train, task, lang, title))
-    except ModelError as error:
-        if error.status not in UNWORKABLE:
-            raise
+    refused: list[ModelError] = []
+    more: dict[str, Any] = {"keep_traces": not validation, "refused": refused}
+    judged = await scored(step.candidate, validation or train, task, lang, title, **more)
+    assert current.judged
+    accepted = not refused and bool(accepts(current.judged, judged))
+    scores = None if validation else judged
+    if accepted and validation:
+        scores = await scored(step.candidate, train, task, lang, title, refused=refused)
+    if refused:
+        too_long = all(isinstance(error, PromptTooLong) for error in refused)
+        why = "are too long for" if too_long else "were refused by"
+        reason = f"prompts of {len(refused)} questions with it {why} {lang.model.model}"
         changed = [node.name for node in step.candidate if node != current.candidate[node.name]]
-        reason = f"the new graph could not be evaluated: {error}"
         return replace(step, kept=step.kept | dict.fromkeys(changed, reason))
-    return replace(step, accepted=accepted)
+    return replace(
+        step, scores=scores, validation=judged if validation else None, accepted=accepted
+    )
 
 
 async def _propose(

@@ -110,6 +110,10 @@ class ModelError(SembackError):
         self.status, self.host, self.request_id = status, host, request_id
 
 
+class PromptTooLong(ModelError):
+    """A prompt is longer than the model's window."""
+
+
 class BudgetExceeded(ModelError):
     """A limit on calls, tokens or dollars is reached; nothing more is sent."""
 

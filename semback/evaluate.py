@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from .errors import DataError, ParameterError, SembackError, check
+from .errors import DataError, ModelError, ParameterError, SembackError, check
 from .graph import Graph
 from .language import Language
 from .progress import Progress
@@ -12,6 +12,8 @@ from .propagate import Trace, forward, together
 from .run import Score, Scores
 from .task import Example, Task, checked
 from .usage import Usage
+
+UNWORKABLE = (400, 413, 422)  # statuses: the request itself is refused, and would be again
 
 
 async def evaluate(
@@ -74,8 +76,13 @@ async def scored(
     lang: Language,
     title: str,
     keep_traces: bool = True,
+    refused: list[ModelError] | None = None,
 ) -> Scores:
-    """`evaluate` without its checks; calls are counted in `lang.usage`."""
+    """`evaluate` without its checks; calls are counted in `lang.usage`.
+
+    Where `refused` is a list, examples whose prompts the model refuses are left out, and their
+    errors go there.
+    """
     rows: dict[str, Score] = {}
     traces: dict[str, Trace] = {}
     progress = Progress(title, len(examples), lang.usage)
@@ -83,7 +90,13 @@ async def scored(
 
     async def work() -> None:
         for example in waiting:
-            trace, score = await _answer(graph, example, task, lang)
+            try:
+                trace, score = await _answer(graph, example, task, lang)
+            except ModelError as error:
+                if refused is None or error.status not in UNWORKABLE:
+                    raise
+                refused.append(error)
+                continue
             rows[example.id] = score
             if keep_traces:
                 traces[example.id] = trace
@@ -91,7 +104,8 @@ async def scored(
 
     # As many at one time as the model takes requests: each example has at least one in flight.
     await together(work() for _ in range(min(lang.model.in_flight, len(examples))))
-    return Scores(tuple(rows[example.id] for example in examples), lang.usage, traces)
+    answered = (rows[example.id] for example in examples if example.id in rows)
+    return Scores(tuple(answered), lang.usage, traces)
 
 
 async def _answer(

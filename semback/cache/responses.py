@@ -406,12 +406,15 @@ class ResponseCache:
         """Add an entry in a transaction, or return the one that is there from now on.
 
         Of two texts with one reply the first in sorted order stays. So the order of recordings does
-        not matter, and a request is filled in where an entry was sealed: "request" < "sealed".
+        not matter, and a request is filled in where an entry was sealed: "request" < "sealed". A
+        reply takes the place of a refusal, as after the server was given a larger window.
         """
         if self._table.add(key, text):
             return None
         entry = self.get(key)
-        if entry and entry["reply"] == reply and text < recording.canonical(entry):
+        refused = entry and entry["reply"]["finish_reason"] == recording.TOO_LONG
+        same = entry and entry["reply"] == reply and text < recording.canonical(entry)
+        if same or (refused and reply["finish_reason"] != recording.TOO_LONG):
             self._table.set(key, text)
             return recording.parsed(text)
         return entry

@@ -14,8 +14,8 @@ from types import MappingProxyType, NoneType
 from typing import Any
 
 from ..cache import ResponseCache
-from ..cache.recording import canonical, key_and_body
-from ..errors import ParameterError, check, known
+from ..cache.recording import TOO_LONG, canonical, key_and_body
+from ..errors import ParameterError, PromptTooLong, check, known
 from ..replies import Reply
 from ..task import Task
 from .budget import Budget
@@ -211,7 +211,7 @@ class LLM:
         if cache is None or cache.mode == "off":
             reply, _ = await self._client().ask(body)
             return self._reply(key, request, reply)
-        reply = cache.lookup(key, body, draw)
+        reply = self._recorded(cache, key, body, draw)
         if reply is not None:
             self._compare_host(cache, key)
             return self._reply(key, request, reply, recorded=True)
@@ -306,11 +306,27 @@ class LLM:
     ) -> tuple[dict, bool]:
         """The reply to a request, and whether another process recorded it while this one waited."""
         async with cache.single_flight(key):
-            reply = cache.lookup(key, body, draw)
+            reply = self._recorded(cache, key, body, draw)
             if reply is not None:
                 return reply, True
-            reply, source = await self._client().ask(body, flight.sending)
+            try:
+                reply, source = await self._client().ask(body, flight.sending)
+            except PromptTooLong as error:
+                reply = {"text": "", "finish_reason": TOO_LONG, "model": self.model, "usage": {}}
+                refusal = {**reply, "refusal": str(error)}
+                cache.record(key, body, draw, refusal, {"host": self._endpoint.host})
+                raise
             return cache.record(key, body, draw, reply, source), False
+
+    def _recorded(self, cache: ResponseCache, key: str, body: str, draw: int) -> dict | None:
+        """The recorded reply to a request. A prompt that was too long is sent again, unless this is
+        a replay: a run that met it goes on without the graph that it belongs to."""
+        reply = cache.lookup(key, body, draw)
+        if reply is None or reply["finish_reason"] != TOO_LONG:
+            return reply
+        if cache.mode == "replay":
+            raise PromptTooLong(f"{reply['refusal']} (This is recorded.)", status=400)
+        return None
 
 
 def _merged(model: str, params: Mapping[str, Any] | None) -> dict[str, Any]:

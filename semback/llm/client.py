@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelError
+from ..errors import ModelError, PromptTooLong
 from ..prompts import fenced
 from ..usage import SIMULATED
 from . import responses
@@ -101,11 +101,13 @@ class Endpoint:
         text = responses.valid(self.masked(failure.text)[:SHOWN]).rstrip(". ")
         if request_id := self.masked(failure.request_id):
             text += f" (request {request_id})"
+        kind = ModelError
         if advice == responses.TOO_LONG:
+            kind = PromptTooLong
             advice += f" Its largest parts, in characters: {_largest_parts(messages)}."
         event = f"{self.model} at {self.address} {failure.event}"
         message = f"{event}: {text}. {advice} Replies received before are recorded."
-        return ModelError(message, status=failure.status, host=self.host, request_id=request_id)
+        return kind(message, status=failure.status, host=self.host, request_id=request_id)
 
 
 class Client:

@@ -16,6 +16,7 @@ from semback import (
     Language,
     ModelError,
     ParameterError,
+    PromptTooLong,
     ResponseCache,
     Run,
     descend,
@@ -511,3 +512,66 @@ def test_examples_that_cannot_be_told_apart_or_scored_are_a_data_error_before_an
 def test_a_read_function_that_gives_no_text_is_an_error_and_not_a_score_that_no_file_can_hold(task):
     with pytest.raises(ParameterError, match=r"the read function of .* gave \('2', 1\)"):
         run(replace(task, read=lambda reply: ("2", 1)), world(half))
+
+
+# A candidate that cannot be evaluated
+
+
+def short_sighted(status=400, message="This model's maximum context length is 40 tokens"):
+    """A world whose model refuses prompts with the new instruction."""
+    believer = world(half)
+
+    def says(body):
+        if "Carry" in body["messages"][0]["content"] and "End with" not in str(body["messages"]):
+            return httpx2.Response(status, json={"error": {"message": message}})
+        return believer.says(body)
+
+    return Script(says)
+
+
+@pytest.mark.parametrize(
+    "settings, reason",
+    [
+        ({}, "prompts of 12 questions with it are too long for scripted"),
+        ({"validate": 4}, "prompts of 4 questions with it are too long for scripted"),
+    ],
+)
+def test_a_candidate_that_is_too_long_for_the_model_is_rejected_and_the_run_goes_on(
+    task, cache, settings, reason
+):
+    script = short_sighted()
+    result = asyncio.run(descend(task, language(script, cache), steps=2, **settings))
+    assert [step.accepted for step in result.steps] == [True, False, False]
+    assert result.steps[1].scores is None and set(result.steps[1].kept.values()) == {reason}
+    calls = len(script.asked)
+    cache.mode = "replay"
+    again = asyncio.run(descend(task, language(script, cache), steps=2, **settings))
+    assert again.to_dict()["steps"] == result.to_dict()["steps"] and len(script.asked) == calls
+
+
+def test_after_a_larger_window_the_prompt_is_sent_again_and_its_reply_is_what_counts(task, cache):
+    asyncio.run(descend(task, language(short_sighted(), cache), steps=1))
+    refused = sum(entry["reply"]["finish_reason"] == "too_long" for _, entry, _ in cache.rows())
+    assert refused > 0
+    result = asyncio.run(descend(task, language(world(carries), cache), steps=1))
+    assert result.steps[1].accepted
+    assert not any(entry["reply"]["finish_reason"] == "too_long" for _, entry, _ in cache.rows())
+
+
+def test_a_prompt_of_the_start_graph_that_is_too_long_is_an_error(task, cache):
+    script = short_sighted()
+    graph = task.graph.with_instructions({"hint_1": "Carry the one."})
+    for _ in range(2):
+        with pytest.raises(PromptTooLong, match="longer than the model's window"):
+            asyncio.run(descend(replace(task, graph=graph), language(script, cache), steps=1))
+
+
+@pytest.mark.parametrize("status, stays", [(422, "were refused by scripted"), (401, None)])
+def test_other_refusals_of_a_candidate(task, status, stays):
+    script = short_sighted(status, "The content policy refuses this.")
+    if stays:
+        result = run(task, script, steps=1)
+        assert stays in result.steps[1].kept["hint_1"]
+    else:
+        with pytest.raises(ModelError, match="401"):
+            run(task, script, steps=1)
