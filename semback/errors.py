@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from os import PathLike
 
+UNWORKABLE = (400, 413, 422)  # statuses: the request itself is refused, and would be again
+
 
 class SembackError(Exception):
     """Any error that semback raises on purpose."""
@@ -96,7 +98,15 @@ class ModelError(SembackError):
         The endpoint's host.
     request_id : str, optional
         The endpoint's name for the request.
+
+    Attributes
+    ----------
+    record : callable, optional
+        Records that the endpoint refuses this request, so that a replay meets the same error; for
+        programs that go on without the reply. None where nothing is recorded.
     """
+
+    record: Callable[[], object] | None = None
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from .errors import DataError, ModelError, ParameterError, SembackError, check
+from .errors import UNWORKABLE, DataError, ModelError, ParameterError, SembackError, check
 from .graph import Graph
 from .language import Language
 from .progress import Progress
@@ -12,8 +12,6 @@ from .propagate import Trace, forward, together
 from .run import Score, Scores
 from .task import Example, Task, checked
 from .usage import Usage
-
-UNWORKABLE = (400, 413, 422)  # statuses: the request itself is refused, and would be again
 
 
 async def evaluate(
@@ -80,8 +78,8 @@ async def scored(
 ) -> Scores:
     """`evaluate` without its checks; calls are counted in `lang.usage`.
 
-    Where `refused` is a list, examples whose prompts the model refuses are left out, and their
-    errors go there.
+    Where `refused` is a list, examples whose prompts the model refuses are left out; their errors
+    go there, and are recorded.
     """
     rows: dict[str, Score] = {}
     traces: dict[str, Trace] = {}
@@ -96,6 +94,8 @@ async def scored(
                 if refused is None or error.status not in UNWORKABLE:
                     raise
                 refused.append(error)
+                if error.record:
+                    error.record()
                 continue
             rows[example.id] = score
             if keep_traces:

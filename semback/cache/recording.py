@@ -31,8 +31,8 @@ LONGEST = 2**26  # bytes of a line, so that memory stays bounded whatever a file
 _ERRORS = (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError)
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'  # in JSON
 _FIELDS = {"draw", "reply", "source"}
-TOO_LONG = "too_long"  # in place of a finish reason: the endpoint refused the prompt as too long
-_FAULTS = {"length": "cut", "refusal": "refused", "content_filter": "refused", TOO_LONG: "refused"}
+REFUSED = "request_refused"  # a finish reason: the endpoint answered HTTP 400, 413 or 422
+_FAULTS = {"length": "cut", "refusal": "refused", "content_filter": "refused", REFUSED: "refused"}
 _CANONICAL = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 )

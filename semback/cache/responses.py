@@ -412,9 +412,9 @@ class ResponseCache:
         if self._table.add(key, text):
             return None
         entry = self.get(key)
-        refused = entry and entry["reply"]["finish_reason"] == recording.TOO_LONG
+        refused = entry and entry["reply"]["finish_reason"] == recording.REFUSED
         same = entry and entry["reply"] == reply and text < recording.canonical(entry)
-        if same or (refused and reply["finish_reason"] != recording.TOO_LONG):
+        if same or (refused and reply["finish_reason"] != recording.REFUSED):
             self._table.set(key, text)
             return recording.parsed(text)
         return entry

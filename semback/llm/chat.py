@@ -10,12 +10,13 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType, NoneType
 from typing import Any
 
 from ..cache import ResponseCache
-from ..cache.recording import TOO_LONG, canonical, key_and_body
-from ..errors import ParameterError, PromptTooLong, check, known
+from ..cache.recording import REFUSED, canonical, key_and_body
+from ..errors import UNWORKABLE, ModelError, ParameterError, PromptTooLong, check, known
 from ..replies import Reply
 from ..task import Task
 from .budget import Budget
@@ -311,21 +312,24 @@ class LLM:
                 return reply, True
             try:
                 reply, source = await self._client().ask(body, flight.sending)
-            except PromptTooLong as error:
-                reply = {"text": "", "finish_reason": TOO_LONG, "model": self.model, "usage": {}}
-                refusal = {**reply, "refusal": str(error)}
-                cache.record(key, body, draw, refusal, {"host": self._endpoint.host})
+            except ModelError as error:
+                if error.status in UNWORKABLE:
+                    reply = {"text": "", "finish_reason": REFUSED, "model": self.model, "usage": {}}
+                    reply |= {"refusal": str(error), "status": error.status}
+                    reply["too_long"] = isinstance(error, PromptTooLong)
+                    source = {"host": self._endpoint.host}
+                    error.record = partial(cache.record, key, body, draw, reply, source)
                 raise
             return cache.record(key, body, draw, reply, source), False
 
     def _recorded(self, cache: ResponseCache, key: str, body: str, draw: int) -> dict | None:
-        """The recorded reply to a request. A prompt that was too long is sent again, unless this is
-        a replay: a run that met it goes on without the graph that it belongs to."""
+        """The recorded reply to a request. One that was refused is sent again, but for a replay."""
         reply = cache.lookup(key, body, draw)
-        if reply is None or reply["finish_reason"] != TOO_LONG:
+        if reply is None or reply["finish_reason"] != REFUSED:
             return reply
         if cache.mode == "replay":
-            raise PromptTooLong(f"{reply['refusal']} (This is recorded.)", status=400)
+            kind = PromptTooLong if reply["too_long"] else ModelError
+            raise kind(reply["refusal"], status=reply["status"])
         return None
 
 

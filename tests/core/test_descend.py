@@ -551,11 +551,15 @@ def test_a_candidate_that_is_too_long_for_the_model_is_rejected_and_the_run_goes
 
 def test_after_a_larger_window_the_prompt_is_sent_again_and_its_reply_is_what_counts(task, cache):
     asyncio.run(descend(task, language(short_sighted(), cache), steps=1))
-    refused = sum(entry["reply"]["finish_reason"] == "too_long" for _, entry, _ in cache.rows())
+    refused = sum(
+        entry["reply"]["finish_reason"] == "request_refused" for _, entry, _ in cache.rows()
+    )
     assert refused > 0
     result = asyncio.run(descend(task, language(world(carries), cache), steps=1))
     assert result.steps[1].accepted
-    assert not any(entry["reply"]["finish_reason"] == "too_long" for _, entry, _ in cache.rows())
+    assert not any(
+        entry["reply"]["finish_reason"] == "request_refused" for _, entry, _ in cache.rows()
+    )
 
 
 def test_a_prompt_of_the_start_graph_that_is_too_long_is_an_error(task, cache):
