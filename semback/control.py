@@ -43,7 +43,7 @@ class Control:
 
 
 async def control(
-    run: Run, task: Task, lang: Language, gate: bool | str | Gate = "strict", level: float = 0.2
+    run: Run, task: Task, lang: Language, gate: bool | str | Gate | None = None
 ) -> Control:
     """Evaluate the start graph of a run a second time.
 
@@ -57,8 +57,8 @@ async def control(
         That of the run.
     lang : Language
         That of the run.
-    gate, level
-        As in `descend`.
+    gate : optional
+        As in `descend`; without it the run's own, unless that is a function.
 
     Raises
     ------
@@ -69,7 +69,8 @@ async def control(
     """
     check(Run, "a Run", run=run)
     check_models(task, lang)
-    accepts, start = gate_function(gate, level), run.steps[0]
+    chosen: bool | str | Gate = run.settings["gate"] if gate is None else gate
+    accepts, start = gate_function(chosen, run.settings.get("level", 0.2)), run.steps[0]
     ids = [row.id for row in start.judged.rows] if start.judged else []
     by_id = {example.id: example for example in task.train}
     if run.task != task.name or start.candidate != task.graph or not by_id.keys() >= set(ids):

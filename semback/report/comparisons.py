@@ -27,7 +27,9 @@ def table(records: Iterable[Record]) -> DataFrame:
         result (a task, or BBH files pooled over questions), variant ("full"), against (the other
         variant, or "start") and its `method`; the configuration; what `statistics.paired` returns;
         family (in BBH, files are one and groups another) and its number of `comparisons`; holm, the
-        adjusted p; words, what that means; simulated. Empty where "full" was not run.
+        adjusted p; floor, the difference of two evaluations of the start graph (null control; NaN
+        without), and `changed`, how many answers differ between them; words, what all that means;
+        simulated. Empty where "full" was not run.
 
     Raises
     ------
@@ -41,11 +43,16 @@ def table(records: Iterable[Record]) -> DataFrame:
         if part["experiment"].iloc[0] == "bbh":
             family = "BBH groups" if part["task"].nunique() > 1 else "BBH files"
         scored = results.with_start(part)
-        full, others = scored[scored["variant"] == FULL], scored[scored["variant"] != FULL]
+        start, again = (scored[scored["variant"] == name] for name in ("start", "again"))
+        floor = paired(again, start)
+        noise = {"floor": abs(floor["difference"]) if floor else float("nan")}
+        noise["changed"] = floor["only_variant"] + floor["only_against"] if floor else 0
+        full = scored[scored["variant"] == FULL]
+        others = scored[~scored["variant"].isin([FULL, "again"])]
         for (against, method), other in others.groupby(["variant", "method"], sort=False):
             names = {"variant": FULL, "against": against, "method": method, "family": family}
             if found := paired(full, other):
-                row = {**dict(zip(keys, key)), **names, **found}
+                row = {**dict(zip(keys, key)), **names, **found, **noise}
                 rows.append(row | {"simulated": other["simulated"].any()})
     if not rows:
         return DataFrame()
@@ -82,7 +89,13 @@ def words(row: dict) -> str:
     sample = f"{row['questions']} questions"
     if row["seeds"] > 1:
         sample += f", {row['seeds']} seeds"
-    return f"{verdict}: {middle} points (95 % interval {low} to {high}; {test}; {sample})"
+    text = f"{verdict}: {middle} points (95 % interval {low} to {high}; {test}; {sample})"
+    if row["floor"] >= 0:
+        text += f"; two evaluations of the start graph differ by {100 * row['floor']:.1f} points "
+        text += f"({row['changed']} answers changed)"
+        if abs(row["difference"]) <= row["floor"] + 1e-9:
+            text += ", and this difference is not more than that"
+    return text
 
 
 def _equals(p: float) -> str:

@@ -281,6 +281,9 @@ def liar_ablation(records: Iterable[Record]) -> Plot:
         start, after = rows[rows["variant"] == "start"].iloc[0], rows[rows["variant"] != "start"]
         ax.axvline(start["accuracy"], color=GREY, linestyle="--", label="the start graph")
         ax.axvspan(start["low"], start["high"], color=GREY, alpha=0.15, linewidth=0)
+        if start.get("floor", 0) > 0:
+            limits = start["accuracy"] - start["floor"], start["accuracy"] + start["floor"]
+            ax.axvspan(*limits, color=GREY, alpha=0.4, linewidth=0, label="the same, once more")
         lines = _down_the_side(ax, after["method"])
         points(ax, lines, after, True, label="after the descent", **LOOKS["full"])
 
@@ -538,13 +541,22 @@ def _chosen(rows: DataFrame, **wanted: str) -> DataFrame:
 
 
 def _scored(rows: DataFrame, *by: str) -> DataFrame:
-    """The test accuracy of the start graph and of each variant, by configuration and `by`."""
+    """The test accuracy of the start graph and of each variant, by configuration and `by`.
+
+    Where there were null controls, `floor` is by how much the start graph's accuracy differed.
+    """
     keys = [*CONFIGURATION, *by, "variant", "method", "stage"]
     found = [
         {**dict(zip(keys, key)), **results.score(complete(runs))}
         for key, runs in results.with_start(rows).groupby(keys, sort=False)
     ]
-    return DataFrame(found).sort_values(keys[:-3], kind="stable", ignore_index=True)
+    data = DataFrame(found).sort_values(keys[:-3], kind="stable", ignore_index=True)
+    again = data["variant"] == "again"
+    if again.any():
+        control = data.loc[again, [*keys[:-3], "accuracy"]].rename(columns={"accuracy": "floor"})
+        data = data[~again].merge(control, how="left")
+        data["floor"] = (data["accuracy"] - data["floor"]).abs().where(data["variant"] == "start")
+    return data
 
 
 def _by_group(rows: DataFrame) -> DataFrame:
@@ -672,8 +684,16 @@ def points(ax: Axes, places: ArrayLike, rows: DataFrame, across: bool = False, *
     across : bool
     **look
         As `Axes.errorbar` takes it.
+
+    Notes
+    -----
+    A broad bar around the start graph is its null control: how far a second evaluation was away.
     """
     values = rows["accuracy"]
+    if "floor" in rows and rows["floor"].notna().any():
+        bar = {"xerr" if across else "yerr": rows["floor"], "elinewidth": 5, "alpha": 0.3}
+        at = (values, places) if across else (places, values)
+        ax.errorbar(*at, **bar, color=look["color"], linestyle="none")
     reach = [(values - rows["low"]).clip(lower=0), (rows["high"] - values).clip(lower=0)]
     look |= {"linestyle": "none", "elinewidth": 0.7, "xerr" if across else "yerr": reach}
     x, y, axis = (values, places, ax.xaxis) if across else (places, values, ax.yaxis)

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes typing's only from Python 3.12 on
@@ -71,6 +71,7 @@ class UsageRow(TypedDict):
     repeated: Count
     cut: Count
     refused: Count
+    truncated: NotRequired[Count]
     prompt_tokens: Count
     completion_tokens: Count
     cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
@@ -106,6 +107,18 @@ class BeforeAndAfter(TypedDict):
     after: Annotated[TestScores, AfterValidator(_consistent)]
 
 
+class NullControl(TypedDict):
+    """The start graph, evaluated once more: `test` on the test questions; the others are what the
+    gate saw of an update that changed nothing, and whether it accepted that."""
+
+    test: Annotated[TestScores, AfterValidator(_consistent)]
+    gains: Count
+    losses: Count
+    ties: Count
+    p: Annotated[float, Field(ge=0, le=1)]
+    accepted: bool
+
+
 class Record(TypedDict):
     """The record of one run; `instructions` holds (before, after) of each node."""
 
@@ -124,6 +137,7 @@ class Record(TypedDict):
     params: dict[str, dict[str, Any]]
     train: Annotated[list[TrainingStep], AfterValidator(_evaluated)]
     test: BeforeAndAfter
+    control: NotRequired[NullControl]
     instructions: dict[str, tuple[str, str]]
     usage: list[UsageRow]
 

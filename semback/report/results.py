@@ -11,8 +11,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from ..control import Control
 from ..errors import DataError, ParameterError, check
 from ..llm.budget import priced_rows
 from ..paths import home, write_text
@@ -20,7 +22,7 @@ from ..run import Run, Scores, wilson
 from ..task import Task
 from ..variants import VARIANTS
 from .records import CONFIGURATION, Record, TestScores, UsageRow, labels, read, reading
-from .statistics import complete, pooled
+from .statistics import complete, interval, pooled
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -78,6 +80,7 @@ def save(
     before: Scores,
     after: Scores,
     group: str = "",
+    control: Control | None = None,
 ) -> Path:
     """Write the record of a run to `runs/<name>/results/`, in place of an earlier one.
 
@@ -101,6 +104,8 @@ def save(
         Scores of the start graph and of `run.graph` on the test examples.
     group : str, optional
         The part of the benchmark that the task belongs to, for averages: "nlp" or "algorithmic".
+    control : Control, optional
+        The start graph evaluated once more, as `control` returns it.
 
     Returns
     -------
@@ -116,12 +121,15 @@ def save(
     check(Task, "a Task", task=task)
     check(Run, "a Run, as descend returns it", run=run)
     check(Scores, "Scores, as evaluate returns them", before=before, after=after)
+    check((Control, NoneType), "what sb.control returns", control=control)
     if task.graph != run.steps[0].candidate:
         raise ParameterError(
             f"the run of {run.task!r} started from another graph than that of the task "
             f"{task.name!r}; save it with its own task"
         )
     stages = {"train": run.usage, "test before": before.usage, "test after": after.usage}
+    if control:
+        stages["control"] = control.usage
     usage = [{**row, "stage": stage} for stage in stages for row in priced_rows(stages[stage])]
     nodes = zip(task.graph, run.graph)
     parts = {
@@ -134,9 +142,14 @@ def save(
         "overlap": task.overlap,
         "test": {"before": _test_scores(before), "after": _test_scores(after)},
         "instructions": {old.name: (old.instruction, new.instruction) for old, new in nodes},
-        "usage": [{key: row[key] for key in UsageRow.__annotations__} for row in usage],
+        "usage": [
+            {key: row[key] for key in UsageRow.__annotations__ if key in row} for row in usage
+        ],
     }
-    record: Any = {key: parts[key] for key in Record.__annotations__}
+    if control:
+        seen = vars(control.seen) | {"accepted": control.accepted}
+        parts["control"] = {"test": _test_scores(control.test), **seen}
+    record: Any = {key: parts[key] for key in Record.__annotations__ if key in parts}
     identity = run_of(record)
     made = {kind: sum(row[kind] for row in usage) for kind in CALLS[:-1]}
     made["unreadable"] = sum(len(stage.failures) for stage in stages.values())
@@ -238,6 +251,8 @@ def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
 def frame(records: Iterable[Record]) -> "DataFrame":
     """Test results: a row for each run and stage, "before" the descent and "after" it.
 
+    Where there was a null control, "again" is the start graph evaluated once more.
+
     Returns
     -------
     DataFrame
@@ -256,8 +271,12 @@ def frame(records: Iterable[Record]) -> "DataFrame":
 
     rows = []
     for record, columns in _ordered(records):
-        for stage, spent_in in (("before", ["test before"]), ("after", ["train", "test after"])):
-            score = record["test"][stage]
+        stages = {"before": ["test before"], "after": ["train", "test after"]}
+        scores: dict[str, Any] = dict(record["test"])
+        if "control" in record:
+            stages["again"], scores["again"] = ["control"], record["control"]["test"]
+        for stage, spent_in in stages.items():
+            score = scores[stage]
             usage = [row for row in record["usage"] if row["stage"] in spent_in]
             row = {**columns, "stage": stage, **_accuracy(score)}
             row["scores"] = {id: float(correct) for id, _, correct in score["answers"]}
@@ -297,7 +316,11 @@ def _accuracy(score: Mapping[str, Any]) -> dict[str, Any]:
     correct, questions = score["correct"], score["questions"]
     accuracy = low = high = MISSING
     if correct is not None:
-        accuracy, (low, high) = correct / questions, wilson(correct, questions)
+        accuracy = correct / questions
+        if "answers" in score:
+            low, high, _ = interval([float(value) for _, _, value in score["answers"]])
+        elif correct == int(correct):
+            low, high = wilson(correct, questions)
     found = {"questions": questions, "correct": correct, "accuracy": accuracy}
     return found | {"low": low, "high": high}
 
@@ -340,12 +363,19 @@ def _columns(record: Record, settings: str) -> dict[str, Any]:
 
 
 def with_start(rows: "DataFrame") -> "DataFrame":
-    """Rows of `frame` "after", and those "before" as the variant "start", once for each seed."""
+    """Rows of `frame` "after", and as variants, once for each seed, those "before" ("start") and
+    those of null controls ("again")."""
     import pandas
 
-    before, after = (rows[rows["stage"] == stage] for stage in ("before", "after"))
-    start = before.drop_duplicates([*CONFIGURATION, "result", "task", "seed"])
-    return pandas.concat([start.assign(variant="start", method="the start graph"), after])
+    once = rows.drop_duplicates([*CONFIGURATION, "result", "task", "seed", "stage"])
+    before, again = (once[once["stage"] == stage] for stage in ("before", "again"))
+    return pandas.concat(
+        [
+            before.assign(variant="start", method="the start graph"),
+            again.assign(variant="again", method="the start graph, once more"),
+            rows[rows["stage"] == "after"],
+        ]
+    )
 
 
 def with_groups(rows: "DataFrame") -> "DataFrame":
@@ -386,8 +416,9 @@ def table(records: Iterable[Record]) -> "DataFrame":
     DataFrame
         A result is a task (each BBH file is one) or a group of BBH files, pooled over the questions
         of its `files`, of the seeds that ran all of them. before, after: test accuracy, the mean
-        over the seeds; low, high: interval of `after`, and `interval`, its kind; questions of one
-        seed; calls, tokens, dollars of all seeds, training included.
+        over the seeds; again: that of the start graph evaluated once more (null control), NaN
+        without; low, high: interval of `after`, and `interval`, its kind; questions of one seed;
+        calls, tokens, dollars of all seeds, training included.
     """
     import pandas
 
@@ -395,9 +426,11 @@ def table(records: Iterable[Record]) -> "DataFrame":
     keys = ["result", *CONFIGURATION, "variant", "method"]
     for key, runs in with_groups(frame(records)).groupby(keys, sort=False):
         runs = complete(runs)
-        before, after = (runs[runs["stage"] == stage] for stage in ("before", "after"))
+        stages = {stage: runs[runs["stage"] == stage] for stage in ("before", "again", "after")}
+        means = {stage: pooled(of).accuracy for stage, of in stages.items() if len(of)}
         spent = runs[["calls", "tokens", "dollars"]].sum(skipna=False)
         names = dict(zip(keys, key))
-        rows.append({**names, "before": pooled(before).accuracy, **score(after), **spent})
+        shown = {"before": means["before"], "again": means.get("again", MISSING)}
+        rows.append({**names, **shown, **score(stages["after"]), **spent})
     table = pandas.DataFrame(rows).rename(columns={"accuracy": "after"})
     return table.sort_values(CONFIGURATION, kind="stable", ignore_index=True)

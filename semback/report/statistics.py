@@ -4,16 +4,16 @@ With one seed, or seeds whose values do not differ, the test questions are the s
 interval; for two methods on the same questions Newcombe's interval and McNemar's exact test. With
 several seeds their values are the sample: Student's t interval and the paired t test. Such an
 interval covers what another seed would change, on these questions; with two seeds it is very wide.
+Graded scores have the bootstrap's interval, and a permutation test.
 
-Functions take rows of `results.frame`. Where a score is more than right or wrong, this is the
-file to extend: `pooled` for its interval, `paired` for its test.
+Functions take rows of `results.frame`.
 """
 
 from collections.abc import Sequence
 from statistics import mean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..run import wilson
+from ..run import bootstrap, wilson
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -43,8 +43,14 @@ def pooled(rows: "DataFrame") -> Estimate:
     values = [mean(scores) for scores in seeds]
     if len(set(values)) > 1:
         return over_seeds(values)
-    low, high = wilson(sum(seeds[0]), len(seeds[0]))
-    return Estimate(values[0], low, high, "Wilson over questions")
+    return Estimate(values[0], *interval(seeds[0]))
+
+
+def interval(scores: Sequence[float]) -> tuple[float, float, str]:
+    """The limits of the interval of a mean score over questions, and its kind."""
+    if set(scores) <= {0.0, 1.0}:
+        return *wilson(sum(scores), len(scores)), "Wilson over questions"
+    return *bootstrap(scores), "bootstrap over questions"
 
 
 def paired(one: "DataFrame", other: "DataFrame") -> dict[str, Any]:
@@ -60,10 +66,12 @@ def paired(one: "DataFrame", other: "DataFrame") -> dict[str, Any]:
     dict
         seeds; questions (of one seed); both, only_variant, only_against, neither: answers of which
         both, one or none is correct, over the seeds that the test uses; difference of the
-        accuracies with low, high and the kind of `interval`; p and the `test` it is from. Empty
+        accuracies with low, high and the kind of `interval`; p and the `test` it is from. Of graded
+        scores `only_variant` and `only_against` count higher ones, and `both` full marks. Empty
         where the methods share no question.
     """
-    from scipy.stats import ttest_1samp
+    from numpy import mean as average
+    from scipy.stats import permutation_test, ttest_1samp
 
     shared = one.merge(other, on=["seed", "task"], suffixes=("", "_other"))
     seeds = [_pairs(seed) for _, seed in complete(shared).groupby("seed")]
@@ -74,14 +82,20 @@ def paired(one: "DataFrame", other: "DataFrame") -> dict[str, Any]:
     differences = [mean(first - second for first, second in pairs) for pairs in seeds]
     several = len(set(differences)) > 1
     pairs = [pair for seed in seeds for pair in seed] if several else seeds[0]
-    counts = [pairs.count(pair) for pair in ((1, 1), (1, 0), (0, 1), (0, 0))]
+    higher, lower = (sum(a > b for a, b in pairs), sum(a < b for a, b in pairs))
+    counts = [pairs.count((1, 1)), higher, lower]
+    counts.append(len(pairs) - sum(counts))
     found |= zip(("both", "only_variant", "only_against", "neither"), counts)
     if several:
         _, low, high, interval = over_seeds(differences, least=-1.0)
         p, test = ttest_1samp(differences, 0).pvalue, "paired t test"
-    else:
+    elif {score for pair in pairs for score in pair} <= {0.0, 1.0}:
         (low, high), interval = newcombe(*counts), "Newcombe over questions"
-        p, test = mcnemar(counts[1], counts[2]), "McNemar"
+        p, test = mcnemar(higher, lower), "McNemar"
+    else:
+        changes = [first - second for first, second in pairs]
+        (low, high), interval, test = bootstrap(changes), "bootstrap over questions", "permutation"
+        p = permutation_test((changes,), average, permutation_type="samples", rng=0).pvalue
     found |= {"difference": mean(differences), "low": low, "high": high}
     return found | {"interval": interval, "p": float(p), "test": test}
 

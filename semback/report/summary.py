@@ -9,12 +9,12 @@ from . import comparisons, results, show
 from .records import CONFIGURATION, CONTAMINATED, Record
 
 FORMATS = {
-    **dict.fromkeys(("before", "after", "low", "high"), show.percent),
+    **dict.fromkeys(("before", "again", "after", "low", "high"), show.percent),
     **dict.fromkeys(("questions", "calls", "tokens"), "{:,.0f}".format),
     "dollars": "{:.2f}".format,
 }
-SHOWN = ["result", "variant", "files", "questions", "before", "after", "low", "high", "interval"]
-SHOWN += ["seeds", "calls", "tokens", "dollars"]
+SHOWN = ["result", "variant", "files", "questions", "before", "again", "after", "low", "high"]
+SHOWN += ["interval", "seeds", "calls", "tokens", "dollars"]
 COMPARED = ["result", "against", "both", "only_variant", "only_against", "neither", "words"]
 HEADS = ["result", "against", "both correct", "only it", "only the other", "neither", "it is"]
 
@@ -35,13 +35,14 @@ def summary_view(summary: Summary) -> show.View:
         headline += "\nsimulated model: these numbers say nothing about real models"
     if table["settings"].str.contains(CONTAMINATED).any():
         headline += f"\n{CONTAMINATED}: its accuracies are too high, training questions are in it"
+    shown = [name for name in SHOWN if name != "again" or table["again"].notna().any()]
     for column, form in FORMATS.items():
         table[column] = ["?" if isna(value) else form(value) for value in table[column]]
     tables = []
     for configuration, rows in table.groupby(CONFIGURATION):
         model, coach, data, settings = configuration
         title = f"model {model}, coach {coach}, {data} data" + (f", {settings}" if settings else "")
-        tables.append(show.Table(f"results, {title}", SHOWN, rows[SHOWN].values.tolist()))
+        tables.append(show.Table(f"results, {title}", shown, rows[shown].values.tolist()))
         if len(compared):
             same = (compared[CONFIGURATION] == list(configuration)).all(axis="columns")
             rows = compared.loc[same, COMPARED].values.tolist()
