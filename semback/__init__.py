@@ -35,7 +35,7 @@ from .variants import variant_settings
 if TYPE_CHECKING:
     from . import batch, tasks
     from .report import comparisons, figures, page, results, summary
-    from .studies import clerk, credit, growth
+    from .studies import clerk, credit, gates, growth, worth
 
 __version__ = "0.1.0"
 
@@ -45,19 +45,21 @@ _LAZY = {  # modules that are imported at their first use, since pandas and matp
     "comparisons": "report.comparisons",
     "credit": "studies.credit",
     "figures": "report.figures",
+    "gates": "studies.gates",
     "growth": "studies.growth",
     "page": "report.page",
     "results": "report.results",
     "summary": "report.summary",
     "tasks": "tasks",
+    "worth": "studies.worth",
 }
 
 __all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "Control", "DataError"]
 __all__ += ["Example", "Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]
 __all__ += ["ParameterError", "Reply", "ResponseCache", "Run", "Scores", "SembackError", "Step"]
 __all__ += ["Task", "Trace", "backward", "batch", "clerk", "comparisons", "control", "credit"]
-__all__ += ["descend", "errors", "evaluate", "figures", "forward", "growth", "home", "model"]
-__all__ += ["models", "page", "results", "summary", "tasks", "variant_settings"]
+__all__ += ["descend", "errors", "evaluate", "figures", "forward", "gates", "growth", "home"]
+__all__ += ["model", "models", "page", "results", "summary", "tasks", "variant_settings", "worth"]
 
 
 def __getattr__(name: str):
