@@ -36,7 +36,7 @@ from .variants import variant_settings
 if TYPE_CHECKING:
     from . import batch, tasks
     from .report import comparisons, figures, page, results, summary
-    from .studies import clerk, credit, growth
+    from .studies import clerk, credit, gates, growth, worth
 
 __version__ = "0.1.0"
 
@@ -46,19 +46,22 @@ _LAZY = {  # modules that are imported at their first use, since pandas and matp
     "comparisons": "report.comparisons",
     "credit": "studies.credit",
     "figures": "report.figures",
+    "gates": "studies.gates",
     "growth": "studies.growth",
     "page": "report.page",
     "results": "report.results",
     "summary": "report.summary",
     "tasks": "tasks",
+    "worth": "studies.worth",
 }
 
 __all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "Control", "DataError"]
 __all__ += ["Example", "Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]
 __all__ += ["ParameterError", "PromptTooLong", "Reply", "ResponseCache", "Run", "Scores"]
 __all__ += ["SembackError", "Step", "Task", "Trace", "backward", "batch", "clerk", "comparisons"]
-__all__ += ["control", "credit", "descend", "errors", "evaluate", "figures", "forward", "growth"]
-__all__ += ["home", "model", "models", "page", "results", "summary", "tasks", "variant_settings"]
+__all__ += ["control", "credit", "descend", "errors", "evaluate", "figures", "forward", "gates"]
+__all__ += ["growth", "home", "model", "models", "page", "results", "summary", "tasks"]
+__all__ += ["variant_settings", "worth"]
 
 
 def __getattr__(name: str):

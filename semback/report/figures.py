@@ -62,6 +62,7 @@ GROWTH = {
     "largest": "backward: longest prompt, tokens",
     "rounds": "forward, backward and update:\nrounds of calls that wait for each other",
 }
+LEVEL = "level of a gate: the largest share of useless updates that it accepts"
 REPORTED = Path(__file__).with_name("reported.csv")  # accuracies in arXiv 2412.03624
 SCORE = "score"  # a card right of the answer node, where the first gradient comes from
 CARD, PITCH, GAP, EDGE, LINE = 1.9, 2.8, 0.15, 0.1, 0.11  # inches; pitch: to the next column
@@ -408,6 +409,59 @@ def growth(data: DataFrame) -> Plot:
         ax.minorticks_off()
 
     return Plot(panels(parts, draw, PAGE, 1.5, 2, 7, sharex=True), shown)
+
+
+def gates(data: DataFrame, churn: float = 0.2) -> Plot:
+    """How often gates accept an update, by what it is worth, as `sb.gates` measured it.
+
+    A panel for each number of questions. Dotted lines are the levels of the gates in their colour:
+    at most so many useless updates (gain 0) pass, however few the questions.
+
+    Parameters
+    ----------
+    data : DataFrame
+        What `gates.gates` returned.
+    churn : float
+        The rows that are shown: those with this share of questions whose answers are drawn anew.
+
+    Raises
+    ------
+    DataError
+        No rows with this churn.
+    """
+    shown = data[data["churn"] == churn].assign(simulated=True, interval="Wilson over updates")
+    if shown.empty:
+        there = ", ".join(map(str, data["churn"].unique())) or "nothing"
+        raise DataError(
+            f"there are no rows with churn {churn} to draw; there are some with {there}"
+        )
+    fewest, last = shown["questions"].min(), shown["gain"].max()
+    parts = [
+        (f"{number} questions", rows.rename(columns={"accepted": "accuracy"}))
+        for number, rows in shown.groupby("questions")
+    ]
+
+    def draw(ax: Axes, rows: DataFrame) -> None:
+        labelled = rows["questions"].iloc[0] == fewest  # there the lines are furthest apart
+        height = 1.1  # of a label; each gate accepts less than the one before
+        for look, (gate, line) in zip(SERIES, rows.groupby("gate", sort=False)):
+            points(ax, 100 * line["gain"], line, **look)
+            ax.plot(100 * line["gain"], line["accuracy"], color=look["color"])
+            level = line["level"].iloc[0]  # of "strict" NaN, which draws nothing
+            ax.axhline(level, color=look["color"], linestyle=":")
+            if labelled:
+                height = min(height - 0.12, line["accuracy"].iloc[-1])
+                text: dict[str, Any] = {"color": look["color"], "size": 7, "va": "center"}
+                place = (100 * last, height), (5, 0), "data", "offset points"
+                ax.annotate(gate.replace(", ", ",\n"), *place, **text)
+        ax.plot([], [], ":", color=GREY, label=LEVEL)
+        ax.set(xlim=(-1, 100 * last * (1.5 if labelled else 1.05)), ylim=(-0.04, 1.04))
+        ax.set(xlabel="true gain, points (0: useless)", xticks=100 * rows["gain"].unique())
+
+    settings = {"sharey": True, "width_ratios": [1.5] + [1.05] * (len(parts) - 1)}
+    texts = {"title": f"{churn:.0%} of the answers drawn anew", "ylabel": "updates accepted"}
+    figure = panels(parts, draw, PAGE, 1.6, len(parts), 1, **texts, **settings)
+    return Plot(figure, shown.drop(columns="interval"))
 
 
 def gradients(name: str) -> Plot:

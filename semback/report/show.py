@@ -243,7 +243,7 @@ def step_view(step: Step) -> View:
         messages += [(example, *message) for message in step.messages.get(example, ())]
     head = ("node", "gradients", "instruction")
     return (
-        f"Step: {_verdict(step)}, {_scored(step.scores)}; learned from {_learned(step)}",
+        f"Step: {_verdict(step)}, {_scored(step.judged)}; learned from {_learned(step)}",
         Table("instructions", head, rows, step.candidate, detail=True),
         Table("messages", ("example", "from", "to", "gradient"), messages),
     )
@@ -259,14 +259,17 @@ def run_view(run: Run) -> View:
     )
     if run.simulated:
         headline += "\nsimulated: these numbers say nothing about real models"
-    steps = [("0: start", _scored(run.steps[0].scores), "")]
+    seen = [str(comparison or "") for comparison in run.comparisons]
+    steps = [("0: start", _scored(run.steps[0].judged), "", "")]
     for number, step in enumerate(run.steps[1:], 1):
-        steps.append((f"{number}: {_verdict(step)}", _scored(step.scores), _learned(step)))
+        verdict = f"{number}: {_verdict(step)}"
+        steps.append((verdict, _scored(step.judged), seen[number], _learned(step)))
+    questions = f"{'validation' if run.steps[0].validation else 'training'} questions"
     columns = ("phase", "node", "reply", "problem")
     failures = [tuple(failure[name] for name in columns) for failure in run.usage.failures]
     return (
         headline,
-        Table("steps", ("step", "training questions", "learned from"), steps),
+        Table("steps", ("step", questions, "the gate saw", "learned from"), steps),
         usage_table(priced_rows(run.usage)),
         Table("unreadable replies", columns, sorted(failures, key=str)),
     )
@@ -281,7 +284,7 @@ def usage_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     for row in rows:
         phase = f"{row['stage']}: {row['phase']}" if "stage" in row else row["phase"]
         cost = "unknown" if row["cost"] is None else f"${row['cost']:.4f}"
-        notes = [f"{row[kind]} {kind}" for kind in ("cut", "refused") if row[kind]]
+        notes = [f"{row[kind]} {kind}" for kind in ("cut", "refused", "truncated") if row.get(kind)]
         notes += [f"answered by {name}" for name in sorted({*row["answered_by"]} - {row["model"]})]
         numbers = [f"{row[name]:,}" for name in COUNTS]
         shown.append((phase, row["model"], *numbers, cost, ", ".join(notes)))
@@ -314,7 +317,7 @@ def _inputs(graph: Graph, name: str) -> str:
 def _scored(scores: Scores | None) -> str:
     if scores is None:
         return "no new instruction"
-    counted = f"{scores.correct} of {len(scores.rows)} correct"
+    counted = f"{scores.correct:g} of {len(scores.rows)} {'points' if scores.graded else 'correct'}"
     shown = f"{counted}: {percent(scores.accuracy)} {interval(*scores.interval)}"
     return f"{shown}, {scores.unreadable} unreadable" if scores.unreadable else shown
 
@@ -325,7 +328,8 @@ def _verdict(step: Step) -> str:
 
 def _learned(step: Step) -> str:
     unchanged = [f"{name} unchanged: {reason}" for name, reason in step.kept.items()]
-    return "; ".join([", ".join(step.examples) or "no example", *unchanged])
+    leaks = [f"{name} leaks: {leak}" for name, leak in step.leaks.items()]
+    return "; ".join([", ".join(step.examples) or "no example", *unchanged, *leaks])
 
 
 _Diff: Any = Diff  # a text already, so it has no tables

@@ -15,10 +15,10 @@ from ..run import Score, Scores, wilson
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-GATES = {  # name in tables: arguments of `gate_function`
-    "strict": ("strict",),
-    "significant, level 0.2": ("significant", 0.2),
-    "significant, level 0.05": ("significant", 0.05),
+GATES: dict[str, dict[str, Any]] = {  # name in tables: arguments of `gate_function`
+    "strict": {"gate": "strict"},
+    "significant, level 0.2": {"gate": "significant", "level": 0.2},
+    "significant, level 0.05": {"gate": "significant", "level": 0.05},
 }
 ACCURACY = 0.5  # of the old graph
 
@@ -48,13 +48,13 @@ def gates(
     Returns
     -------
     DataFrame
-        A row for each gate, number of questions, churn and gain: `accepted`, the share of updates
-        that the gate accepts, with low and high (Wilson, 95 %).
+        A row for each gate (with its level), number of questions, churn and gain: `accepted`, the
+        share of updates that the gate accepts, with low and high (Wilson, 95 %).
     """
     import pandas
 
     generator, rows = random.Random(seed), []
-    functions = {name: gate_function(*arguments) for name, arguments in GATES.items()}
+    functions = {name: gate_function(**arguments) for name, arguments in GATES.items()}
     for number in questions:
         for churn in churns:
             for gain in gains:
@@ -62,7 +62,8 @@ def gates(
                 for name, accepts in functions.items():
                     count = sum(accepts(*pair) for pair in pairs)
                     low, high = wilson(count, trials)
-                    row = {"gate": name, "questions": number, "churn": churn, "gain": gain}
+                    row = {"gate": name, "level": GATES[name].get("level"), "questions": number}
+                    row |= {"churn": churn, "gain": gain}
                     rows.append(row | {"accepted": count / trials, "low": low, "high": high})
     return pandas.DataFrame(rows)
 

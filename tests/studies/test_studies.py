@@ -5,7 +5,7 @@ import asyncio
 import pandas
 import pytest
 
-from semback import DataError, figures
+from semback import DataError, figures, gates
 from semback.studies.credit import credit
 from semback.studies.growth import grow
 
@@ -37,3 +37,29 @@ def test_the_figure_of_growth_adds_the_rounds_of_the_phases():
     assert len(plot.data) == 2 * 2 * 2
     chain = plot.data[(plot.data["shape"] == "chain") & (plot.data["nodes"] == 5)].iloc[0]
     assert (chain["calls"], chain["rounds"], chain["rounds_expected"]) == (4, 5 + 4 + 1, 5 + 4 + 1)
+
+
+def test_the_figure_of_gates_shows_what_each_accepts_beside_its_level():
+    data = gates.gates(questions=[50, 20], churns=[0.2, 0.5], trials=20)
+    plot = figures.gates(data)
+    assert set(plot.data["churn"]) == {0.2} and len(plot.data) == 2 * 4 * 3
+    few, many = plot.figure.axes
+    assert [few.get_title(), many.get_title()] == ["20 questions", "50 questions"]
+    assert [text.get_text().replace("\n", " ") for text in few.texts] == [*gates.GATES, "simulated"]
+    assert [text.get_text() for text in many.texts] == ["simulated"]
+    careful = plot.data[(plot.data["questions"] == 20) & (plot.data["level"] == 0.05)]
+    line, points = few.containers[2][0], few.containers[2][2][0].get_segments()
+    assert list(line.get_ydata()) == list(careful["accepted"])
+    assert list(line.get_xdata()) == pytest.approx([0, 5, 10, 20])
+    intervals = list(zip(careful["low"], careful["high"]))
+    assert [tuple(segment[:, 1]) for segment in points] == [
+        pytest.approx(each) for each in intervals
+    ]
+    dotted = [line.get_ydata() for line in few.lines if line.get_linestyle() == ":"]
+    assert {level for levels in dotted for level in levels if level > 0} == {0.2, 0.05}
+
+
+def test_the_figure_of_gates_says_for_which_churns_there_are_rows():
+    data = gates.gates(questions=[20], churns=[0.5], gains=[0.0], trials=1)
+    with pytest.raises(DataError, match=r"churn 0\.2 .* 0\.5"):
+        figures.gates(data)

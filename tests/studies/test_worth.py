@@ -4,13 +4,15 @@ import asyncio
 import random
 import re
 
+import numpy
 import pandas
 import pytest
 from conftest import Script
+from scipy.stats import binom
 from statsmodels.stats.anova import AnovaRM
 
-from semback import Language, ParameterError
-from semback.studies import worth
+from semback import Language, ParameterError, worth
+from semback.gate import significant
 from semback.studies.gates import gates
 from semback.studies.worth import coupling, headroom
 
@@ -113,3 +115,31 @@ def test_gates_accept_useless_updates_at_most_at_their_level():
     strict, careful = found.loc["strict"], found.loc["significant, level 0.2"]
     assert (strict["accepted"] >= careful["accepted"]).all()
     assert (strict.xs(0.0, level="gain")["accepted"] > 0.1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "gain, percent", [(0.0, (4, 10, 13)), (0.1, (37, 72, 96)), (0.2, (74, 98, 100))]
+)
+def test_the_power_of_the_gate_is_what_its_documentation_says(gain, percent):
+    questions = 20, 50, 128
+    found = gates(questions, [gain], churns=[0.2], trials=400).set_index(["gate", "questions"])
+    for number, share, row in zip(
+        questions, percent, found.loc["significant, level 0.2"].itertuples()
+    ):
+        exact = passes(number, gain, churn=0.2, level=0.2)
+        assert round(100 * exact) == share and row.low <= exact <= row.high
+    words = " ".join((significant.__doc__ or "").split())
+    assert "{}, {} and {} %".format(*percent) in words
+
+
+def passes(questions, gain, churn, level):
+    """How likely an exact sign test passes, half of the answers being right before the update."""
+    better = (1 - churn / 2) * gain + churn / 4
+    worse = churn / 4 * (1 - 2 * gain)
+    changed = numpy.arange(questions + 1)[:, None]
+    gains = numpy.arange(questions + 1)
+    p = binom.sf(gains - 1, changed, 0.5)
+    weight = binom.pmf(changed, questions, better + worse)
+    weight = weight * binom.pmf(gains, changed, better / (better + worse))
+    return weight[(gains <= changed) & (p <= level)].sum()
