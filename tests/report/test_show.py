@@ -347,11 +347,11 @@ def test_a_run_shows_its_steps_its_verdicts_its_usage_and_its_unreadable_replies
     assert repr(run).split("\n") == [
         "Run on sums with gpt-x, coach coach-y: 1 of 3 steps accepted; all steps done",
         "steps:",
-        "  step         training questions                     learned from",
+        "  step         training questions                     the gate saw          learned from",
         "  0: start     7 of 20 correct: 35.0 % [18.1, 56.7]",
-        "  1: accepted  12 of 20 correct: 60.0 % [38.7, 78.1]  e1, e2",
-        "  2: rejected  9 of 20 correct: 45.0 % [25.8, 65.8]   e3",
-        "  3: rejected  no new instruction                     "
+        "  1: accepted  12 of 20 correct: 60.0 % [38.7, 78.1]  +5 −0 =15, p = 0.031  e1, e2",
+        "  2: rejected  9 of 20 correct: 45.0 % [25.8, 65.8]   +0 −3 =17, p = 1      e3",
+        "  3: rejected  no new instruction                                           "
         "no example; hint unchanged: no gradient reached it",
         "usage:",
         "  phase    model  calls  repeats  prompt tokens  reply tokens  cost     notes",
