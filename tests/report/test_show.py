@@ -363,7 +363,7 @@ def test_a_run_shows_its_steps_its_verdicts_its_usage_and_its_unreadable_replies
     ]
     text = page(run).text
     for part in (
-        "1: accepted12 of 20 correct: 60.0 % [38.7, 78.1]e1, e2",
+        "1: accepted12 of 20 correct: 60.0 % [38.7, 78.1]+5 −0 =15, p = 0.031e1, e2",
         "no gradient reached it",
         "forwardgpt-x947,00030unknown1 cut, answered by gpt-z",
         "updatehintI'd rather not.no block",
