@@ -146,6 +146,9 @@ class Task:
     overlap : bool
         Whether test examples may be training examples too: only to measure what that does to a
         score.
+    only : int, optional
+        A cheap trial: the first so many of the test examples. Records say so, since results of
+        different tests are never pooled.
 
     Raises
     ------
@@ -153,7 +156,7 @@ class Task:
         For no training example, an id used twice, an example both in train and test without
         `overlap`, or an example that is none.
     ParameterError
-        For a value of another type.
+        For a value of another type, or `only` that is more than there are.
     """
 
     name: str
@@ -165,6 +168,7 @@ class Task:
     feedback: Callable[..., str] = expected_answer
     overlap: bool = False
     score: Callable[[str, Example], float] = None  # pyright: ignore[reportAssignmentType]
+    only: int | None = None
 
     def __post_init__(self) -> None:
         self._check("name", str, "a text")
@@ -173,6 +177,7 @@ class Task:
         for part in ("train", "test"):
             self._check(part, Iterable, "Examples, as tasks.examples(path) gives")
             object.__setattr__(self, part, tuple(checked(each) for each in getattr(self, part)))
+        self._take_only()
         self._check("graph", Graph, "a Graph")
         for function in ("read", "correct", "feedback"):
             self._check(function, Callable, "a function")
@@ -193,6 +198,12 @@ class Task:
     def _refuse(self, field: str, takes: str) -> NoReturn:
         value = repr(getattr(self, field))[:80]
         raise ParameterError(f"task {self.name!r}: {field} is {value}; it takes {takes}")
+
+    def _take_only(self) -> None:
+        most = len(self.test)
+        if self.only is not None and not (type(self.only) is int and 1 <= self.only <= most):
+            self._refuse("only", f"a number of test questions from 1 to {most}, or None for all")
+        object.__setattr__(self, "test", self.test[: self.only])
 
     def _check_ids(self) -> None:
         if not self.train:

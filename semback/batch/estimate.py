@@ -7,6 +7,7 @@ answered wrongly, with a model that replies filler, and multiplied by how often 
 
 import asyncio
 import math
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +23,7 @@ from ..llm import LLM, default_params
 from ..llm.budget import CHARACTERS_PER_TOKEN, estimated_tokens, price
 from ..llm.simulated import Prompt, block
 from ..replies import Reply
+from ..report.statistics import CHANGED, detectable
 from ..task import whole_reply
 from ..variants import variant_settings
 from .jobs import DESCEND, Job
@@ -30,7 +32,9 @@ from .jobs import DESCEND, Job
 REPLY, GRADIENT, INSTRUCTION, THINKING, FRAMING = 200, 60, 100, 500, 4
 ASSUMPTIONS = f"""\
 Tokens are guesses: {REPLY} in a reply, {GRADIENT} in a gradient, {INSTRUCTION} in an instruction,
-{THINKING} more with reasoning. Retries after unreadable replies are not counted."""
+{THINKING} more with reasoning. Retries after unreadable replies are not counted.
+A difference can be found if McNemar's test finds it with 80 % power, two-sided 5 %, where
+{CHANGED:.0%} of the answers change from one method to the other (Connor, Biometrics 1987)."""
 ERRORS = DESCEND["errors"]  # examples a step
 KEYS = ["experiment", "phase", "model"]
 COUNTS = ["calls", "input_tokens", "output_tokens"]
@@ -107,6 +111,31 @@ def as_text(table: pandas.DataFrame) -> str:
     return f"{lines}\n\n{total(table)}\n\n{ASSUMPTIONS}"
 
 
+def differences(jobs: Iterable[Job]) -> str:
+    """Which difference of two methods the planned test questions can find: a line a benchmark.
+
+    Seeds are independent only where each has test questions, or replies, of its own, so what they
+    add is an upper bound.
+    """
+    sizes, lines = defaultdict(dict), []
+    for job in jobs:
+        if job.experiment:
+            task = job.task()
+            sizes[job.experiment][task.name, job.settings["seed"]] = len(task.test)
+    for name, own in sizes.items():
+        answers, seeds = sum(own.values()), len({seed for _, seed in own})
+        questions = answers // seeds
+        line = f"{name}: {questions:,} test questions can find {_points(questions)}"
+        if seeds > 1:
+            line += f"; {seeds} seeds, were they independent, {_points(answers)}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _points(questions: int) -> str:
+    return f"a difference of {100 * detectable(questions):.1f} points"
+
+
 async def _rows(job: Job) -> AsyncIterator[tuple]:
     """The rows of `plan`, without dollars, of one job; several may be of the same calls."""
     task, steps = job.task(), job.settings["steps"]
@@ -116,7 +145,7 @@ async def _rows(job: Job) -> AsyncIterator[tuple]:
     length = mean(len(example.question) for example in task.train)
     average = min(task.train, key=lambda example: abs(len(example.question) - length))
     wrong = [replace(average, id=str(number)) for number in range(ERRORS)]
-    one = replace(task, train=wrong, test=(), read=whole_reply, correct=lambda *_: False)
+    one = replace(task, train=wrong, test=(), only=None, read=whole_reply, correct=lambda *_: False)
     run = await descend(one, lang, steps=1, errors=ERRORS, **for_descend)
     before = await evaluate(task.graph, average, one, lang)
     after = await evaluate(run.steps[1].candidate, average, one, lang)

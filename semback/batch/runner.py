@@ -38,6 +38,7 @@ from .jobs import LAST, Job, check
 
 # Parameters that do not change a result: what may be spent, and how replies are reached.
 LIMITS = ("dollars", "retries", "timeout", "base_url", "coach_url")
+LIMITS += ("in_flight", "requests_per_minute", "tokens_per_minute")
 SECRETS = ("SEMBACK_COACH_API_KEY", "SEMBACK_HEADERS")  # Dask would send them over the network
 # A folder with a short path: that of a socket has at most 108 bytes (unix(7)), some TMPDIR more.
 _SHORT = None if os.name == "nt" else "/tmp"
@@ -118,9 +119,10 @@ def run(
     with (
         spent as shared,
         _locked(jobs, folder),
-        _executor(workers, scheduler) as (executor, on_all),
+        _executor(workers, scheduler) as (executor, on_all, kernels),
     ):
-        one = partial(execute, folder=folder, environment=_environment(shared))
+        environment = _environment(shared, min(kernels, len(jobs)))
+        one = partial(execute, folder=folder, environment=environment)
         futures: dict[Future[Outcome], Job] = {}
         try:
             for last in (False, True):
@@ -198,18 +200,20 @@ def _outcome(future: Future[Outcome], job: Job) -> Outcome:
         return Outcome(job, "failed", Path(), error=f"not executed: {error!r}")
 
 
-def _environment(shared: str) -> dict[str, str]:
+def _environment(shared: str, kernels: int) -> dict[str, str]:
     """The variables of semback for a kernel, which starts in the folder of its notebook.
 
-    SEMBACK_BATCH is a folder: in it the batch's notebooks add up what they spend of a budget; its
-    name tells the cache which replies were refreshed in this batch.
+    SEMBACK_BATCH is a folder: in it the batch's notebooks add up what they spend of a budget and of
+    limits per minute; its name tells the cache which replies were refreshed in this batch.
+    SEMBACK_KERNELS is how many notebooks run at one time, and share the requests in flight.
     """
     found = {
         name: os.path.abspath(user_path(text)) if name.endswith("_DIR") else text
         for name, text in os.environ.items()
         if name.startswith("SEMBACK_") and name not in SECRETS and text
     }
-    return {**found, "SEMBACK_HOME": str(home()), "SEMBACK_BATCH": shared}
+    ours = {"SEMBACK_HOME": str(home()), "SEMBACK_BATCH": shared, "SEMBACK_KERNELS": str(kernels)}
+    return found | ours
 
 
 @contextmanager
@@ -226,21 +230,25 @@ def _locked(jobs: Sequence[Job], folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _executor(workers: int | None, scheduler: str | None) -> Iterator[tuple[Executor, Callable]]:
-    """Threads, or the workers of Dask; and what calls a function in each of their processes."""
+def _executor(
+    workers: int | None, scheduler: str | None
+) -> Iterator[tuple[Executor, Callable, int]]:
+    """Threads, or the workers of Dask; what calls a function in each of their processes; and how
+    many jobs they execute at one time."""
     if not scheduler:
-        with ThreadPoolExecutor(workers or os.cpu_count()) as executor:
-            yield executor, lambda function, *arguments: function(*arguments)
+        threads = workers or os.cpu_count() or 1
+        with ThreadPoolExecutor(threads) as executor:
+            yield executor, lambda function, *arguments: function(*arguments), threads
         return
     try:
         from distributed import Client
 
-        client = Client(scheduler, timeout=10)
+        client: Any = Client(scheduler, timeout=10)
     except (ImportError, OSError, ValueError) as error:
         message = f"no Dask scheduler at {scheduler!r}: {error} (semback[dask] installs Dask)"
         raise ParameterError(message) from None
     with client:
-        yield client.get_executor(), client.run
+        yield client.get_executor(), client.run, max(sum(client.nthreads().values()), 1)
 
 
 def _stop(futures: Iterable[Future], send_signal: Callable[[int], object]) -> None:

@@ -52,6 +52,8 @@ def main() -> None:
 
 main.add_command(cache)
 
+PASSED = ("train", "steps", "test", "in_flight", "requests_per_minute", "tokens_per_minute")
+PASSED += ("base_url", "coach_url")  # options that are parameters of the notebooks
 OPTIONS = (  # of `run` and `plan`
     click.argument("experiments", nargs=-1, metavar="[bbh|gsm8k|liar]..."),
     click.option("--data", default="sample", help="sample: ours; full: the real files."),
@@ -63,6 +65,10 @@ OPTIONS = (  # of `run` and `plan`
     click.option("--coach", help="Writes gradients and instructions.  [default: the model]"),
     click.option("--train", type=int, help="Training questions.  [default: the notebook's]"),
     click.option("--steps", type=click.IntRange(0), help="Updates.  [default: the notebook's]"),
+    click.option("--test", type=int, help="Test questions: the first so many.  [default: all]"),
+    click.option("--in-flight", type=int, help="Requests at one time, in all notebooks together."),
+    click.option("--requests-per-minute", type=float, help="The account's, in all together."),
+    click.option("--tokens-per-minute", type=float, help="The account's, in all together."),
     click.option("--base-url", help="The server of the models.  [default: OPENAI_BASE_URL]"),
     click.option("--coach-url", help="The coach's (SEMBACK_COACH_API_KEY).  [default: the same]"),
     click.option("-p", "--parameter", type=(str, str), multiple=True, help="Another parameter."),
@@ -113,10 +119,14 @@ def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) ->
 @main.command()
 @chooses_jobs
 def plan(**options: Any) -> None:
-    """Show what `run` would request with these options: calls, tokens, dollars. Nothing is sent."""
+    """Show what `run` would request with these options: calls, tokens, dollars. Nothing is sent.
+
+    And which difference between two methods it could find: at 80 % power, two-sided 5 %.
+    """
     from ..batch import estimate
 
-    echo(estimate.as_text(estimate.plan(_jobs(**options)[0])))
+    jobs, _ = _jobs(**options)
+    echo(f"{estimate.as_text(estimate.plan(jobs))}\n\n{estimate.differences(jobs)}".rstrip())
 
 
 @main.command()
@@ -167,15 +177,14 @@ def verify() -> None:
     sys.exit(any(row["state"] != "ok" for row in rows))
 
 
-def _jobs(name, model, coach, train, steps, base_url, coach_url, parameter, **choice):
+def _jobs(name, model, coach, parameter, **choice):
     """The jobs that the options describe, checked, and the name of their batch."""
     from .. import batch
 
     if name is None:
         name = "demo" if choice["data"] == "sample" else "full"
     models = [(each, coach or each) for each in model]
-    extra = {"train": train, "steps": steps, "base_url": base_url, "coach_url": coach_url}
-    extra |= dict(parameter)
+    extra = {key: choice.pop(key) for key in PASSED} | dict(parameter)
     extra = {key: value for key, value in extra.items() if value is not None}
     jobs = batch.grid(**choice, models=models, name=name, extra=extra)
     batch.check(jobs, name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..cache import ResponseCache
-from ..errors import ParameterError
+from ..errors import ParameterError, check
 from ..task import Task
 from . import simulated
 from .budget import Budget
@@ -31,6 +31,9 @@ def models(
     retries: int | None = None,
     timeout: float = 300.0,
     system: str = "system",
+    in_flight: int | None = None,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
 ) -> tuple[LLM, LLM]:
     """The model that answers and its coach; the arguments are the parameters of the notebooks.
 
@@ -52,6 +55,12 @@ def models(
         The endpoint; without `base_url` OPENAI_BASE_URL, without `coach_url` that of the model.
     retries, timeout, system
         As `LLM` takes them, for both.
+    in_flight : int, optional
+        The most requests of each at one time, of all notebooks of a batch together: every notebook
+        that runs gets an equal share, of one at least. By default that of `LLM` for each notebook.
+    requests_per_minute, tokens_per_minute : float, optional
+        The account's limits, for both together and, if the budget is the batch's, for all notebooks
+        of a batch. A coach at another address has the same limits for itself.
 
     Raises
     ------
@@ -64,7 +73,13 @@ def models(
                 f"{name} takes an address such as 'http://127.0.0.1:8000/v1', or None; keys and "
                 "passwords come from the environment (OPENAI_API_KEY, SEMBACK_COACH_API_KEY)"
             )
-    both = {"budget": budget, "retries": retries, "timeout": timeout, "system": system}
+    both: dict[str, Any] = {"retries": retries, "timeout": timeout, "system": system}
+    both |= {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
+    both["budget"] = budget or Budget()
+    if in_flight is not None:
+        check(int, "a whole number, or None", in_flight=in_flight)
+        kernels = int(os.environ.get("SEMBACK_KERNELS", 1))
+        both["in_flight"] = max(in_flight // kernels, min(in_flight, 1))  # LLM refuses 0 and less
     key = os.environ.get("SEMBACK_COACH_API_KEY")
     url = coach_url or base_url
     return (

@@ -6,9 +6,11 @@ replies cost nothing.
 
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from ..errors import BudgetExceeded, CacheError, ParameterError
@@ -61,12 +63,15 @@ class Budget:
             limit = getattr(self, name)
             if limit is not None and (type(limit) not in (int, float) or not limit > 0):
                 raise ParameterError(f"the budget's {name} is {limit!r}; it takes a number above 0")
-        self._account: Any = None  # a diskcache.Cache, which adds up over processes
+        # Numbers by name; in a batch a diskcache.Cache, which processes share.
+        self._account: Any = {}
+        self._transaction: Any = nullcontext
         self._in_account = dict.fromkeys(LIMITED, 0)  # what of the account is known here
         if self.batch and (folder := os.environ.get("SEMBACK_BATCH")):
             from diskcache import Cache
 
             self._account = Cache(folder)
+            self._transaction = partial(self._account.transact, retry=True)
 
     def check_price(self, model: str) -> None:
         """Raise ParameterError for a limit in dollars with a model whose price is unknown."""
@@ -86,11 +91,7 @@ class Budget:
         CacheError
             The account of the batch cannot be read or written.
         """
-        try:
-            self._settle()
-        except (sqlite3.Error, OSError) as error:
-            message = f"what the notebooks of this batch spend cannot be added up: {error}"
-            raise CacheError(message) from None
+        self._settle()
         for name in LIMITED:
             limit, spent = getattr(self, name), getattr(self, f"spent_{name}")
             counted = not (retry and name == "calls")
@@ -106,18 +107,34 @@ class Budget:
         self.spent_tokens += prompt_tokens + completion_tokens
         if self.dollars is not None:
             self.spent_dollars += price(model, prompt_tokens, completion_tokens) or 0.0
-        with suppress(sqlite3.Error, OSError):  # the next start reports it; the reply is not lost
+        with suppress(CacheError):  # the next start reports it; the reply is not lost
             self._settle()
 
     def _settle(self) -> None:
-        """Add what was spent here to the account of the batch, and take over its sums."""
-        if self._account is None:
-            return
-        with self._account.transact(retry=True):
+        """Add what was spent here to the account, and take over its sums."""
+        with self.shared() as account:
             for name in LIMITED:
                 new = getattr(self, f"spent_{name}") - self._in_account[name]
-                self._in_account[name] = self._account.incr(name, new)
+                account[name] = self._in_account[name] = account.get(name, 0) + new
                 setattr(self, f"spent_{name}", self._in_account[name])
+
+    @contextmanager
+    def shared(self) -> Iterator[Any]:
+        """The numbers of the account by name, which nobody else changes inside of this.
+
+        All notebooks of a batch share them; outside of a batch all models with this budget do.
+
+        Raises
+        ------
+        CacheError
+            The account of the batch cannot be read or written.
+        """
+        try:
+            with self._transaction():
+                yield self._account
+        except (sqlite3.Error, OSError) as error:
+            message = f"what the notebooks of this batch spend cannot be added up: {error}"
+            raise CacheError(message) from None
 
     def __str__(self) -> str:
         dollars = "" if self.dollars is None else f", {self.spent_dollars:.4f} dollars"

@@ -73,7 +73,7 @@ class LLM:
     in_flight : int
         The most requests at one time. An endpoint that takes fewer is given fewer (see `limits`).
     requests_per_minute, tokens_per_minute : float, optional
-        The account's limits; each event loop keeps them for itself.
+        The account's limits, kept by all models together that share a budget and an address.
     params : mapping, optional
         Fields of the request beside model and messages, laid over `default_params(model)`; None
         removes one, as in ``{"temperature": None, "max_tokens": None}``.

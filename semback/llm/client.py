@@ -114,7 +114,8 @@ class Client:
     """The requests to one endpoint in one event loop: an openai client cannot serve two."""
 
     def __init__(self, endpoint: Endpoint):
-        self.endpoint, self.limits = endpoint, Limits(*endpoint.limits)
+        self.endpoint = endpoint
+        self.limits = Limits(*endpoint.limits, endpoint.budget, endpoint.address)
         self._loop = asyncio.get_running_loop()
         self._connection: AsyncGenerator[openai.AsyncOpenAI] | None = None
         self._openai: Any = None  # openai.AsyncOpenAI, once it is connected

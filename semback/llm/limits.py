@@ -4,17 +4,26 @@ Endpoints rarely say how many requests they serve at once, so the limit is found
 capacity of a network: slow start, additive increase, multiplicative decrease (AIMD), where a
 refusal (HTTP 429 or 503) or a time-out counts as a lost packet.
 
+Limits per minute belong to an account, so they are kept in its numbers (see `Budget.shared`): by
+all models that share a budget, and by all notebooks of a batch together.
+
 References
 ----------
 V. Jacobson, Congestion avoidance and control, SIGCOMM 1988.
+ITU-T I.371 (2004), annex A: the generic cell rate algorithm.
 """
 
 import asyncio
 import heapq
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
+from math import inf
+
+from ..errors import CacheError
+from .budget import Budget
 
 INITIAL_WINDOW = 64  # requests in flight before there is any reply
 BATCH = 4  # requests that leave at one time: they are on their way before the next ones are built
@@ -22,6 +31,7 @@ TURN = 0.0001  # seconds between batches
 PACE = 0.001  # seconds between the first requests: an early refusal stops the rest
 DECREASE = 0.85  # of the window remains after congestion
 PROBE = 24  # replies, at least, until the window grows by one: at most 1 in 25 requests is refused
+LATE = 2.0  # seconds after which a place within the limits per minute is given up
 FIRST_PAUSE = 0.5  # seconds where every request is refused; doubled each time
 # The longest one, in seconds: a limit per minute may count what it refuses, a server that starts
 # (503) does not.
@@ -63,14 +73,33 @@ class Limits:
     requests, tokens : float, optional
         Limits per minute, never exceeded in any 60 seconds. The tokens of a reply are known only
         when it has arrived; the requests after it wait for them.
+    budget : Budget
+        Its account has the limits per minute.
+    address : str
+        The endpoint, whose limits they are.
     """
 
-    def __init__(self, in_flight: int, requests: float | None, tokens: float | None):
+    def __init__(
+        self,
+        in_flight: int,
+        requests: float | None,
+        tokens: float | None,
+        budget: Budget,
+        address: str,
+    ):
         self.in_flight, self.busy = in_flight, 0
         self.window = float(min(INITIAL_WINDOW, in_flight))  # requests in flight, at most, for now
         self._slow_start = True
-        self._requests, self._tokens = PerMinute(requests), PerMinute(tokens)
-        self._queue: list[tuple[int, asyncio.Future]] = []  # a heap, by ticket
+        self._budget = budget
+        limits = {"requests": requests, "tokens": tokens}
+        self._per_minute = {
+            kind: PerMinute(f"{kind} at {address}", limit)
+            for kind, limit in limits.items()
+            if limit
+        }
+        self._owed = 0.0  # tokens that were used and not counted yet
+        self._place = -inf  # when the next request leaves, within the limits per minute
+        self._queue: list[tuple[int, int, asyncio.Future]] = []  # a heap, by ticket; with tokens
         self._tickets = count()
         self._paced = INITIAL_WINDOW  # requests of the first window that have not left yet
         self._next_at = self._changed_at = 0.0  # no request leaves before; the last decrease
@@ -84,10 +113,8 @@ class Limits:
     @asynccontextmanager
     async def slot(self, ticket: int, tokens: int) -> AsyncIterator[Slot]:
         """Wait until a request may leave; inside of the context it is in flight."""
-        await self._tokens.take(tokens)
-        await self._requests.take(1)
         slot, admission = Slot(tokens), asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (ticket, admission))
+        heapq.heappush(self._queue, (ticket, tokens, admission))
         self._schedule()
         try:
             slot.sent = await admission
@@ -115,11 +142,18 @@ class Limits:
         now, admitted = asyncio.get_running_loop().time(), 0
         most, pause = (1, PACE) if self._paced > 0 else (BATCH, TURN)
         while self._queue and now >= self._next_at and self.busy < int(self.window):
-            _, admission = heapq.heappop(self._queue)
+            _, tokens, admission = self._queue[0]
             if not admission.done():  # it was not cancelled
+                if self._per_minute and self._place + LATE < now:
+                    self._place = now + self._reserve(tokens)
+                if self._place > now:
+                    self._next_at = self._place
+                    break
+                self._place = -inf
                 admission.set_result(now)
                 self.busy += 1
                 admitted += 1
+            heapq.heappop(self._queue)
             if admitted == most:
                 break
         if admitted:
@@ -127,11 +161,29 @@ class Limits:
             self._next_at = max(self._next_at, now + pause)
         self._schedule()
 
+    def _reserve(self, tokens: int) -> float:
+        """Take the next place within the limits per minute; in how many seconds it is.
+
+        There is one place at a time for each event loop, so that the notebooks of a batch take
+        turns, and one whose kernel is killed holds up the others by one request at most.
+        """
+        amounts, owed = {"requests": 1, "tokens": tokens}, {"tokens": self._owed}
+        now = leave = time.time()  # one clock for all kernels
+        with suppress(CacheError), self._budget.shared() as numbers:  # the budget will report it
+            even = {}
+            for kind, limit in self._per_minute.items():
+                even[kind] = numbers.get(limit.name, 0.0) + owed.get(kind, 0.0) / limit.rate
+                leave = max(leave, even[kind] + limit.before(amounts[kind]))
+            for kind, limit in self._per_minute.items():
+                numbers[limit.name] = max(even[kind], leave) + limit.after(amounts[kind])
+            self._owed = 0.0
+        return leave - now
+
     def _learn(self, slot: Slot) -> None:
         """Adapt the window to how a request ended; once a round trip, since all others that are in
         flight then say the same."""
-        if slot.used is not None:
-            self._tokens.owed += slot.used - slot.tokens
+        if slot.used is not None and "tokens" in self._per_minute:
+            self._owed += min(slot.used, self._per_minute["tokens"].limit) - slot.tokens
         current = slot.sent >= self._changed_at
         if slot.outcome == "answered":
             self._pauses = 0
@@ -170,21 +222,22 @@ class Limits:
 
 class PerMinute:
     """A limit for each minute: a tenth of it may leave at once and the rest evenly, so that no 60
-    seconds have more. None is no limit."""
+    seconds have more.
 
-    def __init__(self, limit: float | None):
-        self.limit, self.owed = limit, 0.0
-        if limit:
-            from aiolimiter import AsyncLimiter
+    What has left is summed up by one number of the account: the time at which all of it would have
+    left at the even rate ("theoretical arrival time" in the standard). More than a tenth at one
+    time has to be saved up before, and is waited for afterwards.
+    """
 
-            self.burst = max(1.0, limit / 10)
-            per_second = max(limit - self.burst, limit / 2) / 60
-            self._limiter = AsyncLimiter(self.burst, self.burst / per_second)
+    def __init__(self, name: str, limit: float):
+        self.name, self.limit = name, limit
+        self.burst = max(1.0, limit / 10)
+        self.rate = max(limit - self.burst, limit / 2) / 60  # per second
 
-    async def take(self, amount: float) -> None:
-        """Wait until so much more, and what is owed, may leave; for one minute at most."""
-        if self.limit:
-            amount, self.owed = min(amount + self.owed, self.limit), 0.0
-            while amount > 0:
-                await self._limiter.acquire(min(amount, self.burst))
-                amount -= self.burst
+    def after(self, amount: float) -> float:
+        """Seconds that so much takes at the even rate; more than the limit is taken for it."""
+        return min(amount, self.limit) / self.rate
+
+    def before(self, amount: float) -> float:
+        """Seconds after that time at which so much may leave; below 0 for less than a tenth."""
+        return self.after(amount) - self.burst / self.rate

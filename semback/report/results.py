@@ -134,6 +134,7 @@ def save(
     nodes = zip(task.graph, run.graph)
     parts = {
         **facts(run),
+        "settings": run.settings | ({"test questions": task.only} if task.only else {}),
         "experiment": experiment,
         "task": task.name,
         "group": group,

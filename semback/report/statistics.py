@@ -1,5 +1,7 @@
 """How certain an accuracy, or a difference of two accuracies, is: 95 % intervals and paired tests.
 
+`detectable` says before a run which difference it can find.
+
 With one seed, or seeds whose values do not differ, the test questions are the sample: Wilson's
 interval; for two methods on the same questions Newcombe's interval and McNemar's exact test. With
 several seeds their values are the sample: Student's t interval and the paired t test. Such an
@@ -17,6 +19,8 @@ from ..run import bootstrap, wilson
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+CHANGED = 0.2  # of the answers, from one method to another, unless it is known better
 
 
 class Estimate(NamedTuple):
@@ -105,6 +109,41 @@ def mcnemar(first: int, second: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
+def detectable(questions: int, changed: float = CHANGED) -> float:
+    """The smallest difference of two accuracies that McNemar's test finds at 80 % power.
+
+    Parameters
+    ----------
+    questions : int
+        Answered by both methods.
+    changed : float
+        The share of questions that exactly one of them answers correctly, from 0 to 1. Where the
+        difference is larger, it is taken for this share too.
+
+    Returns
+    -------
+    float
+        From 0 to 1, at two-sided 5 %; NaN where no difference can be found with so few questions.
+
+    References
+    ----------
+    R. J. Connor, Biometrics 43 (1987), 207, for the asymptotic test; the exact one, which we use,
+    finds it a little less often.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    level, power = float(norm.ppf(0.975)), float(norm.ppf(0.8))
+
+    def excess(difference: float) -> float:
+        """Questions that the difference needs, beyond those that there are."""
+        share = max(changed, difference)
+        root = level * share**0.5 + power * (share - difference**2) ** 0.5
+        return (root / difference) ** 2 - questions
+
+    return float("nan") if excess(1.0) > 0 else float(brentq(excess, 1e-9, 1.0))
 
 
 def newcombe(both: int, first: int, second: int, neither: int) -> tuple[float, float]:

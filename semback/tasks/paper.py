@@ -54,7 +54,12 @@ FORMS: dict[str, tuple[Reader, str, str]] = {  # of answers that are no letter, 
 
 
 def bbh(
-    category: str, seed: int = 0, train: int = 20, split: str = "clean", data: str = "sample"
+    category: str,
+    seed: int = 0,
+    train: int = 20,
+    split: str = "clean",
+    data: str = "sample",
+    test: int | None = None,
 ) -> Task:
     """Make a task of one file of BIG-Bench Hard, with the paper's graph: two hints and an answer.
 
@@ -73,6 +78,8 @@ def bbh(
         there to measure what that does to a score.
     data : {"sample", "full"}
         Our own sample, which is bundled, or the data set itself (see `semback.tasks.data`).
+    test : int, optional
+        A cheap trial: the first so many of the test questions, in the seed's order.
 
     Returns
     -------
@@ -81,7 +88,7 @@ def bbh(
     Raises
     ------
     ParameterError
-        For a category, split or data that does not exist, or more training rows than there can be.
+        For a category, split or data that does not exist, or more rows than there can be.
     DataError
         For a file that is missing, altered or malformed.
     """
@@ -89,10 +96,10 @@ def bbh(
     known("split", split, ("clean", "released"))
     examples = _bbh_examples(category, data)
     order, rng = shuffled(examples, train, seed, spare=1)
-    test = order[train:]
+    others = order[train:]
     if split == "released":
         rng.shuffle(examples)
-        test = examples[train:]
+        others = examples[train:]
     if category in FORMS:
         read, holds, instance = FORMS[category]
     else:  # three rows have the text of an answer for a letter: their options were cut at a comma
@@ -101,7 +108,8 @@ def bbh(
         holds, instance = "the letter of one option", "(B)"
     graph = two_hints(holds, instance)
     overlap = split == "released"
-    return Task(f"bbh/{category}", order[:train], test, graph, read, overlap=overlap)
+    name = f"bbh/{category}"
+    return Task(name, order[:train], others, graph, read, overlap=overlap, only=test)
 
 
 def two_hints(holds: str, instance: str) -> Graph:
@@ -138,7 +146,7 @@ def _bbh_examples(category: str, data: str) -> list[Example]:
     return examples
 
 
-def gsm8k(seed: int = 0, train: int = 128, data: str = "sample") -> Task:
+def gsm8k(seed: int = 0, train: int = 128, data: str = "sample", test: int | None = None) -> Task:
     """Make a task of GSM8K, with the paper's graph: two hints and an answer.
 
     Parameters
@@ -150,6 +158,8 @@ def gsm8k(seed: int = 0, train: int = 128, data: str = "sample") -> Task:
         all of ``test.jsonl``.
     data : {"sample", "full"}
         Our own sample, which is bundled, or the data set itself (see `semback.tasks.data`).
+    test : int, optional
+        A cheap trial: the first so many of the test questions, in the file's order.
 
     Returns
     -------
@@ -158,13 +168,13 @@ def gsm8k(seed: int = 0, train: int = 128, data: str = "sample") -> Task:
     Raises
     ------
     ParameterError
-        For data that does not exist, or more training rows than there are.
+        For data that does not exist, or more rows than there are.
     DataError
         For a file that is missing, altered or malformed.
     """
     order, _ = shuffled(_gsm8k_examples("train", data), train, seed)
-    graph = two_hints("only a number", "18")
-    return Task("gsm8k", order[:train], _gsm8k_examples("test", data), graph, answers.number)
+    graph, others = two_hints("only a number", "18"), _gsm8k_examples("test", data)
+    return Task("gsm8k", order[:train], others, graph, answers.number, only=test)
 
 
 def _gsm8k_examples(part: str, data: str) -> list[Example]:
@@ -197,7 +207,7 @@ FINAL = (
 FORM = "The last line is the word Answer, a colon and Yes or No, for instance: Answer: Yes"
 
 
-def liar(seed: int = 0, train: int = 50, data: str = "sample") -> Task:
+def liar(seed: int = 0, train: int = 50, data: str = "sample", test: int | None = None) -> Task:
     """Make a task of LIAR: five nodes that look at one field each, and a final one.
 
     The answer "Yes" means that the statement is a lie.
@@ -212,6 +222,8 @@ def liar(seed: int = 0, train: int = 50, data: str = "sample") -> Task:
         more than once, a few with different labels; all are used.
     data : {"sample", "full"}
         Our own sample, which is bundled, or the data set itself (see `semback.tasks.data`).
+    test : int, optional
+        A cheap trial: the first so many of the test questions, in the file's order.
 
     Returns
     -------
@@ -220,7 +232,7 @@ def liar(seed: int = 0, train: int = 50, data: str = "sample") -> Task:
     Raises
     ------
     ParameterError
-        For data that does not exist, or more training rows than there are.
+        For data that does not exist, or more rows than there are.
     DataError
         For a file that is missing, altered or malformed.
     """
@@ -229,7 +241,7 @@ def liar(seed: int = 0, train: int = 50, data: str = "sample") -> Task:
     nodes = [Node(name, instruction, form=short) for name, (_, instruction) in FIELDS.items()]
     graph = Graph((*nodes, Node("Final", FINAL, tuple(FIELDS), form=FORM)))
     read = partial(answers.choice, words=("Yes", "No"))
-    return Task("liar", order[:train], _liar_examples("test", data), graph, read)
+    return Task("liar", order[:train], _liar_examples("test", data), graph, read, only=test)
 
 
 def _liar_examples(part: str, data: str) -> list[Example]:

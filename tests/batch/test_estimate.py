@@ -12,6 +12,7 @@ import pytest
 from semback import Language, ParameterError, descend, evaluate, variant_settings
 from semback.batch import estimate
 from semback.batch.jobs import Job
+from semback.report.statistics import detectable
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -138,6 +139,28 @@ def test_a_plan_is_one_table_with_one_total_and_names_what_it_assumes():
         re.findall(r"^Upper bound if nothing is recorded: 2,324 calls, about \$", text, re.M)
     )
     assert estimate.ASSUMPTIONS in text
+
+
+def test_a_plan_says_which_difference_the_test_questions_can_find():
+    jobs = [
+        job("bbh", category=category, seed=seed, test=20)
+        for category in ("boolean_expressions", "object_counting")
+        for seed in (0, 1)
+    ]
+    text = estimate.differences([*jobs, job("gsm8k")])
+    bbh, gsm8k = text.splitlines()
+    points = [f"{100 * detectable(number):.1f}" for number in (40, 80, 64)]
+    assert bbh == (
+        f"bbh: 40 test questions can find a difference of {points[0]} points; "
+        f"2 seeds, were they independent, a difference of {points[1]} points"
+    )
+    assert gsm8k == f"gsm8k: 64 test questions can find a difference of {points[2]} points"
+    assert "80 % power, two-sided 5 %, where\n20% of the answers" in estimate.ASSUMPTIONS
+    assert estimate.differences([]) == ""
+
+
+def test_fewer_test_questions_are_planned_and_paid_for():
+    assert calls(job("liar", test=10))["test after"] == 6 * 10
 
 
 def test_a_plan_can_be_made_in_a_notebook():

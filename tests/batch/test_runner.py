@@ -14,7 +14,7 @@ import pytest
 from conftest import ASK_NINE, interrupted, wait_until
 from servers import Endpoint, delay, good
 
-from semback import ResponseCache, batch
+from semback import ResponseCache, batch, models, tasks
 from semback.batch import jobs, runner
 from semback.batch.jobs import Job
 from semback.errors import ParameterError
@@ -278,6 +278,10 @@ def test_a_notebook_runs_in_one_batch_of_a_name_at_a_time(notebook, executed, mo
         ("timeout", (5.0, 60), "skipped"),
         ("base_url", (None, "http://x/v1"), "skipped"),
         ("coach_url", ("http://x/v1", "http://y/v1"), "skipped"),
+        ("in_flight", (None, 8), "skipped"),
+        ("requests_per_minute", (60, 90.5), "skipped"),
+        ("tokens_per_minute", (None, 10**5), "skipped"),
+        ("test", (None, 5), "ok"),
         ("system", ("system", "user"), "ok"),
         ("model_params", ({}, {"max_tokens": 9}), "ok"),
     ],
@@ -353,7 +357,32 @@ def test_keys_and_headers_are_not_sent_to_the_workers_of_dask(monkeypatch, noteb
 
     monkeypatch.setattr(runner, "execute", execute)
     batch.run([Job(notebook("plain"), {})], "test")
-    assert set(sent[0]) == {"SEMBACK_CACHE_MODE", "SEMBACK_HOME", "SEMBACK_BATCH"}
+    ours = {"SEMBACK_HOME", "SEMBACK_BATCH", "SEMBACK_KERNELS"}
+    assert set(sent[0]) == {"SEMBACK_CACHE_MODE", *ours}
+
+
+@pytest.mark.parametrize(
+    "jobs, workers, in_flight, share",
+    [(1, 2, 10, 10), (3, 2, 11, 5), (3, 8, 2, 1), (2, 2, None, 64)],
+)
+def test_notebooks_at_one_time_share_the_requests_in_flight(
+    jobs, workers, in_flight, share, monkeypatch, notebook
+):
+    environments = []
+
+    def execute(job, folder, environment, again):
+        environments.append(environment)
+        return batch.Outcome(job, "ok", Path())
+
+    monkeypatch.setattr(runner, "execute", execute)
+    path = notebook("04_liar_ablation")
+    several = [Job(path, {"name": "test", "seed": seed}) for seed in range(jobs)]
+    batch.run(several, "test", workers=workers)
+    assert len(environments) == jobs
+    for environment in environments:
+        monkeypatch.setenv("SEMBACK_KERNELS", environment["SEMBACK_KERNELS"])
+        pair = models("m", "c", tasks.liar(), in_flight=in_flight)
+        assert [each.in_flight for each in pair] == [share, share]
 
 
 def test_a_scheduler_without_dask_says_what_to_install(notebook, monkeypatch):

@@ -177,6 +177,14 @@ def test_options_become_the_parameters_of_every_job(semback, checkout, ran):
         2,
         "--train",
         9,
+        "--test",
+        7,
+        "--in-flight",
+        16,
+        "--requests-per-minute",
+        500,
+        "--tokens-per-minute",
+        200000,
         "--base-url",
         "http://127.0.0.1:1/v1",
         "--coach-url",
@@ -203,6 +211,10 @@ def test_options_become_the_parameters_of_every_job(semback, checkout, ran):
             "coach": "m",
             "steps": 2,
             "train": 9,
+            "test": 7,
+            "in_flight": 16,
+            "requests_per_minute": 500.0,
+            "tokens_per_minute": 200000.0,
             "base_url": "http://127.0.0.1:1/v1",
             "coach_url": "http://127.0.0.1:2/v1",
             "coach_params": {"temperature": 1},
@@ -227,6 +239,7 @@ def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     done = semback("plan", "gsm8k", "--variant", "full", "--model", "gpt-4o-mini")
     assert done.exit_code == 0 and "1,920" in done.stdout and "Upper bound" in done.stdout
+    assert "gsm8k: 64 test questions can find a difference of" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -256,6 +269,9 @@ def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
         (["run", "gsm8k", "-p", "coach_params", "-Infinity"], "coach_params is -inf"),
         (["run", "gsm8k", "-p", "model_params", "[" * 9999], "model_params is '[[["),
         (["run", "gsm8k", "-p", "steps", "-1"], "steps is -1; it takes a whole number from 0"),
+        (["run", "gsm8k", "--test", 65], "task 'gsm8k': only is 65; it takes a number of test"),
+        (["run", "gsm8k", "--in-flight", 0], "in_flight is 0; it takes a number above 0"),
+        (["run", "gsm8k", "--tokens-per-minute", -1], "tokens_per_minute is -1.0; it takes a num"),
         (["plan", "gsm8k", "--base-url", "localhost:8000"], "base_url takes an address such as"),
         (["plan", "gsm8k", "--coach-url", ""], "coach_url takes an address such as"),
         (

@@ -4,14 +4,20 @@ Time is virtual here: nothing waits.
 """
 
 import asyncio
+import contextlib
+import itertools
 import json
 import selectors
+import subprocess
+import sys
+import time
 
 import httpx2
 import pytest
+import servers
 from servers import GOOD
 
-from semback import LLM, ModelError, ParameterError
+from semback import LLM, Budget, ModelError, ParameterError, models, tasks
 
 
 class Clock(asyncio.SelectorEventLoop):
@@ -78,29 +84,33 @@ class Endpoint:
             | {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": said}}]},
         )
 
-    def answer(self, calls, workers=64, **settings):
-        """Ask so many calls by so many workers. Returns (seconds, replies)."""
-        llm = LLM("m", transport=httpx2.MockTransport(self.handle), **settings)
+    def answer(self, calls, workers=64, budgets=(None,), text=str, **settings):
+        """Ask so many calls by so many workers, of models with these budgets in turn.
+
+        `text` makes the prompt of a call from its number. Returns (seconds, replies).
+        """
+        settings["transport"] = httpx2.MockTransport(self.handle)
+        llms = [LLM(f"m-{place}", budget=each, **settings) for place, each in enumerate(budgets)]
 
         async def all_of_them():
+            patch.setattr("time.time", asyncio.get_running_loop().time)
             # Its first call asks a thread, for which virtual time does not wait.
-            await llm.chat([{"role": "user", "content": "hello"}])
+            await llms[0].chat([{"role": "user", "content": "hello"}])
             loop = asyncio.get_running_loop()
             self.start, loop.virtual = loop.time(), True
             waiting, replies = iter(range(calls)), {}
 
             async def work():
                 for number in waiting:
-                    replies[number] = (
-                        await llm.chat([{"role": "user", "content": f"{number}"}])
-                    ).text
+                    messages = [{"role": "user", "content": text(number)}]
+                    replies[number] = (await llms[number % len(llms)].chat(messages)).text
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(workers):
                     group.create_task(work())
             return loop.time() - self.start, [replies[number] for number in range(calls)]
 
-        with asyncio.Runner(loop_factory=Clock) as runner:
+        with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=Clock) as runner:
             try:
                 return runner.run(all_of_them())
             finally:
@@ -276,6 +286,108 @@ def test_a_reply_that_claims_more_tokens_than_can_be_is_waited_for_a_minute_at_m
         patch.setitem(GOOD, "usage", tokens)
         seconds, _ = endpoint.answer(3, workers=1, tokens_per_minute=1000)
     assert len(caught) == 1 and 100 < seconds < 4 * 66
+
+
+@pytest.fixture
+def of_a_batch(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMBACK_BATCH", str(tmp_path / "spent"))
+
+
+def test_requests_a_minute_are_kept_by_all_models_of_a_batch_together_and_each_gets_its_turn(
+    of_a_batch,
+):
+    endpoint, limit = Endpoint(), 60
+    budgets = [Budget(batch=True) for _ in range(3)]  # as in three kernels
+    seconds, replies = endpoint.answer(5 * limit, 90, budgets, requests_per_minute=limit)
+    times = [now for now, _ in endpoint.asked]
+    assert all(sum(at <= now < at + 60 for now in times) <= limit for at in times)
+    assert replies == list(map(str, range(5 * limit))) and seconds < 1.2 * 5 * 60
+    models_in_turn = [int(text) % 3 for text in endpoint.answered[90:180]]
+    assert all(25 <= models_in_turn.count(each) <= 35 for each in range(3))
+
+
+@pytest.mark.parametrize("budgets", [(None, None), (Budget(), Budget())], ids=["none", "two"])
+def test_models_with_budgets_of_their_own_have_limits_of_their_own(budgets):
+    seconds, _ = Endpoint().answer(40, budgets=budgets, requests_per_minute=20)
+    assert 50 < seconds < 70  # a minute for the 20 of each; together they would take two
+
+
+@pytest.mark.parametrize("addresses", [1, 2])
+def test_a_model_and_its_coach_share_their_limits_if_they_are_at_one_address(addresses):
+    with servers.Endpoint(servers.good) as one, servers.Endpoint(servers.good) as other:
+        url, settings = (one, other)[addresses - 1].url, {"requests_per_minute": 1}
+        model, coach = models("m", "c", tasks.liar(), base_url=one.url, coach_url=url, **settings)
+
+        async def chats():
+            await model.chat([{"role": "user", "content": "hello"}])
+            async with asyncio.timeout(0.5 if addresses == 1 else 60):
+                await coach.chat([{"role": "user", "content": "hello"}])
+
+        with pytest.raises(TimeoutError) if addresses == 1 else contextlib.nullcontext():
+            asyncio.run(chats())  # it would wait for two minutes
+        assert (len(one.asked), len(other.asked)) == (1, addresses - 1)
+
+
+@pytest.mark.parametrize("sizes", [[300], [50, 900, 50, 400, 700], [1000]], ids=str)
+def test_prompts_of_any_size_never_exceed_the_tokens_of_a_minute(sizes):
+    endpoint, sent, limit = Endpoint(), [], 1000
+    sizes = [size for size, _ in zip(itertools.cycle(sizes), range(20))]
+
+    async def handle(request):
+        tokens = round(len(request.content) / 4)
+        if b"hello" not in request.content:
+            sent.append((asyncio.get_running_loop().time(), tokens))
+        usage = {"prompt_tokens": tokens, "completion_tokens": 0}
+        return httpx2.Response(200, json=GOOD | {"usage": usage})
+
+    endpoint.handle = handle
+    texts = [f"{number} ".ljust(4 * size - 140, "x") for number, size in enumerate(sizes)]
+    endpoint.answer(20, text=texts.__getitem__, tokens_per_minute=limit)
+    assert len(sent) == 20 and max(tokens for _, tokens in sent) <= limit
+    assert all(sum(n for now, n in sent if at <= now < at + 60) <= limit for at, _ in sent)
+    assert sent[-1][0] - sent[0][0] < 2.5 * 60 * sum(sizes) / limit + 60
+
+
+KERNEL = """
+import asyncio, sys
+import semback as sb
+
+async def main(url, calls):
+    budget = sb.Budget(batch=True)
+    llm = sb.LLM("m", base_url=url, budget=budget, requests_per_minute=1200)
+    await llm.chat([{"role": "user", "content": "hello"}])  # imports take a second
+    print("ready", flush=True)
+    input()
+    texts = [f"Question {number}" for number in range(calls)]
+    chats = [llm.chat([{"role": "user", "content": text}]) for text in texts]
+    print("done", len(await asyncio.gather(*chats)))
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+@pytest.mark.process
+def test_processes_of_a_batch_keep_one_limit_and_one_that_is_killed_blocks_nobody(of_a_batch):
+    """1,200 a minute: 120 may leave at once, and 18 a second after them."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with servers.Endpoint(servers.good) as server:
+        command = [sys.executable, "-c", KERNEL, server.url]
+        killed, *others = [
+            subprocess.Popen([*command, calls], **pipes) for calls in ("1000", "30", "30")
+        ]
+        for process in (killed, *others):
+            assert process.stdout.readline() == "ready\n"
+        start = time.monotonic()
+        for process in (killed, *others):
+            process.stdin.write("\n")
+            process.stdin.flush()
+        while len(server.times) < 110:
+            assert killed.poll() is None
+        killed.kill()
+        killed.communicate()
+        assert [process.communicate(timeout=60)[0] for process in others] == ["done 30\n"] * 2
+    for number, at in enumerate([at for at in server.times if at > start], 1):
+        assert number <= 120 + 18 * (at - start)
 
 
 @pytest.mark.parametrize(

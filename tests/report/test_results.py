@@ -281,6 +281,7 @@ OTHER = [
         "short false, prompts not set",
         "short true, prompts 1a2b3c4d",
     ),
+    ({"settings": {"test questions": 5}}, "test questions not set", "test questions 5"),
     ({"trained": 5}, "training questions 12", "training questions 5"),
     (
         {"params": {"model": SENT, "coach": {"temperature": 0.5, "max_tokens": 1024}}},
@@ -291,7 +292,9 @@ OTHER = [
 
 
 @pytest.mark.parametrize(
-    "other, label, other_label", OTHER, ids=["split", "steps", "prompts", "training", "requests"]
+    "other, label, other_label",
+    OTHER,
+    ids=["split", "steps", "prompts", "test", "training", "requests"],
 )
 def test_results_with_other_settings_are_never_pooled(record, other, label, other_label):
     one = changed(record, 9, 10, experiment="bbh", task="bbh/snarks", group="nlp")
@@ -357,6 +360,13 @@ def test_a_rerun_with_other_settings_replaces_its_record(task):
     assert json.loads(json.dumps(results.load("trial"))) == [released] and results.table(
         [released]
     )["settings"].tolist() == ["contaminated test"]
+
+
+def test_only_a_trial_on_some_test_questions_has_their_number_in_its_record(record, task):
+    trial = record_of("trial", replace(task, only=5))
+    assert trial["settings"] == record["settings"] | {"test questions": 5}
+    assert "test questions" not in record["settings"]
+    assert trial["test"]["after"]["questions"] == 5
 
 
 def test_several_seeds_have_an_interval_over_seeds(record):

@@ -91,6 +91,29 @@ def test_mcnemar_is_the_exact_test_of_statsmodels(first, second):
     assert statistics.mcnemar(first, second) == pytest.approx(min(expected, 1))
 
 
+def test_the_detectable_difference_is_that_of_the_published_formula():
+    """Connor, Biometrics 1987: n = (z_a √d + z_b √(d - δ²))² / δ²."""
+    for questions in (50, 250, 1319):
+        difference = statistics.detectable(questions)
+        root = 1.959964 * 0.2**0.5 + 0.841621 * (0.2 - difference**2) ** 0.5
+        assert (root / difference) ** 2 == pytest.approx(questions, rel=1e-4)
+    few = statistics.detectable(10)  # then more than 20 % of the answers have to change
+    root = 1.959964 * few**0.5 + 0.841621 * (few - few**2) ** 0.5
+    assert few > 0.2 and (root / few) ** 2 == pytest.approx(10, rel=1e-4)
+    assert np.isnan(statistics.detectable(3)) and statistics.detectable(100, 0.05) < 0.1
+
+
+@pytest.mark.parametrize("questions", [150, 230, 1319])
+def test_the_detectable_difference_is_found_four_times_in_five(questions):
+    chance, difference, times = np.random.default_rng(2), statistics.detectable(questions), 4000
+    gained = (0.2 + difference) / 2
+    gains, losses, _ = chance.multinomial(questions, (gained, 0.2 - gained, 0.8), times).T
+    of_scores = np.abs(gains - losses) / np.maximum(gains + losses, 1) ** 0.5
+    assert np.mean(of_scores > 1.959964) == pytest.approx(0.8, abs=0.03)
+    exact = [statistics.mcnemar(*map(int, pair)) < 0.05 for pair in zip(gains[:400], losses[:400])]
+    assert 0.65 < np.mean(exact) < 0.84
+
+
 def test_one_seed_is_compared_by_mcnemar_and_newcombe():
     one, other = rows([1] + [1] + [0] * 7 + [0] * 12), rows([1] + [0] + [1] * 7 + [0] * 12)
     found = statistics.paired(one, other)

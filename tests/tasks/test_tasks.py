@@ -2,6 +2,8 @@
 
 import os
 import re
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -77,6 +79,17 @@ def test_the_released_split_trains_on_the_same_rows_and_tests_on_some_of_them():
     assert set(ids(released.train)) & set(ids(released.test))
 
 
+@pytest.mark.parametrize(
+    "make", [partial(tasks.bbh, "object_counting", seed=3), tasks.gsm8k, tasks.liar]
+)
+def test_a_cheap_trial_takes_the_first_test_questions_and_trains_on_the_same(make):
+    whole, trial = make(train=5), make(train=5, test=4)
+    assert trial.test == whole.test[:4] and trial.train == whole.train
+    assert (trial.only, whole.only) == (4, None)
+    assert make(train=5, test=len(whole.test)).test == whole.test
+    assert replace(trial, train=whole.train[:2]).test == trial.test
+
+
 def test_liar_shows_what_its_nodes_look_at_and_neither_speaker_nor_label_nor_past_counts():
     task = tasks.liar()
     assert task.graph.order == ("Statement", "Party", "Job title", "Source", "State", "Final")
@@ -102,6 +115,15 @@ def test_liar_shows_what_its_nodes_look_at_and_neither_speaker_nor_label_nor_pas
         (lambda: tasks.gsm8k(train=True), "train=True"),
         (lambda: tasks.liar(train=10**6), r"the data has \d+ usable rows"),
         (lambda: tasks.liar(seed="1"), "seed='1': it is a whole number"),
+        (
+            lambda: tasks.liar(test=0),
+            r"'liar': only is 0; it takes a number of test questions from 1 to \d+",
+        ),
+        (lambda: tasks.gsm8k(test=10**6), r"'gsm8k': only is 1000000; it takes a number"),
+        (
+            lambda: tasks.bbh("object_counting", test=True),
+            "only is True; it takes a number of test",
+        ),
     ],
 )
 def test_a_bad_argument_is_one_clear_error(call, message):
