@@ -89,13 +89,12 @@ async def descend(
     check_models(task, lang)
     if (coach := lang.coach) is None:
         raise ParameterError("descend needs a coach, to write gradients: Language(model, coach)")
-    accepts = gate_function(gate, level)
-    gate = {"strict": True, "off": False}.get(gate, gate) if isinstance(gate, str) else gate
-    gate = getattr(gate, "__name__", gate)
     settings: dict[str, Any] = {"steps": steps, "errors": errors, "gate": gate}
     settings |= {"trainable": trainable, "draw_between": draw_between, "among": among, "seed": seed}
     newer = {"level": level, "validate": validate, "leaks": leaks, "draws": lang.draws}
-    check_settings(settings | newer, len(task.train))
+    accepts = check_settings(settings | newer, len(task.train))
+    gate = {"strict": True, "off": False}.get(gate, gate) if isinstance(gate, str) else gate
+    settings["gate"] = getattr(gate, "__name__", gate)
     names = _trainable(task.graph, trainable)
     settings["trainable"] = None if trainable is None else list(trainable)
     for name in ("neighbourhood", "gradient", "feedback", "critique", "short"):
@@ -229,8 +228,8 @@ async def _propose(
     )
 
 
-def check_settings(settings: dict[str, Any], questions: int) -> None:
-    """Raise ParameterError for a setting of `descend` that cannot be, with so many questions."""
+def check_settings(settings: dict[str, Any], questions: int) -> Gate:
+    """The gate. ParameterError for a setting of `descend` that is impossible with the questions."""
     for name, least in (("steps", 0), ("errors", 1), ("seed", 0), ("validate", 0)):
         if type(value := settings[name]) is not int or value < least:
             raise ParameterError(f"{name} is {value!r}; it takes a whole number from {least}")
@@ -243,6 +242,7 @@ def check_settings(settings: dict[str, Any], questions: int) -> None:
         raise ParameterError(f"draw_between is {value!r}; it takes True or False")
     known("among", settings["among"], ("wrong", "any"))
     known("leaks", settings["leaks"], ("count", "reject"))
+    return gate_function(settings["gate"], settings["level"])
 
 
 def _trainable(graph: Graph, trainable: Sequence[str] | None) -> list[str]:

@@ -138,8 +138,9 @@ def _points(questions: int) -> str:
 
 async def _rows(job: Job) -> AsyncIterator[tuple]:
     """The rows of `plan`, without dollars, of one job; several may be of the same calls."""
-    task, steps = job.task(), job.settings["steps"]
-    for_language, for_descend = variant_settings(job.settings["variant"], task.graph)
+    task, settings = job.task(), job.settings
+    steps = settings["steps"]
+    for_language, for_descend = variant_settings(settings["variant"], task.graph)
     model, coach = job.models(task)
     lang = Language(Filler(model), Filler(coach), **for_language)
     length = mean(len(example.question) for example in task.train)
@@ -149,6 +150,7 @@ async def _rows(job: Job) -> AsyncIterator[tuple]:
     run = await descend(one, lang, steps=1, errors=ERRORS, **for_descend)
     before = await evaluate(task.graph, average, one, lang)
     after = await evaluate(run.steps[1].candidate, average, one, lang)
+    again = len(task.test) + (settings.get("validate") or len(task.train))  # the null control's
     parts = (
         ("training", "forward", before, len(task.train)),
         ("training", "forward", after, len(task.train) * steps),
@@ -156,6 +158,7 @@ async def _rows(job: Job) -> AsyncIterator[tuple]:
         ("update", "update", run, steps),
         ("test before", "forward", before, len(task.test)),
         ("test after", "forward", after, len(task.test)),
+        ("control", "forward", before, again if settings.get("control") else 0),
     )
     for name, phase, measured, times in parts:
         for (its_phase, model), count in measured.usage.counts.items():

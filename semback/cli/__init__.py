@@ -52,7 +52,8 @@ def main() -> None:
 
 main.add_command(cache)
 
-PASSED = ("train", "steps", "test", "in_flight", "requests_per_minute", "tokens_per_minute")
+PASSED = ("train", "steps", "test", "control")
+PASSED += ("in_flight", "requests_per_minute", "tokens_per_minute")
 PASSED += ("base_url", "coach_url")  # options that are parameters of the notebooks
 OPTIONS = (  # of `run` and `plan`
     click.argument("experiments", nargs=-1, metavar="[bbh|gsm8k|liar]..."),
@@ -65,6 +66,7 @@ OPTIONS = (  # of `run` and `plan`
     click.option("--coach", help="Writes gradients and instructions.  [default: the model]"),
     click.option("--train", type=int, help="Training questions.  [default: the notebook's]"),
     click.option("--steps", type=click.IntRange(0), help="Updates.  [default: the notebook's]"),
+    click.option("--control", is_flag=True, default=None, help="Evaluate the start graph twice."),
     click.option("--test", type=int, help="Test questions: the first so many.  [default: all]"),
     click.option("--in-flight", type=int, help="Requests at one time, in all notebooks together."),
     click.option("--requests-per-minute", type=float, help="The account's, in all together."),
