@@ -133,7 +133,8 @@ def differences(jobs: Iterable[Job]) -> str:
 
 
 def _points(questions: int) -> str:
-    return f"a difference of {100 * detectable(questions):.1f} points"
+    found = detectable(questions)
+    return "no difference" if math.isnan(found) else f"a difference of {100 * found:.1f} points"
 
 
 async def _rows(job: Job) -> AsyncIterator[tuple]:

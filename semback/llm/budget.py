@@ -35,7 +35,8 @@ class Budget:
     calls : int, optional
         Requests; trying one again is no further call.
     batch : bool
-        Whether all notebooks of a batch share one account (see `batch.run`).
+        Whether all notebooks of a batch share one account (see `batch.run`), in which limits per
+        minute are kept too.
 
     Raises
     ------
