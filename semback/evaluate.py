@@ -7,7 +7,7 @@ from dataclasses import replace
 from .errors import UNWORKABLE, DataError, ModelError, ParameterError, SembackError, check
 from .graph import Graph
 from .language import Language
-from .progress import Progress
+from .progress import progress
 from .propagate import Trace, forward, together
 from .run import Score, Scores
 from .task import Example, Task, checked
@@ -83,7 +83,6 @@ async def scored(
     """
     rows: dict[str, Score] = {}
     traces: dict[str, Trace] = {}
-    progress = Progress(title, len(examples), lang.usage)
     waiting = iter(examples)
 
     async def work() -> None:
@@ -100,10 +99,11 @@ async def scored(
             rows[example.id] = score
             if keep_traces:
                 traces[example.id] = trace
-            progress.step(score.correct)
+            step(score.correct)
 
     # As many at one time as the model takes requests: each example has at least one in flight.
-    await together(work() for _ in range(min(lang.model.in_flight, len(examples))))
+    with progress(title, len(examples), lang.usage) as step:
+        await together(work() for _ in range(min(lang.model.in_flight, len(examples))))
     answered = (rows[example.id] for example in examples if example.id in rows)
     return Scores(tuple(answered), lang.usage, traces)
 
