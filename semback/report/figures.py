@@ -372,8 +372,7 @@ def credit(data: DataFrame) -> Plot:
 def growth(data: DataFrame) -> Plot:
     """What a graph costs by its number of nodes, as `sb.growth` measured it, on log scales.
 
-    Points are measured: filled with the neighbourhood, open without. Lines are the formulas where
-    there are some, else they join the points.
+    Points are filled with the neighbourhood, open without.
 
     Raises
     ------
@@ -383,23 +382,18 @@ def growth(data: DataFrame) -> Plot:
     if not len(data):
         raise DataError("there is nothing to draw; `await semback.growth.grow()` measures it")
     keys = ["shape", "method", "nodes"]
-    backward = data[data["phase"] == "backward"].drop(columns=["rounds", "rounds_expected"])
-    rounds = data.groupby(keys, as_index=False)[["rounds", "rounds_expected"]].sum()
-    shown = backward.merge(rounds, on=keys)
+    backward = data[data["phase"] == "backward"].drop(columns="rounds")
+    shown = backward.merge(data.groupby(keys, as_index=False)["rounds"].sum(), on=keys)
     shapes, names = list(dict.fromkeys(shown["shape"])), list(dict.fromkeys(shown["method"]))
-    parts = []
-    for cost, title in GROWTH.items():
-        values = {"cost": shown[cost], "expected": shown.get(f"{cost}_expected", shown[cost])}
-        parts.append((title, shown.assign(**values)))
+    parts = [(title, shown.assign(cost=shown[cost])) for cost, title in GROWTH.items()]
 
     def draw(ax: Axes, rows: DataFrame) -> None:
         for (shape, method), some in rows.groupby(["shape", "method"], sort=False):
             place = shapes.index(shape)
             line, own = ("-", {"label": shape}) if method == names[0] else ("--", OPEN)
-            look: dict[str, Any] = SERIES[place] | own
-            ax.plot(some["nodes"], some["expected"], line, color=look["color"], linewidth=0.8)
+            look: dict[str, Any] = SERIES[place] | {"linewidth": 0.8} | own
             size = 8 - place  # smaller on larger, where they meet
-            ax.plot(some["nodes"], some["cost"], linestyle="none", markersize=size, **look)
+            ax.plot(some["nodes"], some["cost"], line, markersize=size, **look)
         for method, face in zip(names, (GREY, "white")):
             ax.plot([], [], "o", color=GREY, markerfacecolor=face, label=method)
         ax.set(xscale="log", yscale="log", xlabel="nodes")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semback import LLM, Graph, Language, Node, ParameterError, backward, descend, forward, growth
-from semback.studies.growth import expected, measure, shape
+from semback.studies.growth import measure, shape
 
 
 @st.composite
@@ -21,6 +21,31 @@ def graphs(draw):
         nodes.append(Node(f"n{number}", f"Do {number}.", tuple(sorted(inputs))))
         unused = (unused | {f"n{number}"}) - inputs
     return Graph((*nodes, Node("answer", "Answer.", tuple(sorted(unused)))))
+
+
+def expected(graph, neighbourhood=True):
+    """The cost of an example and a step: calls, rounds, and values in all prompts and the longest.
+
+    With V nodes and E edges, of which I nodes have inputs and T are trainable:
+
+    - Calls: V forward; I backward, or E without the neighbourhood; T update.
+    - Rounds: forward, the nodes on the longest path; backward, one less, since the first node of
+      the path has no inputs; update, 1.
+    - Values in prompts: E forward; E + I backward, or 2 E without the neighbourhood. The longest
+      backward prompt has all inputs of the node with the most, or one without the neighbourhood.
+    """
+    inputs = [len(node.inputs) for node in graph.nodes]
+    trained = [len(node.inputs) + 1 for node in graph.nodes if node.trainable]
+    edges, widest, longest = sum(inputs), max(inputs), 1 + graph.depth[graph.answer]
+    calls, judged = edges, min(widest, 1)
+    if neighbourhood:
+        calls, judged = sum(number > 0 for number in inputs), widest
+    rows = [
+        ("forward", len(inputs), longest, edges, widest),
+        ("backward", calls, longest - 1, edges + calls, 1 + judged),
+        ("update", len(trained), min(1, len(trained)), sum(trained), max(trained, default=0)),
+    ]
+    return [dict(zip(("phase", "calls", "rounds", "shown", "shown_most"), row)) for row in rows]
 
 
 @pytest.mark.slow
