@@ -324,8 +324,6 @@ def costs(records: Iterable[Record]) -> Plot:
 def credit(data: DataFrame) -> Plot:
     """Which nodes gradients reach, by depth and by width of the graph, as `sb.credit` measured it.
 
-    Points are measured, dashed lines are the theory (of a simulated clerk).
-
     Parameters
     ----------
     data : DataFrame
@@ -340,7 +338,7 @@ def credit(data: DataFrame) -> Plot:
     coaches = data["coach"].nunique() if len(data) else 0
     if coaches != 1:
         raise DataError(f"this figure shows one coach; the data has {coaches}")
-    names = list(dict.fromkeys(data["method"]))
+    middle = (data["method"].nunique() - 1) / 2
     parts = []
     for along, fixed in (("depth", "width"), ("width", "depth")):
         most = data.groupby(fixed)[along].nunique().idxmax()
@@ -348,20 +346,15 @@ def credit(data: DataFrame) -> Plot:
         rows = rows.assign(label=f"{along}, with {fixed} {most}")
         for measure, title in MEASURES.items():
             names_of = {along: "size", measure: "accuracy"}
-            names_of |= {f"{measure}_{end}": end for end in ("low", "high", "expected")}
+            names_of |= {f"{measure}_{end}": end for end in ("low", "high")}
             parts.append((title, rows.rename(columns=names_of)))
 
     def draw(ax: Axes, rows: DataFrame) -> None:
         sizes = sorted(set(rows["size"]))
         for number, (method, some) in enumerate(rows.groupby("method", sort=False)):
-            at, look = some["size"].map(sizes.index), SERIES[number]
-            if some["expected"].notna().any():
-                dashes = 4 * number, (4, 4 * len(names) - 4)  # in turns, where lines coincide
-                ax.plot(at, some["expected"].astype(float), color=look["color"], linestyle=dashes)
-                ax.plot([], [], "--", color=GREY, label="theory of the clerk")
-            at = at + 0.12 * (number - (len(names) - 1) / 2)
-            measured = some["accuracy"].notna()  # without innocent nodes none can be blamed
-            points(ax, at[measured], some[measured], label=method, **look)
+            some = some.dropna(subset="accuracy")  # without innocent nodes none can be blamed
+            at = some["size"].map(sizes.index) + 0.12 * (number - middle)
+            points(ax, at, some, label=method, **SERIES[number])
         ax.set_xticks(range(len(sizes)), sizes)
         ax.set(xlabel=rows["label"].iloc[0], xlim=(-0.5, len(sizes) - 0.5), ylim=(-0.04, 1.04))
         ax.grid(axis="x", visible=False)
