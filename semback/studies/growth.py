@@ -12,25 +12,25 @@ from itertools import product
 import pandas
 
 from ..errors import ParameterError, check, known
-from ..graph import Graph, Node
+from ..graph import Graph
 from ..language import Case, Language
 from ..llm.simulated import Prompt, block, dice, scripted
 from ..propagate import backward, forward
 
 FORWARD, GRADIENT, INSTRUCTION = 200, 60, 100  # tokens of a value, a gradient, an instruction
-SHAPES = ("chain", "tree", "layers", "skips", "wide")
+SHAPES = ("chain", "layers", "skips", "wide")
 SIZES = (3, 8, 20, 60)
 
 
 def shape(name: str, nodes: int) -> Graph:
-    """A graph of one of five shapes.
+    """A graph of one of four shapes.
 
     Parameters
     ----------
-    name : {"chain", "tree", "layers", "skips", "wide"}
-        "chain": one node after the other. "tree": a node has two inputs. "layers": three layers, as
-        equal as possible, each of which feeds all nodes of the next one. "skips": all nodes before
-        a node feed it. "wide": all other nodes feed the answer.
+    name : {"chain", "layers", "skips", "wide"}
+        "chain": one node after the other. "layers": three layers, as equal as possible, each of
+        which feeds all nodes of the next one. "skips": all nodes before a node feed it. "wide": all
+        other nodes feed the answer.
     nodes : int
         From 2.
 
@@ -42,13 +42,6 @@ def shape(name: str, nodes: int) -> Graph:
     known("shape", name, SHAPES)
     if type(nodes) is not int or nodes < 2:
         raise ParameterError(f"nodes is {nodes!r}; it takes a whole number from 2")
-    if name == "tree":
-        names = ["answer", *(f"step_{number}" for number in range(2, nodes + 1))]
-        text = "Work out a step, with what others worked out."
-        tree = [
-            Node(name, text, tuple(names[2 * i + 1 : 2 * i + 3])) for i, name in enumerate(names)
-        ]
-        return Graph(tuple(tree), "answer")
     inner = nodes - 1
     layers = {"wide": 1, "layers": min(3, inner)}.get(name, inner)
     widths = [inner // layers + (layer < inner % layers) for layer in range(layers)]

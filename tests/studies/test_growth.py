@@ -65,7 +65,7 @@ def test_calls_and_rounds_are_those_of_the_formulas_on_any_graph(neighbourhood, 
 @pytest.mark.parametrize("neighbourhood", [True, False])
 @pytest.mark.parametrize(
     "graph",
-    [shape("chain", 5), shape("tree", 9), shape("layers", 8), shape("skips", 6), shape("wide", 5)],
+    [shape("chain", 5), shape("layers", 8), shape("skips", 6), shape("wide", 5)],
 )
 def test_prompts_grow_by_as_many_values_as_the_formulas_say(graph, neighbourhood):
     short, long = (asyncio.run(measure(graph, neighbourhood, reply=reply)) for reply in (100, 150))
@@ -137,14 +137,13 @@ def test_the_shapes_have_the_edges_they_are_known_for(nodes):
     graphs = {name: shape(name, nodes) for name in growth.SHAPES}
     assert {len(graph.nodes) for graph in graphs.values()} == {nodes}
     edges = {name: sum(len(node.inputs) for node in graph.nodes) for name, graph in graphs.items()}
-    assert edges["chain"] == edges["tree"] == edges["wide"] == nodes - 1
+    assert edges["chain"] == edges["wide"] == nodes - 1
     assert edges["skips"] == nodes * (nodes - 1) // 2
 
 
 def test_the_shapes_have_the_depth_they_are_known_for():
     layers, names = shape("layers", 11), ("step_2_1", "step_3_1", "answer")
     assert [len(layers[name].inputs) for name in names] == [4, 3, 3]
-    assert expected(shape("tree", 15))[0]["rounds"] == 4
     assert expected(shape("wide", 15))[0]["rounds"] == 2
 
 
