@@ -13,7 +13,7 @@ from platform import python_version
 from ..cache import ResponseCache, recording
 from ..paths import write_text
 from . import figures, results
-from .records import Record, reading, settings_of, writing
+from .records import settings_of, writing
 from .show import CLICK, as_html, render, usage_table
 from .summary import Summary
 
@@ -48,7 +48,9 @@ def html(name: str) -> str:
     for row in results.frame(records).query("stage == 'after'").to_dict("records"):
         record = by_run[row["run"]]
         usage = as_html("Training and test:", usage_table(record["usage"]))
-        runs.append((row, record, settings_of(record), usage, _training(name, record)))
+        run = results.history(name, record)
+        training = render("run.html.j2", run=run) if run else ""
+        runs.append((row, record, settings_of(record), usage, training))
     drawn = []
     for stem, plot in figures.drawn(name):
         caption = getattr(figures, stem).__doc__.split("\n\n")[0]
@@ -67,15 +69,6 @@ def html(name: str) -> str:
         click_hash=hashlib.sha256(CLICK.encode()).digest(),
     )
     return page.encode(errors="replace").decode()  # a reply may hold half a surrogate pair
-
-
-def _training(name: str, record: Record) -> str:
-    """The steps of a run as HTML; nothing where its file was removed."""
-    run = results.history(name, record)
-    if run is None:
-        return ""
-    with reading(results.history_file(name, record), "a saved run"):
-        return render("run.html.j2", run=run)
 
 
 def recorded(keys: set[str]) -> tuple[int, int, str]:
