@@ -1,7 +1,6 @@
 """Evaluate a graph: answer examples with it, read the answers, and score them."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from .errors import UNWORKABLE, DataError, ModelError, ParameterError, SembackError, check
@@ -112,7 +111,7 @@ async def _answer(
     graph: Graph, example: Example, task: Task, lang: Language
 ) -> tuple[Trace, Score]:
     trace = await forward(graph, example, lang)
-    with _naming(example):
+    try:
         answer = None if trace.answer is None else task.read(trace.answer)
         if answer is None and trace.answer is not None:
             trace = await lang.answer_again(trace, "no answer could be read in it", task.read)
@@ -127,6 +126,10 @@ async def _answer(
             raise ParameterError(
                 f"the score function of {task.name!r} gave {score!r}; it gives a number from 0 to 1"
             )
+    except Exception as error:
+        if not isinstance(error, SembackError):  # such as one in a function of the Task
+            error.add_note(f"It came from the example {example.id!r}.")
+        raise
     score = score if isinstance(score, bool) else float(score)
     return trace, Score(example.id, trace.answer, answer, score)
 
@@ -135,14 +138,3 @@ def check_models(task: Task, lang: Language) -> None:
     """ParameterError unless these are a Task and a Language."""
     check(Task, "a Task", task=task)
     check(Language, "a Language, as in Language(model, coach)", lang=lang)
-
-
-@contextmanager
-def _naming(example: Example) -> Iterator[None]:
-    """Add the example to an error that is none of ours, as one in a function of the Task is."""
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, SembackError):
-            error.add_note(f"It came from the example {example.id!r}.")
-        raise
