@@ -40,20 +40,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LAZY = {  # modules that are imported at their first use, since pandas and matplotlib are slow
-    "batch": "batch",
-    "clerk": "studies.clerk",
-    "comparisons": "report.comparisons",
-    "credit": "studies.credit",
-    "figures": "report.figures",
-    "gates": "studies.gates",
-    "growth": "studies.growth",
-    "page": "report.page",
-    "results": "report.results",
-    "summary": "report.summary",
-    "tasks": "tasks",
-    "worth": "studies.worth",
+# Modules that are imported at their first use, since pandas and matplotlib are slow
+_LAZY = {"batch": "batch", "tasks": "tasks"}
+_LAZY |= {
+    name: f"report.{name}" for name in ("comparisons", "figures", "page", "results", "summary")
 }
+_LAZY |= {name: f"studies.{name}" for name in ("clerk", "credit", "gates", "growth", "worth")}
 
 __all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "Control", "DataError"]
 __all__ += ["Example", "Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]

@@ -1,13 +1,12 @@
 """Evaluate a graph: answer examples with it, read the answers, and score them."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from .errors import UNWORKABLE, DataError, ModelError, ParameterError, SembackError, check
 from .graph import Graph
 from .language import Language
-from .progress import Progress
+from .progress import progress
 from .propagate import Trace, forward, together
 from .run import Score, Scores
 from .task import Example, Task, checked
@@ -83,7 +82,6 @@ async def scored(
     """
     rows: dict[str, Score] = {}
     traces: dict[str, Trace] = {}
-    progress = Progress(title, len(examples), lang.usage)
     waiting = iter(examples)
 
     async def work() -> None:
@@ -100,10 +98,11 @@ async def scored(
             rows[example.id] = score
             if keep_traces:
                 traces[example.id] = trace
-            progress.step(score.correct)
+            step(score.correct)
 
     # As many at one time as the model takes requests: each example has at least one in flight.
-    await together(work() for _ in range(min(lang.model.in_flight, len(examples))))
+    with progress(title, len(examples), lang.usage) as step:
+        await together(work() for _ in range(min(lang.model.in_flight, len(examples))))
     answered = (rows[example.id] for example in examples if example.id in rows)
     return Scores(tuple(answered), lang.usage, traces)
 
@@ -112,7 +111,7 @@ async def _answer(
     graph: Graph, example: Example, task: Task, lang: Language
 ) -> tuple[Trace, Score]:
     trace = await forward(graph, example, lang)
-    with _naming(example):
+    try:
         answer = None if trace.answer is None else task.read(trace.answer)
         if answer is None and trace.answer is not None:
             trace = await lang.answer_again(trace, "no answer could be read in it", task.read)
@@ -127,6 +126,10 @@ async def _answer(
             raise ParameterError(
                 f"the score function of {task.name!r} gave {score!r}; it gives a number from 0 to 1"
             )
+    except Exception as error:
+        if not isinstance(error, SembackError):  # such as one in a function of the Task
+            error.add_note(f"It came from the example {example.id!r}.")
+        raise
     score = score if isinstance(score, bool) else float(score)
     return trace, Score(example.id, trace.answer, answer, score)
 
@@ -135,14 +138,3 @@ def check_models(task: Task, lang: Language) -> None:
     """ParameterError unless these are a Task and a Language."""
     check(Task, "a Task", task=task)
     check(Language, "a Language, as in Language(model, coach)", lang=lang)
-
-
-@contextmanager
-def _naming(example: Example) -> Iterator[None]:
-    """Add the example to an error that is none of ours, as one in a function of the Task is."""
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, SembackError):
-            error.add_note(f"It came from the example {example.id!r}.")
-        raise

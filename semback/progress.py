@@ -4,20 +4,21 @@ Work that is done within a second of its first example shows nothing, so replaye
 quiet. Where nobody looks (a pipe, a log) nothing is written. `SEMBACK_PROGRESS=off` turns it off.
 """
 
+import io
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from .usage import SIMULATED, Count, Usage
+from .usage import Usage
 
 PATIENCE = 1.0  # seconds from the first example that is done until a line appears
-EVERY = 0.25  # seconds between its updates
 
 
-class Progress:
-    """The progress of an evaluation.
+@contextmanager
+def progress(title: str, total: int, usage: Usage) -> Iterator[Callable[[float], object]]:
+    """Show the progress of an evaluation while the context lasts; nothing is left of it.
 
     Parameters
     ----------
@@ -26,74 +27,52 @@ class Progress:
     total : int
         The number of examples.
     usage : Usage
-        Where their calls are counted.
+        Where the calls of the run are counted.
+
+    Yields
+    ------
+    callable
+        To be called with the score of each example that is done.
     """
-
-    def __init__(self, title: str, total: int, usage: Usage):
-        self.title, self.total, self.usage = title, total, usage
-        self.done, self.correct = 0, 0.0
-        self._before = {name: replace(count) for name, count in usage.counts.items()}
-        self._started = time.monotonic()
-        self._next: float | None = None
-        self._show = _display()
-        self._shown = False
-
-    def step(self, correct: bool | float) -> None:
-        """One more example is done."""
-        self.done += 1
-        self.correct += correct
-        now = time.monotonic()
-        if self._next is None:
-            self._next = now + PATIENCE
-        last = self.done == self.total
-        if self._show and (now >= self._next or last and self._shown):
-            self._show(self._line(now), last)
-            self._next, self._shown = now + EVERY, True
-
-    def _line(self, now: float) -> str:
-        live = recorded = 0
-        for name, count in self.usage.counts.items():
-            before = self._before.get(name, Count())
-            live += count.live - before.live
-            recorded += count.recorded - before.recorded
-        models = [model for phase, model in self.usage.counts if phase == "forward"]
-        kind = "simulated" if any(model.startswith(SIMULATED) for model in models) else "live"
-        line = (
-            f"{self.title}: {self.done:,} of {self.total:,} examples, "
-            f"{self.correct / self.done:.1%} correct; "
-            f"{live:,} {kind} and {recorded:,} recorded calls"
-        )
-        if self.done < self.total:
-            seconds = (now - self._started) / self.done * (self.total - self.done)
-            line += f", about {seconds:.0f} s left"
-        return line
-
-
-def _display() -> Callable[[str, bool], None] | None:
-    """The function that shows a line, given whether it is the last; None where nobody looks."""
-    if os.environ.get("SEMBACK_PROGRESS") == "off":
-        return None
     ipython = sys.modules.get("IPython")
-    if ipython and hasattr(ipython.get_ipython(), "kernel"):
-        return _in_notebook(ipython.display.display)
-    return _in_terminal if sys.stderr.isatty() else None
+    notebook = ipython and hasattr(ipython.get_ipython(), "kernel")
+    if os.environ.get("SEMBACK_PROGRESS") == "off" or not (notebook or sys.stderr.isatty()):
+        yield lambda score: None
+        return
+    from tqdm import tqdm  # here, since `import semback` should be quick
+
+    class Bar(tqdm):
+        monitor_interval = 0  # no thread, which would outlive the evaluation
+
+    file, correct = _Cell() if notebook else sys.stderr, 0.0
+    look = {"unit": "ex", "position": 0, "dynamic_ncols": True, "leave": False}
+    with Bar(desc=title, total=total, file=file, miniters=1, delay=PATIENCE, **look) as bar:
+
+        def step(score: float) -> None:
+            nonlocal correct
+            if not bar.n:
+                bar.delay += time.time() - bar.start_t  # its call imports what it needs
+            correct += score
+            new = sum(count.live for count in usage.counts.values())
+            recorded = sum(count.recorded for count in usage.counts.values())
+            bar.postfix = f"{correct / (bar.n + 1):.1%} correct"
+            bar.postfix += f"; calls of the run: {new:,} new, {recorded:,} recorded"
+            bar.update()
+
+        yield step
 
 
-def _in_notebook(display: Callable) -> Callable[[str, bool], None]:
+class _Cell(io.StringIO):
+    """A file whose latest line is an output of a notebook's cell."""
+
     handle = None
 
-    def show(line: str, last: bool) -> None:
-        nonlocal handle
-        data = {"text/plain": line}
-        if handle is None:
-            handle = display(data, raw=True, display_id=True)
+    def write(self, text: str) -> int:
+        from IPython.display import display
+
+        data = {"text/plain": text.strip()}
+        if self.handle:
+            self.handle.update(data, raw=True)
         else:
-            handle.update(data, raw=True)
-
-    return show
-
-
-def _in_terminal(line: str, last: bool) -> None:
-    width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
-    sys.stderr.write("\r" + line[:width].ljust(width) + ("\n" if last else ""))
-    sys.stderr.flush()
+            self.handle = display(data, raw=True, display_id=True)
+        return len(text)

@@ -30,7 +30,7 @@ from ..errors import DataError
 from ..graph import Graph
 from ..run import Run
 from . import results
-from .records import CONFIGURATION, Record, reading, writing
+from .records import CONFIGURATION, Record, writing
 from .show import places
 from .statistics import complete
 
@@ -325,8 +325,6 @@ def costs(records: Iterable[Record]) -> Plot:
 def credit(data: DataFrame) -> Plot:
     """Which nodes gradients reach, by depth and by width of the graph, as `sb.credit` measured it.
 
-    Points are measured, dashed lines are the theory (of a simulated clerk).
-
     Parameters
     ----------
     data : DataFrame
@@ -341,7 +339,7 @@ def credit(data: DataFrame) -> Plot:
     coaches = data["coach"].nunique() if len(data) else 0
     if coaches != 1:
         raise DataError(f"this figure shows one coach; the data has {coaches}")
-    names = list(dict.fromkeys(data["method"]))
+    middle = (data["method"].nunique() - 1) / 2
     parts = []
     for along, fixed in (("depth", "width"), ("width", "depth")):
         most = data.groupby(fixed)[along].nunique().idxmax()
@@ -349,20 +347,15 @@ def credit(data: DataFrame) -> Plot:
         rows = rows.assign(label=f"{along}, with {fixed} {most}")
         for measure, title in MEASURES.items():
             names_of = {along: "size", measure: "accuracy"}
-            names_of |= {f"{measure}_{end}": end for end in ("low", "high", "expected")}
+            names_of |= {f"{measure}_{end}": end for end in ("low", "high")}
             parts.append((title, rows.rename(columns=names_of)))
 
     def draw(ax: Axes, rows: DataFrame) -> None:
         sizes = sorted(set(rows["size"]))
         for number, (method, some) in enumerate(rows.groupby("method", sort=False)):
-            at, look = some["size"].map(sizes.index), SERIES[number]
-            if some["expected"].notna().any():
-                dashes = 4 * number, (4, 4 * len(names) - 4)  # in turns, where lines coincide
-                ax.plot(at, some["expected"].astype(float), color=look["color"], linestyle=dashes)
-                ax.plot([], [], "--", color=GREY, label="theory of the clerk")
-            at = at + 0.12 * (number - (len(names) - 1) / 2)
-            measured = some["accuracy"].notna()  # without innocent nodes none can be blamed
-            points(ax, at[measured], some[measured], label=method, **look)
+            some = some.dropna(subset="accuracy")  # without innocent nodes none can be blamed
+            at = some["size"].map(sizes.index) + 0.12 * (number - middle)
+            points(ax, at, some, label=method, **SERIES[number])
         ax.set_xticks(range(len(sizes)), sizes)
         ax.set(xlabel=rows["label"].iloc[0], xlim=(-0.5, len(sizes) - 0.5), ylim=(-0.04, 1.04))
         ax.grid(axis="x", visible=False)
@@ -373,8 +366,7 @@ def credit(data: DataFrame) -> Plot:
 def growth(data: DataFrame) -> Plot:
     """What a graph costs by its number of nodes, as `sb.growth` measured it, on log scales.
 
-    Points are measured: filled with the neighbourhood, open without. Lines are the formulas where
-    there are some, else they join the points.
+    Points are filled with the neighbourhood, open without.
 
     Raises
     ------
@@ -384,23 +376,18 @@ def growth(data: DataFrame) -> Plot:
     if not len(data):
         raise DataError("there is nothing to draw; `await semback.growth.grow()` measures it")
     keys = ["shape", "method", "nodes"]
-    backward = data[data["phase"] == "backward"].drop(columns=["rounds", "rounds_expected"])
-    rounds = data.groupby(keys, as_index=False)[["rounds", "rounds_expected"]].sum()
-    shown = backward.merge(rounds, on=keys)
+    backward = data[data["phase"] == "backward"].drop(columns="rounds")
+    shown = backward.merge(data.groupby(keys, as_index=False)["rounds"].sum(), on=keys)
     shapes, names = list(dict.fromkeys(shown["shape"])), list(dict.fromkeys(shown["method"]))
-    parts = []
-    for cost, title in GROWTH.items():
-        values = {"cost": shown[cost], "expected": shown.get(f"{cost}_expected", shown[cost])}
-        parts.append((title, shown.assign(**values)))
+    parts = [(title, shown.assign(cost=shown[cost])) for cost, title in GROWTH.items()]
 
     def draw(ax: Axes, rows: DataFrame) -> None:
         for (shape, method), some in rows.groupby(["shape", "method"], sort=False):
             place = shapes.index(shape)
             line, own = ("-", {"label": shape}) if method == names[0] else ("--", OPEN)
-            look: dict[str, Any] = SERIES[place] | own
-            ax.plot(some["nodes"], some["expected"], line, color=look["color"], linewidth=0.8)
+            look: dict[str, Any] = SERIES[place] | {"linewidth": 0.8} | own
             size = 8 - place  # smaller on larger, where they meet
-            ax.plot(some["nodes"], some["cost"], linestyle="none", markersize=size, **look)
+            ax.plot(some["nodes"], some["cost"], line, markersize=size, **look)
         for method, face in zip(names, (GREY, "white")):
             ax.plot([], [], "o", color=GREY, markerfacecolor=face, label=method)
         ax.set(xscale="log", yscale="log", xlabel="nodes")
@@ -483,38 +470,27 @@ def gradients(name: str) -> Plot:
     for record in sorted(results.load(name), key=rank):
         run = results.history(name, record)
         if run and any(step.accepted and step.messages for step in run.steps):
-            with reading(results.history_file(name, record), "a saved run"):
-                return replace(backward_pass(run), runs=(results.run_of(record),))
+            return replace(backward_pass(run), runs=(results.run_of(record),))
     raise NothingToDraw(f"no run of {name} has accepted a step that gradients led to")
 
 
-def backward_pass(run: Run, step: int | None = None, example: str | None = None) -> Plot:
+def backward_pass(run: Run) -> Plot:
     """A graph with the gradients of one example of a run; the Plot's data has them in full.
 
-    Parameters
-    ----------
-    run : Run
-    step : int, optional
-        Its number; by default the first that was accepted, or else the first with gradients.
-    example : str, optional
-        The id of one of the step's examples; by default the first.
+    It is the first example of the first step that was accepted, or else that has gradients.
 
     Raises
     ------
     DataError
-        The step has no gradients of that example.
+        No step has gradients.
     """
-    steps = {number: each for number, each in enumerate(run.steps) if each.messages}
-    if step is None:
-        step = min(steps, key=lambda number: (not steps[number].accepted, number), default=0)
-    if step not in steps or example not in (None, *steps[step].messages):
-        raise DataError(
-            f"step {step} of the run on {run.task} has no gradients of {example or 'any example'}; "
-            f"steps that have some: {', '.join(map(str, steps)) or 'none'}"
-        )
-    here = steps[step]
+    numbers = [number for number, step in enumerate(run.steps) if step.messages]
+    if not numbers:
+        raise DataError(f"no step of the run on {run.task} has gradients")
+    step = min(numbers, key=lambda number: not run.steps[number].accepted)
+    here = run.steps[step]
     before = next(each for each in reversed(run.steps[:step]) if each.accepted)
-    graph, example = before.candidate, example or here.examples[0]
+    graph, example = before.candidate, here.examples[0]
     first = (SCORE, graph.answer, here.gradients[example].get(graph.answer))
     data = DataFrame([first, *here.messages[example]], columns=["from", "to", "gradient"])
     same = {"task": run.task, "model": run.model, "coach": run.coach, "step": step}

@@ -1,8 +1,8 @@
 """The report of a batch: `runs/<name>/index.html`, one page that holds all and loads nothing.
 
 It shows what notebooks show: tables, figures, and each run with its steps. The same files give the
-same bytes with the same libraries, whose versions the page names. Executed notebooks stand in
-frames of their own; no script runs but the click on a drawn graph, and nothing is loaded.
+same bytes with the same libraries, whose versions the page names. The executed notebooks beside it
+are linked. No script runs but the click on a drawn graph, and nothing is loaded.
 """
 
 import hashlib
@@ -10,18 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
-import nbformat
-from nbconvert import HTMLExporter
-
 from ..cache import ResponseCache, recording
 from ..paths import write_text
 from . import figures, results
-from .records import Record, reading, settings_of, writing
+from .records import settings_of, writing
 from .show import CLICK, as_html, render, usage_table
 from .summary import Summary
 
-FIGURES = "06_figures"  # the notebook whose figures are those of the page
-LIBRARIES = ("semback", "jinja2", "matplotlib", "nbconvert", "openai", "pandas", "scipy")
+LIBRARIES = ("semback", "jinja2", "matplotlib", "openai", "pandas", "scipy")
 
 
 def write(name: str) -> Path:
@@ -52,7 +48,9 @@ def html(name: str) -> str:
     for row in results.frame(records).query("stage == 'after'").to_dict("records"):
         record = by_run[row["run"]]
         usage = as_html("Training and test:", usage_table(record["usage"]))
-        runs.append((row, record, settings_of(record), usage, _training(name, record)))
+        run = results.history(name, record)
+        training = render("run.html.j2", run=run) if run else ""
+        runs.append((row, record, settings_of(record), usage, training))
     drawn = []
     for stem, plot in figures.drawn(name):
         caption = getattr(figures, stem).__doc__.split("\n\n")[0]
@@ -66,20 +64,11 @@ def html(name: str) -> str:
         runs=runs,
         keys=keys,
         recorded=recorded(set().union(*keys.values())),
-        notebooks=_notebooks(results.folder(name)),
+        notebooks=sorted(path.stem for path in results.folder(name).glob("notebooks/*.ipynb")),
         versions={"Python": python_version()} | {each: version(each) for each in LIBRARIES},
         click_hash=hashlib.sha256(CLICK.encode()).digest(),
     )
-    return page.encode(errors="replace").decode()  # a notebook may hold half a surrogate pair
-
-
-def _training(name: str, record: Record) -> str:
-    """The steps of a run as HTML; nothing where its file was removed."""
-    run = results.history(name, record)
-    if run is None:
-        return ""
-    with reading(results.history_file(name, record), "a saved run"):
-        return render("run.html.j2", run=run)
+    return page.encode(errors="replace").decode()  # a reply may hold half a surrogate pair
 
 
 def recorded(keys: set[str]) -> tuple[int, int, str]:
@@ -90,22 +79,3 @@ def recorded(keys: set[str]) -> tuple[int, int, str]:
         digest.update(recording.line(key, entry))
         found += 1
     return len(keys), found, digest.hexdigest()
-
-
-def _notebooks(folder: Path) -> dict[str, str]:
-    """The executed notebooks as fragments of HTML."""
-    exporter = HTMLExporter(
-        template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
-    )
-    shown, problems = {}, {}
-    for path in sorted((folder / "notebooks").glob("*.ipynb")):
-        if path.stem == FIGURES:
-            continue
-        with reading(path, "a notebook"):
-            notebook = nbformat.read(path, as_version=4, capture_validation_error=problems)
-            if problems:
-                raise problems["ValidationError"]
-            for number, cell in enumerate(notebook.cells):
-                cell["id"] = str(number)  # papermill draws a new one for the cell that it inserts
-            shown[path.stem] = exporter.from_notebook_node(notebook)[0]
-    return shown

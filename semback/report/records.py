@@ -154,7 +154,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except Exception as error:  # nbformat and nbconvert raise whatever they meet
+    except Exception as error:  # a damaged file may raise anything
         problem = str(error).partition("\n")[0][:200]
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False)[0]

@@ -214,11 +214,6 @@ def responses(name: str) -> dict[str, list[str]]:
     return found
 
 
-def history_file(name: str, record: Record) -> Path:
-    """Where the Run behind a record of a batch is saved, unless the file was removed."""
-    return folder(name) / "history" / f"{run_of(record)}.json"
-
-
 def history(name: str, record: Record) -> Run | None:
     """The Run behind a record of a batch; None where its file was removed.
 
@@ -227,7 +222,7 @@ def history(name: str, record: Record) -> Run | None:
     DataError
         The file holds something else.
     """
-    path = history_file(name, record)
+    path = folder(name) / "history" / f"{run_of(record)}.json"
     if not path.exists():
         return None
     with reading(path, "a saved run"):

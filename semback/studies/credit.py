@@ -165,8 +165,6 @@ async def credit(
         found_low, found_high, … : float
             95 % Wilson intervals over faults. For `blamed` too: the nodes of one graph are not
             independent, so they count as one, and the sum of their shares is rounded.
-        found_expected, … : float
-            What `expected` gives for the clerk; None for another coach.
 
     Raises
     ------
@@ -186,11 +184,9 @@ async def credit(
             _outcome(plant(depth, width, number, listed), lang) for number in range(faults)
         )
         row = {"depth": depth, "width": width, "method": method, "faults": faults}
-        theory = expected(depth, width, error, neighbourhood or listed == "question")
-        for measure, share in theory.items():
+        for measure in ("found", "blamed", "only"):
             interval = _interval([outcome[measure] for outcome in outcomes])
             row[measure], row[f"{measure}_low"], row[f"{measure}_high"] = interval
-            row[f"{measure}_expected"] = share if coach is None else None
         row["unclear"] = sum(outcome["unclear"] for outcome in outcomes)
         row["calls"] = sum(count.calls for count in lang.usage.counts.values()) / faults
         row |= {"coach": model.model, "simulated": model.model.startswith(SIMULATED)}
@@ -217,33 +213,3 @@ def _interval(shares: list) -> tuple:
     if None in shares:  # of graphs of one size all or none
         return None, None, None
     return mean(shares), *wilson(round(sum(shares)), len(shares))
-
-
-def expected(depth: int, width: int, error: float, clear: bool) -> dict[str, float | None]:
-    """What `credit` should measure of the clerk.
-
-    Parameters
-    ----------
-    depth, width : int
-    error : float
-        The clerk's share of reversed judgements, e.
-    clear : bool
-        Whether the prompts contain what clears the innocent nodes.
-
-    Returns
-    -------
-    dict
-        The shares "found", "blamed" (None at width 1, where no node is innocent) and "only".
-
-    Notes
-    -----
-    A chain of `depth` independent judgements leads to the faulty node: found = (1 - e)^depth. The
-    width - 1 innocent nodes of a level are judged if the chain has held so far, and each is blamed
-    with probability b = e if the prompts clear it, else b = 1 - e. So blamed is the mean of
-    b (1 - e)^level over the levels from 0, and only = ((1 - e) (1 - b)^(width - 1))^depth.
-    """
-    right = 1 - error
-    b = error if clear else right
-    blamed = b * mean(right**level for level in range(depth)) if width > 1 else None
-    only = (right * (1 - b) ** (width - 1)) ** depth
-    return {"found": right**depth, "blamed": blamed, "only": only}

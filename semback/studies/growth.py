@@ -1,7 +1,7 @@
 """What a graph costs: calls, rounds, tokens and the longest prompt, as nodes and edges grow.
 
-`expected` has the formulas, `measure` counts the requests that are really sent. How much a whole
-run costs, in calls and dollars, `semback plan` says; this is about how that grows.
+`measure` counts the requests that are really sent. How much a whole run costs, in calls and
+dollars, `semback plan` says; this is about how that grows.
 """
 
 import json
@@ -12,25 +12,25 @@ from itertools import product
 import pandas
 
 from ..errors import ParameterError, check, known
-from ..graph import Graph, Node
+from ..graph import Graph
 from ..language import Case, Language
 from ..llm.simulated import Prompt, block, dice, scripted
 from ..propagate import backward, forward
 
 FORWARD, GRADIENT, INSTRUCTION = 200, 60, 100  # tokens of a value, a gradient, an instruction
-SHAPES = ("chain", "tree", "layers", "skips", "wide")
+SHAPES = ("chain", "layers", "skips", "wide")
 SIZES = (3, 8, 20, 60)
 
 
 def shape(name: str, nodes: int) -> Graph:
-    """A graph of one of five shapes.
+    """A graph of one of four shapes.
 
     Parameters
     ----------
-    name : {"chain", "tree", "layers", "skips", "wide"}
-        "chain": one node after the other. "tree": a node has two inputs. "layers": three layers, as
-        equal as possible, each of which feeds all nodes of the next one. "skips": all nodes before
-        a node feed it. "wide": all other nodes feed the answer.
+    name : {"chain", "layers", "skips", "wide"}
+        "chain": one node after the other. "layers": three layers, as equal as possible, each of
+        which feeds all nodes of the next one. "skips": all nodes before a node feed it. "wide": all
+        other nodes feed the answer.
     nodes : int
         From 2.
 
@@ -42,66 +42,10 @@ def shape(name: str, nodes: int) -> Graph:
     known("shape", name, SHAPES)
     if type(nodes) is not int or nodes < 2:
         raise ParameterError(f"nodes is {nodes!r}; it takes a whole number from 2")
-    if name == "tree":
-        names = ["answer", *(f"step_{number}" for number in range(2, nodes + 1))]
-        text = "Work out a step, with what others worked out."
-        tree = [
-            Node(name, text, tuple(names[2 * i + 1 : 2 * i + 3])) for i, name in enumerate(names)
-        ]
-        return Graph(tuple(tree), "answer")
     inner = nodes - 1
     layers = {"wide": 1, "layers": min(3, inner)}.get(name, inner)
     widths = [inner // layers + (layer < inner % layers) for layer in range(layers)]
     return Graph.layered([*widths, 1], skips=name == "skips")
-
-
-def expected(graph: Graph, neighbourhood: bool = True) -> list[dict]:
-    """The cost of one example and one step, by formulas.
-
-    Parameters
-    ----------
-    graph : Graph
-    neighbourhood : bool
-        As of `Language`.
-
-    Returns
-    -------
-    list of dict
-        One for each phase: "forward", "backward" and "update", with
-
-        calls : int
-        rounds : int
-            The longest chain of calls of which each needs the reply to the one before. A pass takes
-            rounds times the latency of a call, unless more calls are ready at once than
-            `LLM.in_flight`.
-        shown, shown_most : int
-            Values of nodes in all prompts of the phase together, and in the longest of them.
-
-    Notes
-    -----
-    With V nodes and E edges, of which I nodes have inputs and T are trainable:
-
-    - Calls: V forward; I backward, or E without the neighbourhood; T update (2 T with a critique).
-    - Rounds: forward, the nodes on the longest path; backward, one less, since the first node of
-      the path has no inputs; update, 1.
-    - Values in prompts: E forward; E + I backward, or 2 E without the neighbourhood. The longest
-      backward prompt has all inputs of the node with the most; without the neighbourhood it has
-      one. Both have the gradients of all users of the node's value, so they grow with the users
-      too.
-    """
-    check(Graph, "a Graph", graph=graph)
-    inputs = [len(node.inputs) for node in graph.nodes]
-    trained = [len(node.inputs) + 1 for node in graph.nodes if node.trainable]
-    edges, widest, longest = sum(inputs), max(inputs), 1 + graph.depth[graph.answer]
-    calls, judged = edges, min(widest, 1)
-    if neighbourhood:
-        calls, judged = sum(number > 0 for number in inputs), widest
-    rows = [
-        ("forward", len(inputs), longest, edges, widest),
-        ("backward", calls, longest - 1, edges + calls, 1 + judged),
-        ("update", len(trained), min(1, len(trained)), sum(trained), max(trained, default=0)),
-    ]
-    return [dict(zip(("phase", "calls", "rounds", "shown", "shown_most"), row)) for row in rows]
 
 
 async def measure(graph: Graph, neighbourhood: bool = True, reply: int = FORWARD) -> list[dict]:
@@ -127,7 +71,8 @@ async def measure(graph: Graph, neighbourhood: bool = True, reply: int = FORWARD
     -----
     The model is simulated. It writes filler and the time on a clock: one more than the latest time
     in its prompt. So rounds are measured as the longest chain of replies of which each needed the
-    one before.
+    one before. A pass takes rounds times the latency of a call, unless more calls are ready at once
+    than `LLM.in_flight`.
     """
     check(Graph, "a Graph", graph=graph)
     lengths = {"forward": reply, "backward": GRADIENT, "update": INSTRUCTION}
@@ -175,8 +120,7 @@ async def grow(sizes: Iterable[int] = SIZES, shapes: Iterable[str] = SHAPES) -> 
     Returns
     -------
     DataFrame
-        One row for each shape, size, method and phase: what `measure` counts, and calls_expected
-        and rounds_expected from the formulas.
+        One row for each shape, size, method and phase, with what `measure` counts.
     """
     rows = []
     for name, nodes, neighbourhood in product(shapes, sizes, (True, False)):
@@ -184,8 +128,6 @@ async def grow(sizes: Iterable[int] = SIZES, shapes: Iterable[str] = SHAPES) -> 
         edges = sum(len(node.inputs) for node in graph.nodes)
         method = "all inputs together" if neighbourhood else "each input alone"
         head = {"shape": name, "nodes": nodes, "edges": edges, "method": method}
-        theory = expected(graph, neighbourhood)
-        for found, costs in zip(await measure(graph, neighbourhood), theory):
-            formulas = {f"{cost}_expected": costs[cost] for cost in ("calls", "rounds")}
-            rows.append(head | found | formulas | {"simulated": True})
+        for found in await measure(graph, neighbourhood):
+            rows.append(head | found | {"simulated": True})
     return pandas.DataFrame(rows)

@@ -98,13 +98,10 @@ def fetch() -> list[Path]:
     return [locate(path) for path in registry()]
 
 
-def verify(folder: str | Path | None = None) -> list[dict[str, str]]:
-    """The state of the full data; nothing is downloaded.
+def verify() -> list[dict[str, str]]:
+    """The state of the full data in SEMBACK_DATA_DIR, else in the folder that downloads go to.
 
-    Parameters
-    ----------
-    folder : str or Path, optional
-        Where it is. By default SEMBACK_DATA_DIR, else the folder that downloads go to.
+    Nothing is downloaded.
 
     Returns
     -------
@@ -113,7 +110,7 @@ def verify(folder: str | Path | None = None) -> list[dict[str, str]]:
     """
     import pooch
 
-    folder = folder or os.environ.get("SEMBACK_DATA_DIR") or pooch.os_cache("semback")
+    folder = os.environ.get("SEMBACK_DATA_DIR") or pooch.os_cache("semback")
     return [
         {"path": path, "state": _state(Path(folder, path), checksum), "upstream": upstream}
         for path, (checksum, upstream) in registry().items()

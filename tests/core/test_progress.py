@@ -2,11 +2,11 @@
 
 import io
 from contextlib import redirect_stderr
+from types import SimpleNamespace
 
 import pytest
 
 from semback import Reply, progress
-from semback.progress import Progress
 from semback.usage import Usage
 
 
@@ -14,100 +14,62 @@ class Screen(io.StringIO):
     def isatty(self):
         return True
 
-    def fileno(self):
-        return 0
-
 
 @pytest.fixture
-def screen(monkeypatch):
-    """A terminal of 120 columns, on which every update is shown at once."""
-    monkeypatch.setattr(
-        progress.os, "get_terminal_size", lambda fileno: progress.os.terminal_size((120, 40))
-    )
-    monkeypatch.setattr(progress, "PATIENCE", 0)
-    monkeypatch.setattr(progress, "EVERY", 0)
-    return Screen()
+def work(monkeypatch):
+    """Three examples, of which each takes some seconds."""
+    now = [0.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(time=lambda: now[0]))
+
+    def work(screen, *seconds):
+        usage = Usage()
+        with redirect_stderr(screen), progress.progress("step 1 of 4", 3, usage) as step:
+            for number in range(3):
+                now[0] += seconds[number]
+                reply = Reply("", "stop", {"prompt_tokens": 5}, "m", number == 0, f"{number:064x}")
+                usage.add("forward", "gpt-4o-mini-2024-07-18", reply)
+                step(number > 0)
+        return screen.getvalue()
+
+    return work
 
 
-def work(screen, total=3, model="gpt-4o-mini-2024-07-18", usage=None):
-    usage = usage or Usage()
-    start = len(usage.keys)
-    with redirect_stderr(screen):
-        bar = Progress("step 1 of 4", total, usage)
-        for number in range(total):
-            usage.add(
-                "forward",
-                model,
-                Reply(
-                    "", "stop", {"prompt_tokens": 10**6}, "m", number == 0, f"{start + number:064x}"
-                ),
-            )
-            bar.step(number > 0)
+def test_a_terminal_shows_examples_accuracy_and_calls_on_a_line_that_goes_when_all_is_done(work):
+    *lines, empty, end = work(Screen(), 2, 2, 2).split("\r")[1:]
+    assert [line.count("\n") for line in lines] == [0, 0]
+    assert lines[0].startswith("step 1 of 4:  67%|") and "| 2/3 [00:04<00:02" in lines[0]
+    assert lines[0].rstrip().endswith("50.0% correct; calls of the run: 1 new, 1 recorded]")
+    assert lines[1].rstrip().endswith("66.7% correct; calls of the run: 2 new, 1 recorded]")
+    assert not empty.strip() and not end
 
 
-def test_a_terminal_shows_examples_accuracy_calls_and_time_left_on_one_line(screen):
-    work(screen)
-    *lines, last = screen.getvalue().split("\r")[1:]
-    assert lines[1].startswith(
-        "step 1 of 4: 2 of 3 examples, 50.0% correct; 1 live and 1 recorded calls, about 0 s left"
-    )
-    assert last.startswith(
-        "step 1 of 4: 3 of 3 examples, 66.7% correct; 2 live and 1 recorded calls "
-    ) and last.endswith("\n")
-    assert all(len(line.rstrip("\n")) == 119 for line in (*lines, last))
-
-
-def test_a_later_evaluation_of_a_run_shows_its_own_calls(screen):
-    usage = Usage()
-    work(screen, usage=usage)
-    again = Screen()
-    work(again, usage=usage)
-    assert again.getvalue() == screen.getvalue()
-
-
-def test_the_last_line_says_that_all_is_done_however_soon_it_follows(screen, monkeypatch):
-    monkeypatch.setattr(progress, "EVERY", 60)
-    work(screen)
-    first, last = screen.getvalue().split("\r")[1:]
-    assert first.startswith("step 1 of 4: 1 of 3 examples") and last.startswith(
-        "step 1 of 4: 3 of 3 examples, 66.7% correct;"
-    )
-
-
-def test_quick_work_shows_nothing(screen, monkeypatch):
-    monkeypatch.setattr(progress, "PATIENCE", 60)
-    work(screen)
-    assert screen.getvalue() == ""
-
-
-def test_the_first_example_may_take_long_since_its_call_imports_what_it_needs(screen, monkeypatch):
-    clock = iter([0, 60, 60.5, 60.9])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(progress, "PATIENCE", 1)
-    work(screen)
-    assert screen.getvalue() == ""
-
-
-def test_calls_of_a_simulated_model_are_not_called_live(screen):
-    work(screen, model="simulated-2")
-    assert (
-        "; 2 simulated and 1 recorded calls " in screen.getvalue()
-        and "live" not in screen.getvalue()
-    )
+def test_quick_work_shows_nothing_though_the_call_of_the_first_example_imports_much(work):
+    assert work(Screen(), 60, 0.5, 0.4) == ""
 
 
 @pytest.mark.parametrize("off", ["pipe", "variable"])
-def test_nothing_is_written_where_nobody_looks(screen, monkeypatch, off):
-    if off == "pipe":
-        monkeypatch.setattr(screen, "isatty", lambda: False)
-    else:
+def test_nothing_is_written_where_nobody_looks(work, monkeypatch, off):
+    if off == "variable":
         monkeypatch.setenv("SEMBACK_PROGRESS", "off")
-    work(screen)
-    assert screen.getvalue() == ""
+    assert work(io.StringIO() if off == "pipe" else Screen(), 2, 2, 2) == ""
 
 
-def test_a_script_that_has_loaded_ipykernel_is_no_notebook(screen, capsys):
+def test_a_script_that_has_loaded_ipykernel_is_no_notebook(work, capsys):
     import ipykernel.zmqshell  # noqa: F401
 
-    work(screen)
-    assert screen.getvalue() and not capsys.readouterr().out
+    assert work(Screen(), 2, 2, 2) and not capsys.readouterr().out
+
+
+def test_a_notebook_shows_one_output_which_is_empty_at_the_end(work, monkeypatch):
+    outputs = []
+
+    def display(data, **_):
+        outputs.append([data["text/plain"]])
+        return SimpleNamespace(update=lambda data, raw: outputs[-1].append(data["text/plain"]))
+
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=None))
+    monkeypatch.setattr("IPython.display.display", display)
+    assert work(Screen(), 0, 0, 0) == "" and not outputs
+    assert work(Screen(), 2, 2, 2) == "" and len(outputs) == 1
+    assert "| 3/3 [" in "".join(outputs[0]) and not outputs[0][-1]

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from functools import partial
+from statistics import mean
 
 import pytest
 from scipy.stats import binomtest
@@ -10,6 +11,23 @@ from scipy.stats import binomtest
 from semback import Language, ParameterError, backward, clerk, credit, forward
 
 TOGETHER, ALONE, CONTROL = credit.METHODS
+
+
+def expected(depth, width, error, clear):
+    """What `credit` should measure of the clerk, if a share e of its judgements is reversed.
+
+    `clear`: whether the prompts contain what clears the innocent nodes.
+
+    A chain of `depth` independent judgements leads to the faulty node: found = (1 - e)^depth. The
+    width - 1 innocent nodes of a level are judged if the chain has held so far, and each is blamed
+    with probability b = e if the prompts clear it, else b = 1 - e. So blamed is the mean of
+    b (1 - e)^level over the levels from 0, and only = ((1 - e) (1 - b)^(width - 1))^depth.
+    """
+    right = 1 - error
+    b = error if clear else right
+    blamed = b * mean(right**level for level in range(depth)) if width > 1 else None
+    only = (right * (1 - b) ** (width - 1)) ** depth
+    return {"found": right**depth, "blamed": blamed, "only": only}
 
 
 def measured(coach=None, **settings):
@@ -70,8 +88,8 @@ def test_a_clerk_that_never_errs_finds_the_fault_alone_if_its_prompts_clear_the_
         assert list(found["blamed"]) == [0, 1, 0]
         assert list(found["only"]) == [1, 0, 1]
         assert not found["unclear"].any()
-        for measure in ("found", "blamed", "only"):
-            assert list(found[measure]) == list(found[f"{measure}_expected"])
+        theory = [expected(*size, 0.0, clear) for clear in (True, False, True)]
+        assert found[["found", "blamed", "only"]].to_dict("records") == theory
 
 
 def test_with_one_input_no_node_is_innocent():
@@ -83,13 +101,14 @@ def test_with_one_input_no_node_is_innocent():
 @pytest.mark.slow
 def test_measurements_of_a_clerk_that_errs_agree_with_the_theory():
     found = measured(sizes=[(2, 2)], faults=80, error=0.2, methods=[TOGETHER, ALONE])
-    for _, row in found.iterrows():
+    for clear, (_, row) in zip((True, False), found.iterrows()):
+        theory = expected(2, 2, 0.2, clear)
         for measure in ("found", "only"):
-            test = binomtest(round(row[measure] * 80), 80, row[f"{measure}_expected"])
+            test = binomtest(round(row[measure] * 80), 80, theory[measure])
             assert test.pvalue > 0.01
             interval = row[f"{measure}_low"], row[f"{measure}_high"]
             assert interval == pytest.approx(test.proportion_ci(method="wilson"))
-        assert row["blamed"] == pytest.approx(row["blamed_expected"], abs=0.1)
+        assert row["blamed"] == pytest.approx(theory["blamed"], abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +127,7 @@ def test_the_theory_is_the_average_over_all_ways_to_err(depth, width, clear):
         totals["found"] += chance * chain_holds
         totals["blamed"] += chance * blamed / (depth * (width - 1))
         totals["only"] += chance * (chain_holds and not blamed)
-    assert credit.expected(depth, width, error, clear) == pytest.approx(totals)
+    assert expected(depth, width, error, clear) == pytest.approx(totals)
 
 
 def test_any_model_can_be_the_coach(script):
@@ -124,7 +143,6 @@ def test_any_model_can_be_the_coach(script):
     found = one(partial(blocks, "It should have been 7."))
     assert (found["found"], found["blamed"], found["only"]) == (0, 1, 0)
     assert (found["coach"], found["simulated"]) == ("scripted", False)
-    assert found["found_expected"] is None
     found = one(partial(blocks, "I like this number very much."))
     assert (found["found"], found["blamed"]) == (0, 0)
     assert found["unclear"] == 2 * 3  # not the answer, whose gradient is the score's
