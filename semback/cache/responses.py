@@ -236,11 +236,6 @@ class ResponseCache:
     ) -> int:
         """Write entries to a recording.
 
-        Use this in a program that has the cache open. If it copied, packed or hashed the files of
-        `responses/` itself, it would give up SQLite's locks on them: POSIX locks end when their
-        process closes any opening of the file. Another process could then remove the log that
-        holds the latest replies.
-
         Parameters
         ----------
         path : path
@@ -260,6 +255,23 @@ class ResponseCache:
         if sealed:
             entries = ((name, recording.sealed(name, entry)) for name, entry in entries)
         return recording.write(path, entries)
+
+    def copy(self, folder: str | os.PathLike) -> None:
+        """Copy what is recorded into a new cache folder, while replies go on being recorded.
+
+        Use this, or `export`, in a program that has the cache open. If it copied, packed or hashed
+        the files of `responses/` itself, it would give up SQLite's locks on them: POSIX locks end
+        when their process closes any opening of the file. Another process could then remove the
+        log that holds the latest replies. Here SQLite makes the copy (its backup interface), as of
+        one moment. Recordings that were read are in it; their files in `recordings/` are not.
+
+        Parameters
+        ----------
+        folder : path
+            It is made, for its owner only; no cache may be there yet.
+        """
+        with self._reporting("copied"):
+            self._table.copy(user_path(folder) / "responses")
 
     def load(self, path: str | os.PathLike, skip: bool = False) -> Loaded:
         """Read a recording into the cache. A recorded reply stays as it is.

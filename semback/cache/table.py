@@ -19,6 +19,7 @@ from pathlib import Path
 import diskcache
 
 from ..errors import CacheError
+from ..paths import replacing
 
 ERRORS = (sqlite3.Error, OSError, diskcache.Timeout)
 PATIENCE = 60  # seconds to wait for a table that another process has locked
@@ -91,6 +92,18 @@ class Table(diskcache.Cache):
     def delete_names(self, start: str) -> int:
         """Delete the entries whose name begins with this text. Returns their number."""
         return self._sql(_DELETE, {"start": start}).rowcount
+
+    def copy(self, folder: Path) -> None:
+        """Write a table with the same rows to a folder, which must not have one yet."""
+        path = folder / "cache.db"
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "there is one already", str(path))
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.touch(0o600)
+            with closing(sqlite3.connect(temporary)) as copy:
+                copy.execute("PRAGMA journal_mode = OFF")  # a copy that fails is removed
+                self._con.backup(copy)
 
     def replaced(self) -> bool:
         """Whether other files lie where those lay that this thread has open.

@@ -410,10 +410,11 @@ def test_a_path_of_ones_home_or_with_a_variable_is_that_path_everywhere(tmp_path
     with closing(ResponseCache()) as cache:
         cache.add(*entry())
         cache.export("~/r.jsonl")
+        cache.copy("~/copy")
         assert cache.folder == tmp_path / "here"
     assert (tmp_path / "here" / "responses" / "cache.db").is_file()
-    with closing(ResponseCache("~/other")) as other:
-        assert other.load("~/$PLACE/../r.jsonl").new == 1
+    with closing(ResponseCache("~/copy")) as copy:
+        assert len(copy) == 1 and copy.load("~/$PLACE/../r.jsonl").new == 0
 
 
 @pytest.mark.parametrize("length", [9_999, 10_000, 10_001, 10**6])

@@ -285,14 +285,15 @@ def test_a_table_that_is_moved_away_while_it_is_open_is_made_anew_with_a_warning
 
 @pytest.mark.process
 @pytest.mark.slow
-def test_a_copy_of_the_folder_in_the_recording_process_loses_no_reply(tmp_path):
+@pytest.mark.parametrize("way", ["shutil.copytree(*sys.argv[1:])", "cache.copy(sys.argv[2])"])
+def test_a_copy_of_the_folder_in_the_recording_process_loses_no_reply(tmp_path, way):
     """Closing a file of the table gives SQLite's POSIX locks away, and others remove its log."""
-    code = """
+    code = f"""
 import shutil
 cache = ResponseCache(sys.argv[1])
 for draw in range(5):
     record(cache, draw=draw)
-shutil.copytree(*sys.argv[1:])
+{way}
 print("copied", flush=True)
 sys.stdin.readline()
 for draw in range(5, 10):
@@ -307,10 +308,48 @@ sys.stdin.readline()
     run.stdin.write("\n"), run.stdin.flush()
     assert run.stdout.readline() == "recorded\n"
     run.kill()
-    assert "its log was removed" in run.communicate()[1]
+    assert ("its log was removed" in run.communicate()[1]) == way.startswith("shutil")
     assert sound(folder).keys() == {entry(draw=draw)[0] for draw in range(10)}
     with closing(ResponseCache(tmp_path / "copy")) as copy:
         assert len(copy) in (5, 10)
+
+
+def test_a_copy_holds_what_is_recorded_for_its_owner_only_and_never_replaces_another(
+    cache, tmp_path
+):
+    record(cache)
+    with closing(ResponseCache(cache.folder)) as other, database(cache) as db:
+        db.execute("BEGIN IMMEDIATE")  # another process writes
+        other.copy(tmp_path / "new" / "copy")
+    record(cache, "Later.", 1)
+    folder = tmp_path / "new" / "copy" / "responses"
+    assert [path.name for path in folder.iterdir()] == ["cache.db"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "cache.db").stat().st_mode) == 0o600
+    assert sound(tmp_path / "new" / "copy") == dict([entry()])
+    with pytest.raises(CacheError, match="could not be copied: .*one already.*Move away"):
+        cache.copy(tmp_path / "new" / "copy")
+    assert len(sound(tmp_path / "new" / "copy")) == 1 and record(cache, "Last.", 2)
+
+
+@pytest.mark.process
+def test_a_copy_that_fails_leaves_nothing_and_can_be_made_later(tmp_path):
+    code = """
+cache = ResponseCache(sys.argv[1])
+for draw in range(20):
+    record(cache, "Large. " * 5000, draw)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+try:
+    cache.copy(sys.argv[2])
+except Exception as error:
+    print(type(error).__name__, error)
+print(os.listdir(sys.argv[2] + "/responses"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+cache.copy(sys.argv[2])
+"""
+    error, left = output(child(code, tmp_path / "cache", tmp_path / "copy")).splitlines()
+    assert error.startswith("CacheError") and "make room" in error and left == "[]"
+    assert len(sound(tmp_path / "copy")) == 20
 
 
 # Full disks and locked tables
