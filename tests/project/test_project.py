@@ -14,7 +14,7 @@ import size
 ROOT = Path(__file__).parents[2]
 LAYERS = (  # imports go down only: a room may import what stands in a line below it
     ("cli",),
-    ("batch", "studies"),
+    ("batch", "proxy", "studies"),
     ("report",),
     ("llm", "tasks"),
     ("cache",),
