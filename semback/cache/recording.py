@@ -223,7 +223,7 @@ def nearest(request: dict, draw: int, entries: Entries) -> tuple[str | None, lis
 
 
 def _prompt(messages: list[dict]) -> list[str]:
-    texts = []
+    texts: list[str] = []
     for message in messages:
         texts.append(f"{message.get('role')}: {message.get('content')}")
         others = {name: message[name] for name in message.keys() - {"role", "content"}}

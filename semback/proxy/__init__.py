@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from itertools import count
-from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -78,7 +77,8 @@ class Proxy:
         self.cache, self.token = cache, token
         self.endpoint = replace(endpoint, whole=True)
         self.usage: defaultdict[str, Usage] = defaultdict(Usage)
-        self._taken: defaultdict[tuple[str, str], set[int]] = defaultdict(set)  # draws
+        # The draws that are taken, by session and key.
+        self._taken: defaultdict[str, dict[str, set[int]]] = defaultdict(dict)
         self._flights = Flights()
 
     def rows(self) -> list[dict]:
@@ -138,16 +138,23 @@ class Proxy:
             return _error(error.status, f"{error.reason}: {SERVED}", "invalid_request")
         except SembackError as error:
             status, code = next(CODES[kind] for kind in CODES if isinstance(error, kind))
-            if isinstance(error, ModelError) and (error.status or 0) >= 400:
+            if isinstance(error, ModelError) and error.status and error.status >= 400:
                 status = error.status
                 if isinstance(error.body, dict) and "error" in error.body:
                     return _json(error.body, status)
-            return _error(status, await self._aside(str, error), code)
+            return _error(status, await asyncio.to_thread(self._text, error), code)
+
+    def _text(self, error: SembackError) -> str:
+        """The text of an error. That of a miss reads the whole cache, so this runs in a thread."""
+        try:
+            return str(error)
+        finally:
+            self.cache.close()  # each thread has a connection of its own
 
     async def _complete(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/json":  # web pages may send others
-            raise ParameterError("the body is not of the content type application/json")
         try:
+            if request.content_type != "application/json":  # web pages may send others
+                raise ValueError("its content type is not application/json")
             body = json.loads(await request.read())
             if not is_request(body):
                 raise ValueError("it takes an object with model and messages")
@@ -183,31 +190,15 @@ class Proxy:
 
     async def _models(self, request: web.Request) -> web.Response:
         """The models that are recorded, and those that the endpoint lists."""
-
-        def recorded() -> set[str]:
-            entries = (entry for _, entry, _ in self.cache.rows())
-            return {entry["request"]["model"] for entry in entries if entry and "request" in entry}
-
-        names = await self._aside(recorded)
+        entries = (entry for _, entry, _ in self.cache.rows())
+        names = {entry["request"]["model"] for entry in entries if entry and "request" in entry}
         if self.cache.mode != "replay":
             names |= await self._client("", _key(request)).models()
         facts = {"object": "model", "created": 0, "owned_by": "semback"}
         return _json({"object": "list", "data": [{"id": name, **facts} for name in sorted(names)]})
 
-    async def _aside(self, function: Callable, *arguments: object) -> Any:
-        """The result of a function that may read the whole cache: in a thread, others go on."""
-
-        def run() -> Any:
-            try:
-                return function(*arguments)
-            finally:
-                self.cache.close()  # each thread has a connection of its own
-
-        return await asyncio.to_thread(run)
-
     async def _forget(self, request: web.Request) -> web.Response:
-        for name in [name for name in self._taken if name[0] == request.match_info["session"]]:
-            del self._taken[name]
+        self._taken.pop(request.match_info["session"], None)
         return web.Response(status=204)
 
     @contextmanager
@@ -218,7 +209,7 @@ class Proxy:
         if given is not None or not session:
             yield int(given or 0)
             return
-        taken = self._taken[session, key]
+        taken = self._taken[session].setdefault(key, set())
         draw = next(number for number in count() if number not in taken)
         taken.add(draw)
         try:
@@ -259,11 +250,11 @@ async def run_with(proxy: Proxy, session: str, command: Sequence[str]) -> int:
         The command cannot be run.
     """
     async with proxy.serving() as url:
-        address, around = f"{url}/s/{quote(session, safe='')}/v1", os.environ.get("NO_PROXY")
         key = os.environ.get("OPENAI_API_KEY") or "unused"
+        address = f"{url}/s/{quote(session, safe='')}/v1"
+        direct = ",".join(filter(None, [os.environ.get("NO_PROXY"), *LOOPBACK]))
         environment = {**os.environ, "OPENAI_API_KEY": key}
         environment |= dict.fromkeys(("OPENAI_BASE_URL", "OPENAI_API_BASE"), address)
-        direct = ",".join([*filter(None, [around]), *LOOPBACK])
         environment |= dict.fromkeys(("NO_PROXY", "no_proxy"), direct)
         before = signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends it to both
         try:

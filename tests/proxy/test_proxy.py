@@ -373,7 +373,7 @@ def test_with_a_token_nobody_is_served_without_it_and_the_endpoint_never_sees_it
         return await good(request)
 
     def story(url):
-        wrong = [post(url, None, *more) for more in ([], ["-H", "Authorization: Bearer ü"])]
+        wrong = [post(url, None, *more) for more in ([], ["-H", b"Authorization: Bearer \xfc"])]
         return wrong, post(url, None, "-H", "Authorization: Bearer right")
 
     with Endpoint(answer) as upstream:
