@@ -79,9 +79,10 @@ def _proxy(folder, mode, base_url, in_flight, timeout, token=None, **settings) -
 
 def _show(proxy: "Proxy") -> None:
     """Print what each client used; on stderr, since stdout is the command's."""
-    rows = proxy.rows()
-    if not rows:
+    rows, sent = proxy.rows(), proxy.endpoint.budget
+    if not rows and not sent.spent_calls:
         echo("no reply passed the proxy: does the program use OPENAI_BASE_URL?", error=True)
+        return
     for row in rows:
         calls, live = row["calls"], row["live"]
         tokens, cost = row["prompt_tokens"] + row["completion_tokens"], "price unknown"
@@ -89,3 +90,4 @@ def _show(proxy: "Proxy") -> None:
             cost = f"{row['cost']:.4f} dollars, {row['live_cost'] or 0:.4f} of them live"
         counts = f"{calls:,} calls, {calls - live:,} recorded, {live:,} live, {tokens:,} tokens"
         echo(f"{row['phase']}, {row['model']}: {counts}, {cost}", error=True)
+    echo(f"sent, also for clients that went away: {sent}", error=True)

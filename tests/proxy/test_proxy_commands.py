@@ -182,7 +182,11 @@ asyncio.run(main())
         wait_until(lambda: len(upstream.asked) == 5, process)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         error = process.communicate(timeout=30)[1]
-    assert process.returncode == 130 and "no reply passed" in error and len(ResponseCache()) == 5
+    assert (
+        process.returncode == 130
+        and "went away: 5 calls, 50 tokens" in error
+        and len(ResponseCache()) == 5
+    )
 
 
 def test_a_proxy_that_is_killed_and_started_again_loses_no_reply():
