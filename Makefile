@@ -36,12 +36,14 @@ test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	SEMBACK_CACHE_MODE=replay SEMBACK_PROGRESS=off $(BIN)/python -m pytest --nbval --override-ini filterwarnings=default notebooks
 
-# Environments of their own: servers that tests talk to (tests/test_litellm.py is skipped without the first), and the peers of `make bench`.
+# Environments of their own: servers that tests talk to, libraries that talk to the proxy, and the peers of `make bench`. Tests that need one
+# are skipped without it: tests/llm/test_litellm.py, tests/proxy/test_proxy_commands.py.
 .venv-litellm/ready: tests/litellm.lock
 .venv-compat/ready: tests/compat/llama.lock
 .venv-peers/ready: tests/benchmarks/peers/requirements.lock
-.venv-litellm/ready .venv-peers/ready: BINARY = --only-binary :all:
-.venv-litellm/ready .venv-compat/ready .venv-peers/ready: .venv-%/ready:
+.venv-langchain/ready: tests/proxy/langchain.lock
+.venv-litellm/ready .venv-langchain/ready .venv-peers/ready: BINARY = --only-binary :all:
+.venv-litellm/ready .venv-langchain/ready .venv-compat/ready .venv-peers/ready: .venv-%/ready:
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps $(BINARY) --requirement $<
 	@touch $@
@@ -67,7 +69,7 @@ notebooks: .venv/ready
 lock: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
-	for each in tests/litellm tests/compat/llama tests/benchmarks/peers/requirements; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-package xgboost --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 $$each.in --output-file $$each.lock || exit 1; done
+	for each in tests/litellm tests/proxy/langchain tests/compat/llama tests/benchmarks/peers/requirements; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-package xgboost --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 $$each.in --output-file $$each.lock || exit 1; done
 
 clean:
-	rm -rf .venv .venv-litellm .venv-compat .venv-peers runs build dist *.egg-info
+	rm -rf .venv .venv-litellm .venv-langchain .venv-compat .venv-peers runs build dist *.egg-info

@@ -98,6 +98,8 @@ class ModelError(SembackError):
         The endpoint's host.
     request_id : str, optional
         The endpoint's name for the request.
+    body : optional
+        The JSON of its error, where that is one; the key is masked.
 
     Attributes
     ----------
@@ -115,9 +117,10 @@ class ModelError(SembackError):
         status: int | None = None,
         host: str | None = None,
         request_id: str | None = None,
+        body: object = None,
     ):
         super().__init__(message)
-        self.status, self.host, self.request_id = status, host, request_id
+        self.status, self.host, self.request_id, self.body = status, host, request_id, body
 
 
 class PromptTooLong(ModelError):

@@ -224,7 +224,11 @@ def nearest(request: dict, draw: int, entries: Entries) -> tuple[str | None, lis
 
 
 def _prompt(messages: list[dict]) -> list[str]:
-    texts = [f"{message.get('role')}: {message.get('content')}" for message in messages]
+    texts: list[str] = []
+    for message in messages:
+        texts.append(f"{message.get('role')}: {message.get('content')}")
+        others = {name: message[name] for name in message.keys() - {"role", "content"}}
+        texts += [canonical(others)] if others else []  # tool calls, for one
     return "\n".join(texts).split("\n")
 
 

@@ -14,7 +14,8 @@ import click
 from ..errors import ParameterError, SembackError
 from ..tasks import data as files
 from ..usage import SIMULATED
-from .cache import cache, echo
+from .cache import cache, echo, options
+from .proxy import proxy, run_with
 
 if TYPE_CHECKING:
     from ..batch import Outcome
@@ -50,7 +51,8 @@ def main() -> None:
     """
 
 
-main.add_command(cache)
+for command in (cache, proxy, run_with):
+    main.add_command(command)
 
 PASSED = ("train", "steps", "test", "control")
 PASSED += ("in_flight", "requests_per_minute", "tokens_per_minute")
@@ -77,19 +79,12 @@ OPTIONS = (  # of `run` and `plan`
 )
 
 
-def chooses_jobs(command: Any) -> Any:
-    """Add the options that choose the jobs of a batch to a command."""
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
-
-
 @main.command()
-@chooses_jobs
+@options(OPTIONS)
 @click.option("--jobs", type=click.IntRange(min=1), help="Notebooks at a time.  [default: CPUs]")
 @click.option("--scheduler", metavar="ADDRESS", help="Of Dask, which executes the notebooks.")
 @click.option("--again", is_flag=True, help="Run also what is complete.")
-def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) -> None:
+def run(jobs: int | None, scheduler: str | None, again: bool, **choice: Any) -> None:
     """Execute the notebooks of experiments, show the results, and write a report of them.
 
     Without a choice: all experiments, and the figures after them. --category, --variant, --seed,
@@ -101,7 +96,7 @@ def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) ->
     from ..report import results
 
     _stop_on_signals()
-    chosen, name = _jobs(**options)
+    chosen, name = _jobs(**choice)
     folder = results.folder(name)
     new = [job for job in chosen if job.experiment and (again or not batch.complete(job, folder))]
     roles = [job.settings[role] for job in new for role in ("model", "coach")]
@@ -119,15 +114,15 @@ def run(jobs: int | None, scheduler: str | None, again: bool, **options: Any) ->
 
 
 @main.command()
-@chooses_jobs
-def plan(**options: Any) -> None:
+@options(OPTIONS)
+def plan(**choice: Any) -> None:
     """Show what `run` would request with these options: calls, tokens, dollars. Nothing is sent.
 
     And which difference between two methods it could find: at 80 % power, two-sided 5 %.
     """
     from ..batch import estimate
 
-    jobs, _ = _jobs(**options)
+    jobs, _ = _jobs(**choice)
     echo(f"{estimate.as_text(estimate.plan(jobs))}\n\n{estimate.differences(jobs)}".rstrip())
 
 

@@ -4,7 +4,9 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,6 +27,17 @@ def echo(text: object, error: bool = False) -> None:
     encoding = (sys.stderr if error else sys.stdout).encoding or "utf-8"
     data = str(text).translate(escapes).encode(encoding, "backslashreplace")
     click.echo(data.decode(encoding), err=error)
+
+
+def options(added: Sequence[Callable]) -> Callable:
+    """A decorator that adds options to a command."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 @click.group()

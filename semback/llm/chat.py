@@ -10,18 +10,17 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
-from functools import partial
 from types import MappingProxyType, NoneType
 from typing import Any
 
 from ..cache import ResponseCache
-from ..cache.recording import REFUSED, canonical, key_and_body
-from ..errors import UNWORKABLE, ModelError, ParameterError, PromptTooLong, check, known
+from ..cache.recording import canonical, key_and_body
+from ..errors import ParameterError, check, known
 from ..replies import Reply
 from ..task import Task
 from .budget import Budget
 from .client import Client, Endpoint
-from .flight import Flight
+from .flight import Flights
 from .responses import finish_reason
 
 HEADER = re.compile(r"[!#-'*+.^-z|~\w-]+\n[ -~]*", re.ASCII)  # its name and its text
@@ -150,13 +149,13 @@ class LLM:
         budget.check_price(model)
         self.model, self.cache, self.in_flight = model, cache, in_flight
         self.params: Mapping[str, Any] = MappingProxyType(_merged(model, params))
-        named = model, base_url, api_key, _all_headers(headers)
+        named = model, base_url, api_key, all_headers(headers)
         self._endpoint = Endpoint(*named, limits, retries, timeout, budget, transport)
         self._system = system
         self._warned: set[str] = set()
         self._compared = 0  # replies from recordings
         self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
-        self._flights: dict[tuple[asyncio.AbstractEventLoop, str], Flight] = {}
+        self._flights = Flights()
 
     def __repr__(self) -> str:
         return f"LLM({self.model!r})"
@@ -207,24 +206,11 @@ class LLM:
         """
         if type(draw) is not int:
             raise ParameterError(f"draw is {draw!r}; it takes an int")
-        request, key, body = self._request(messages, draw)
-        cache = self.cache
-        if cache is None or cache.mode == "off":
-            reply, _ = await self._client().ask(body)
-            return self._reply(key, request, reply)
-        reply = self._recorded(cache, key, body, draw)
-        if reply is not None:
-            self._compare_host(cache, key)
-            return self._reply(key, request, reply, recorded=True)
-        if cache.mode == "replay":
-            raise cache.miss(request, draw)
-        name = asyncio.get_running_loop(), key
-        shared = name in self._flights
-        if not shared:
-            flight = Flight(lambda flight: self._record(cache, flight, key, body, draw))
-            flight.add_done_callback(lambda _: self._flights.pop(name))
-            self._flights[name] = flight
-        reply, recorded = await self._flights[name].join()
+        named = request, key, _ = self._request(messages, draw)
+        found = await self._flights.reply(self.cache, self._client, named, draw)
+        reply, recorded, shared = found
+        if self.cache and recorded:
+            self._compare_host(self.cache, key)
         return self._reply(key, request, reply, recorded, shared)
 
     async def aclose(self) -> None:
@@ -261,9 +247,7 @@ class LLM:
             problem = f"the messages to {self.model} cannot be sent as JSON text: {error}"
             raise ParameterError(problem) from None
 
-    def _reply(
-        self, key: str, request: dict, reply: dict, recorded: bool = False, shared: bool = False
-    ) -> Reply:
+    def _reply(self, key: str, request: dict, reply: dict, recorded: bool, shared: bool) -> Reply:
         """A reply as callers get it, with warnings of numbers of tokens that cannot be right."""
         usage, limit = reply["usage"], self._endpoint.limits[2]
         if limit and not recorded and sum(usage.values()) > limit:
@@ -302,36 +286,6 @@ class LLM:
             self._warned.add(topic)
             warnings.warn(text, stacklevel=4)
 
-    async def _record(
-        self, cache: ResponseCache, flight: Flight, key: str, body: str, draw: int
-    ) -> tuple[dict, bool]:
-        """The reply to a request, and whether another process recorded it while this one waited."""
-        async with cache.single_flight(key):
-            reply = self._recorded(cache, key, body, draw)
-            if reply is not None:
-                return reply, True
-            try:
-                reply, source = await self._client().ask(body, flight.sending)
-            except ModelError as error:
-                if error.status in UNWORKABLE:
-                    reply = {"text": "", "finish_reason": REFUSED, "model": self.model, "usage": {}}
-                    reply |= {"refusal": str(error), "status": error.status}
-                    reply["too_long"] = isinstance(error, PromptTooLong)
-                    source = {"host": self._endpoint.host}
-                    error.record = partial(cache.record, key, body, draw, reply, source)
-                raise
-            return cache.record(key, body, draw, reply, source), False
-
-    def _recorded(self, cache: ResponseCache, key: str, body: str, draw: int) -> dict | None:
-        """The recorded reply to a request. One that was refused is sent again, but for a replay."""
-        reply = cache.lookup(key, body, draw)
-        if reply is None or reply["finish_reason"] != REFUSED:
-            return reply
-        if cache.mode == "replay":
-            kind = PromptTooLong if reply["too_long"] else ModelError
-            raise kind(reply["refusal"], status=reply["status"])
-        return None
-
 
 def _merged(model: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
     """The default fields of a model's requests with `params` laid over them."""
@@ -348,7 +302,7 @@ def _merged(model: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
     return fields
 
 
-def _all_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+def all_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """The headers of the environment with `headers` laid over them. An error shows no value."""
     try:
         found = json.loads(os.environ.get("SEMBACK_HEADERS") or "{}") | dict(headers or {})

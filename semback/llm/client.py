@@ -12,8 +12,8 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from ..prompts import fenced
 from ..usage import SIMULATED
 from . import responses
 from .budget import Budget, estimated_tokens
+from .flight import Flight
 from .limits import Limits, Slot
 from .responses import Failure
 
@@ -42,6 +43,7 @@ SHOWN = 500  # characters of what an endpoint says
 NO_KEY = "set OPENAI_API_KEY, or OPENAI_BASE_URL for another server, or take the simulated model"
 BAD_KEY = "the API key contains spaces or odd letters"
 SEPARATE = {"model", "messages"}  # fields with an argument of their own
+RECORDS = "X-Semback-Records"  # with this header a proxy of semback need not record, too
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Endpoint:
 
     limits : tuple
         (in_flight, requests_per_minute, tokens_per_minute)
+    whole : bool
+        Whether replies hold the whole body of their response, as "completion".
     """
 
     model: str
@@ -61,6 +65,7 @@ class Endpoint:
     timeout: float
     budget: Budget
     transport: Any
+    whole: bool = False
 
     @property
     def url(self) -> str | None:
@@ -86,7 +91,11 @@ class Endpoint:
 
     def masked(self, text: Any) -> Any:
         """A text of the endpoint without the key, which servers like to repeat, and without the
-        words of headers that may be one: those with a letter. What is no text stays as it is."""
+        words of headers that may be one: those with a letter. So are the texts of JSON masked."""
+        if isinstance(text, dict):
+            return {name: self.masked(value) for name, value in text.items()}
+        if isinstance(text, list):
+            return [self.masked(value) for value in text]
         if not isinstance(text, str):
             return text
         words = re.split(r"[\s=:;,]+", " ".join(self.headers.values()))
@@ -107,15 +116,22 @@ class Endpoint:
             advice += f" Its largest parts, in characters: {_largest_parts(messages)}."
         event = f"{self.model} at {self.address} {failure.event}"
         message = f"{event}: {text}. {advice} Replies received before are recorded."
-        return kind(message, status=failure.status, host=self.host, request_id=request_id)
+        body = None
+        with suppress(RecursionError):  # JSON that is nested too deeply
+            body = self.masked(failure.body)
+        more = {"host": self.host, "request_id": request_id, "body": body}
+        return kind(message, status=failure.status, **more)
 
 
 class Client:
-    """The requests to one endpoint in one event loop: an openai client cannot serve two."""
+    """The requests to one endpoint in one event loop: an openai client cannot serve two.
 
-    def __init__(self, endpoint: Endpoint):
+    `limits` are the endpoint's own, unless they are shared with other clients.
+    """
+
+    def __init__(self, endpoint: Endpoint, limits: Limits | None = None):
         self.endpoint = endpoint
-        self.limits = Limits(*endpoint.limits, endpoint.budget, endpoint.address)
+        self.limits = limits or Limits(*endpoint.limits, endpoint.budget, endpoint.address)
         self._loop = asyncio.get_running_loop()
         self._connection: AsyncGenerator[openai.AsyncOpenAI] | None = None
         self._openai: Any = None  # openai.AsyncOpenAI, once it is connected
@@ -126,17 +142,15 @@ class Client:
         if self._connection is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._loop.call_later, 0.1, id, self._connection)
 
-    async def ask(
-        self, body: str, sending: Callable[[], AbstractContextManager] = nullcontext
-    ) -> tuple[dict, dict]:
+    async def ask(self, body: str, flight: Flight | None = None) -> tuple[dict, dict]:
         """Send a request until there is a reply.
 
         Parameters
         ----------
         body : str
             The request as JSON text, with model and messages.
-        sending : callable
-            Makes a context for each try, which surrounds it while it is in flight.
+        flight : Flight, optional
+            That records the reply, and ends where nobody waits for it any more.
 
         Returns
         -------
@@ -157,8 +171,11 @@ class Client:
                 await self._connect()  # which takes time, so no slot waits for it
                 async with self.limits.slot(ticket, tokens) as slot:
                     endpoint.budget.start(retry=tries.total() > 0)
-                    with sending():
-                        return self._recordable(await self._try(request, tries.total(), slot))
+                    with flight.sending() if flight else nullcontext():
+                        headers = {"x-stainless-retry-count": str(tries.total())}
+                        if flight:
+                            headers[RECORDS] = "1"
+                        return self._recordable(await self._try(request, headers, slot))
             except Failure as failure:
                 busy = failure.status in responses.BUSY
                 tries[busy] += 1
@@ -168,6 +185,17 @@ class Client:
                 if not failure.retry or spent > most:
                     raise endpoint.error(failure, request["messages"]) from None
                 await asyncio.sleep(_retry_delay(failure, tries.total() - 1, self.limits.busy))
+
+    async def models(self) -> set[str]:
+        """The names of the models that the endpoint lists; none where it lists none."""
+        import openai
+
+        names = set()
+        with suppress(Failure, openai.OpenAIError, OSError, ValueError):
+            await self._connect()
+            async with asyncio.timeout(self.endpoint.timeout):
+                names = {model.id async for model in self._openai.models.list()}
+        return names
 
     async def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -184,7 +212,7 @@ class Client:
             except Exception as error:
                 raise responses.no_response(error) from None
 
-    async def _try(self, request: dict, attempt: int, slot: Slot) -> dict:
+    async def _try(self, request: dict, headers: dict[str, str], slot: Slot) -> dict:
         """The reply to one try. Failure: there is none."""
         import aiohttp
         import openai
@@ -195,7 +223,7 @@ class Client:
                     model=request["model"],
                     messages=request["messages"],
                     extra_body=_sent_fields(request),
-                    extra_headers={"x-stainless-retry-count": str(attempt)},
+                    extra_headers=headers,
                 )
             response = raw.http_response
         except openai.APIStatusError as error:
@@ -217,6 +245,8 @@ class Client:
             if failure.usage is not None:  # what is no reply costs as much
                 self._count(slot, failure.usage, "")
             raise
+        if self.endpoint.whole:
+            reply["completion"] = responses.storable(json.loads(response.content))
         self._count(slot, reply["usage"], reply["text"])
         return reply
 
@@ -230,7 +260,7 @@ class Client:
     def _recordable(self, reply: dict) -> tuple[dict, dict]:
         """A reply without the key, and where it comes from, for recordings."""
         endpoint = self.endpoint
-        clean = {name: endpoint.masked(value) for name, value in reply.items()}
+        clean = endpoint.masked(reply)
         source: dict[str, Any] = {"host": endpoint.host}
         if not endpoint.transport:
             from openai import __version__ as version

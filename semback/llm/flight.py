@@ -7,7 +7,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..cache.recording import REFUSED
+from ..errors import UNWORKABLE, ModelError, PromptTooLong
+
+if TYPE_CHECKING:
+    from ..cache import ResponseCache
+    from .client import Client
 
 NOTICE = "waiting for replies in flight, to record them; interrupt again to give them up"
 
@@ -16,12 +24,12 @@ class Flight(asyncio.Task):
     """The task that gets and records the reply to one request, for all callers in an event loop.
 
     A caller that is cancelled leaves. With the last one the task ends too, unless its request is in
-    flight: then that caller stays until the reply is recorded, and no retry is sent.
+    flight: then the reply is recorded, and no retry is sent. A caller that joined stays until then.
 
     Parameters
     ----------
     work : callable
-        (flight) -> the coroutine to run; it surrounds each try with `flight.sending()`.
+        (flight) -> the coroutine to run; the client surrounds each try with `flight.sending()`.
     """
 
     def __init__(self, work: Callable[["Flight"], Coroutine]):
@@ -29,14 +37,23 @@ class Flight(asyncio.Task):
         super().__init__(work(self), loop=asyncio.get_running_loop())
 
     async def join(self) -> Any:
-        """The result, for one more caller."""
+        """The result, for one more caller; the last one stays while the request is in flight."""
+        try:
+            return await self.wait()
+        except asyncio.CancelledError:
+            if not self.callers:
+                await self._outlast_callers()
+            raise
+
+    async def wait(self) -> Any:
+        """The result, for one more caller, who leaves at once when it is cancelled."""
         self.callers += 1
         try:
             return await asyncio.shield(self)
         except asyncio.CancelledError:
             self.callers -= 1
-            if not self.callers:
-                await self._outlast_callers()
+            if not self.callers and not self.in_flight:
+                self.cancel()
             raise
 
     @contextmanager
@@ -62,17 +79,103 @@ class Flight(asyncio.Task):
 
     async def _outlast_callers(self) -> None:
         """For the last caller. It waits for others too: gather ends with the first that does."""
-        if not self.in_flight:
-            self.cancel()
         try:
             if len(_abandoned()) == 1:  # the first of several that are cancelled together
                 logging.getLogger("semback").warning(NOTICE)
-            while flights := _abandoned():
-                await asyncio.wait(flights)
+            await landed()
         except (asyncio.CancelledError, KeyboardInterrupt):  # once more: it is given up
             if not self.callers:
                 self.cancel()
             raise
+
+
+class Flights:
+    """The requests in flight of a model or a proxy."""
+
+    def __init__(self) -> None:
+        self._flights: dict[tuple[asyncio.AbstractEventLoop, str], Flight] = {}
+
+    async def reply(
+        self,
+        cache: "ResponseCache | None",
+        client: Callable[[], "Client"],
+        named: tuple[dict, str, str],
+        draw: int,
+        wait: Callable[[Flight], Coroutine] = Flight.join,
+    ) -> tuple[dict, bool, bool]:
+        """The recorded reply to a request; or that of the endpoint, which is recorded.
+
+        Parameters
+        ----------
+        cache : ResponseCache, optional
+        client : callable
+            Makes the client that sends the request, if it must be sent.
+        named : tuple
+            The request, its key, and its text.
+        draw : int
+        wait : callable
+            How a caller waits for a request in flight: Flight.join or Flight.wait.
+
+        Returns
+        -------
+        reply : dict
+        recorded, shared : bool
+            Whether it comes from the cache; whether another caller had sent the request.
+        """
+        request, key, body = named
+        if cache is None or cache.mode == "off":
+            return (await client().ask(body))[0], False, False
+        reply = _recorded(cache, key, body, draw)
+        if reply is not None:
+            return reply, True, False
+        if cache.mode == "replay":
+            raise cache.miss(request, draw)
+
+        async def record(flight: Flight) -> tuple[dict, bool]:
+            async with cache.single_flight(key):
+                reply = _recorded(cache, key, body, draw)  # by another process, meanwhile
+                if reply is not None:
+                    return reply, True
+                try:
+                    reply, source = await client().ask(body, flight)
+                except ModelError as error:
+                    if error.status in UNWORKABLE:
+                        refusal = _refusal(error, request["model"]), {"host": error.host}
+                        error.record = partial(cache.record, key, body, draw, *refusal)
+                    raise
+                return cache.record(key, body, draw, reply, source), False
+
+        name = asyncio.get_running_loop(), key
+        shared = name in self._flights
+        if not shared:
+            self._flights[name] = Flight(record)
+            self._flights[name].add_done_callback(lambda _: self._flights.pop(name))
+        reply, recorded = await wait(self._flights[name])
+        return reply, recorded, shared
+
+
+def _recorded(cache: "ResponseCache", key: str, body: str, draw: int) -> dict | None:
+    """The recorded reply to a request. One that was refused is sent again, but for a replay."""
+    reply = cache.lookup(key, body, draw)
+    if reply is None or reply["finish_reason"] != REFUSED:
+        return reply
+    if cache.mode == "replay":
+        kind = PromptTooLong if reply["too_long"] else ModelError
+        raise kind(reply["refusal"], status=reply["status"])
+    return None
+
+
+def _refusal(error: ModelError, model: str) -> dict:
+    """In place of a reply: that the endpoint refuses the request."""
+    too_long = isinstance(error, PromptTooLong)
+    said = {"refusal": str(error), "status": error.status, "too_long": too_long}
+    return {"text": "", "finish_reason": REFUSED, "model": model, "usage": {}, **said}
+
+
+async def landed() -> None:
+    """Wait until the requests in flight that nobody wants any more are recorded."""
+    while flights := _abandoned():
+        await asyncio.wait(flights)
 
 
 def _abandoned() -> list[Flight]:

@@ -103,6 +103,8 @@ class Failure(Exception):
         Seconds to wait before that, as the endpoint asks; 0 where it does not.
     usage : dict, optional
         Tokens, as of a reply, where the endpoint has worked for the request.
+    body : optional
+        The JSON of an HTTP error, as `storable` gives it.
     """
 
     event: str
@@ -113,6 +115,7 @@ class Failure(Exception):
     retry: bool = False
     wait: float = 0.0
     usage: dict[str, int] | None = None
+    body: Any = None
 
 
 async def read(response: "httpx2.Response") -> None:
@@ -184,6 +187,12 @@ def reply(response: "httpx2.Response", model: str) -> dict:
         "usage": usage(data),
     }
     return result | ({"refusal": valid(refusal)} if refusal else {})
+
+
+def storable(data: Any) -> Any:
+    """JSON data as a file can hold it: no halves of surrogate pairs, and null in place of NaN."""
+    text = json.dumps(data, ensure_ascii=False)
+    return json.loads(valid(text), parse_constant=lambda _: None)
 
 
 def finish_reason(reason: object) -> str:
@@ -299,7 +308,8 @@ def _http_error(response: "httpx2.Response", data: Any) -> Failure:
     if response.headers.get("x-should-retry") == "false":
         retry = False
     event = f"answered {status}" + (" inside a reply" if response.is_success else "")
-    return _failure(response, event, message, advice, status=status, retry=retry, wait=wait)
+    more = {"status": status, "retry": retry, "wait": wait, "body": storable(data)}
+    return _failure(response, event, message, advice, **more)
 
 
 def _status(kind: str) -> int | None:

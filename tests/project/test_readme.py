@@ -40,7 +40,7 @@ def test_tests_and_options_that_it_names_exist():
     options = {
         option for command in commands(main) for each in command.params for option in each.opts
     }
-    assert set(re.findall(r"(?<!\S)`?(--[a-z]+)", README)) <= options
+    assert set(re.findall(r"(?<!\S)`?(--[a-z][a-z-]*)", README)) <= options
 
 
 def commands(command):
