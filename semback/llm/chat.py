@@ -209,7 +209,7 @@ class LLM:
         named = request, key, _ = self._request(messages, draw)
         found = await self._flights.reply(self.cache, self._client, named, draw)
         reply, recorded, shared = found
-        if self.cache and recorded:
+        if self.cache is not None and recorded:
             self._compare_host(self.cache, key)
         return self._reply(key, request, reply, recorded, shared)
 
