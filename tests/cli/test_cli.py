@@ -136,7 +136,7 @@ def test_model_and_coach_may_be_at_two_servers_with_a_key_each(semback, checkout
     texts = {path: path.read_text() for path in files}
     assert not any("key-of-the" in text for text in texts.values())
     shown = {path.suffix for path, text in texts.items() if answers.host in text}
-    assert shown == {".ipynb", ".html"}, "a parameter that a notebook shows, and no part of records"
+    assert shown == {".ipynb"}, "a parameter that a notebook shows, and no part of records"
 
 
 def test_a_failed_notebook_makes_the_exit_code_1(semback, checkout, ran):
