@@ -130,6 +130,11 @@ class Scores:
     traces: dict[str, Trace] = field(default_factory=dict, compare=False, repr=False)
 
     @property
+    def graded(self) -> bool:
+        """Whether there are scores between 0 and 1."""
+        return any(row.correct not in (0, 1) for row in self.rows)
+
+    @property
     def correct(self) -> int | float:
         """The number of correct answers; of graded ones, the sum of their scores."""
         return sum(row.correct for row in self.rows)

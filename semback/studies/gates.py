@@ -7,12 +7,13 @@ useful one answers some more of the others correctly (`gain`). No model is asked
 
 import random
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-from pandas import DataFrame
+from typing import TYPE_CHECKING, Any
 
 from ..gate import gate_function
 from ..run import Score, Scores, wilson
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 GATES = {  # name in tables: arguments of `gate_function`
     "strict": ("strict",),
@@ -28,7 +29,7 @@ def gates(
     churns: Sequence[float] = (0.05, 0.2, 0.5),
     trials: int = 1000,
     seed: int = 0,
-) -> DataFrame:
+) -> "DataFrame":
     """How often gates accept.
 
     Parameters
@@ -50,6 +51,8 @@ def gates(
         A row for each gate, number of questions, churn and gain: `accepted`, the share of updates
         that the gate accepts, with low and high (Wilson, 95 %).
     """
+    import pandas
+
     generator, rows = random.Random(seed), []
     functions = {name: gate_function(*arguments) for name, arguments in GATES.items()}
     for number in questions:
@@ -61,7 +64,7 @@ def gates(
                     low, high = wilson(count, trials)
                     row = {"gate": name, "questions": number, "churn": churn, "gain": gain}
                     rows.append(row | {"accepted": count / trials, "low": low, "high": high})
-    return DataFrame(rows)
+    return pandas.DataFrame(rows)
 
 
 def _drawn(

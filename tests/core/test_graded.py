@@ -43,7 +43,7 @@ def test_scores_are_means_with_a_bootstrap_interval(graded):
     found = scored(graded, Script(says))
     values = [row.correct for row in found.rows]
     assert values == pytest.approx([1 / 3, 2 / 3, 1 / 3, 2 / 3, 1 / 3])
-    assert found.accuracy == pytest.approx(numpy.mean(values))
+    assert found.graded and found.accuracy == pytest.approx(numpy.mean(values))
     expected = scipy.stats.bootstrap((values,), numpy.mean, method="BCa", rng=0)
     assert found.interval == pytest.approx(tuple(expected.confidence_interval))
     assert "46.7 %" in repr(found) or "46.7%" in repr(found)
@@ -51,7 +51,7 @@ def test_scores_are_means_with_a_bootstrap_interval(graded):
 
 def test_zeros_and_ones_are_still_yes_and_no():
     found = Scores(tuple(Score(str(i), "", "", float(i < 3)) for i in range(5)))
-    assert found.interval == wilson(3, 5) and found.accuracy == 0.6
+    assert not found.graded and found.interval == wilson(3, 5) and found.accuracy == 0.6
 
 
 def test_equal_scores_have_an_interval_of_one_point():
