@@ -74,6 +74,16 @@ def bootstrap(scores: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def interval(scores: Sequence[float]) -> tuple[float, float, str]:
+    """The limits of the 95 % interval of a mean score over questions, and its kind in words.
+
+    Wilson's where all scores are 0 or 1; of graded answers, that of `bootstrap`.
+    """
+    if set(scores) <= {0.0, 1.0}:
+        return *wilson(sum(scores), len(scores)), "Wilson over questions"
+    return *bootstrap(scores), "bootstrap over questions"
+
+
 @dataclass(frozen=True)
 class Score:
     """How one example went.
@@ -141,13 +151,8 @@ class Scores:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy, the questions being a sample of all such questions.
-
-        Wilson's (see `wilson`); of graded answers, that of `bootstrap`.
-        """
-        if self.graded:
-            return bootstrap([float(row.correct) for row in self.rows])
-        return wilson(self.correct, len(self.rows))
+        """The 95 % interval of the accuracy, the questions being a sample of all such questions."""
+        return interval([float(row.correct) for row in self.rows])[:2]
 
 
 @dataclass(frozen=True)
@@ -262,11 +267,6 @@ class Run:
         first."""
         judged = [(step.judged.accuracy, step.candidate) for step in self.steps if step.judged]
         return max(judged, key=lambda pair: pair[0])[1]
-
-    @property
-    def leaks(self) -> int:
-        """How many new instructions held words that do not belong into one."""
-        return sum(len(step.leaks) for step in self.steps)
 
     @property
     def comparisons(self) -> "tuple[Comparison | None, ...]":

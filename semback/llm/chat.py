@@ -18,6 +18,7 @@ from ..cache.recording import canonical, key_and_body
 from ..errors import ParameterError, check, known
 from ..replies import Reply
 from ..task import Task
+from ..usage import SIMULATED
 from .budget import Budget
 from .client import Client, Endpoint
 from .flight import Flights
@@ -161,11 +162,30 @@ class LLM:
         return f"LLM({self.model!r})"
 
     @classmethod
-    def simulated(cls, task: Task, cache: ResponseCache | None = None, **settings) -> "LLM":
-        """A simulated model that knows the questions of `task`; see `llm.simulated`."""
-        from .simulated import simulated  # here, since it builds on this module
+    def simulated(
+        cls, task: Task, cache: ResponseCache | None = None, name: str = SIMULATED, **settings
+    ) -> "LLM":
+        """An LLM whose replies come from a student model that knows the questions of a task.
 
-        return simulated(task, cache, **settings)
+        Parameters
+        ----------
+        task : Task
+            Its examples are the only questions that the model can answer, and only some of them.
+        cache : ResponseCache, optional
+        name : str
+            Begins with "simulated". Another name is another student, with other dice.
+        **settings
+            The other parameters of `LLM`.
+
+        Raises
+        ------
+        ParameterError
+            No task, or a name that does not begin with "simulated".
+        """
+        from .simulated import Student, scripted  # here, since it builds on this module
+
+        check(Task, "a Task, as in LLM.simulated(task)", task=task)
+        return scripted(name, Student(task, name).reply, cache, **settings)
 
     @property
     def samples(self) -> bool:

@@ -34,7 +34,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..cache import ResponseCache
-from ..errors import ParameterError, check
+from ..errors import ParameterError
 from ..prompts import fenced, outside
 from ..task import Task
 from ..usage import SIMULATED
@@ -66,7 +66,7 @@ HARMFUL = 0.15  # share of a coach's instructions that do harm
 
 
 def model(name: str, task: Task, cache: ResponseCache | None = None, **settings) -> LLM:
-    """The model of this name: `simulated` if the name begins with "simulated", else ``LLM(name)``.
+    """The model of this name: simulated if the name begins with "simulated", else ``LLM(name)``.
 
     Parameters
     ----------
@@ -78,32 +78,8 @@ def model(name: str, task: Task, cache: ResponseCache | None = None, **settings)
         The other parameters of `LLM`.
     """
     if isinstance(name, str) and name.startswith(SIMULATED):
-        return simulated(task, cache, name=name, **settings)
+        return LLM.simulated(task, cache, name, **settings)
     return LLM(name, cache, **settings)
-
-
-def simulated(
-    task: Task, cache: ResponseCache | None = None, name: str = SIMULATED, **settings
-) -> LLM:
-    """An LLM whose replies come from a student model that knows the questions of a task.
-
-    Parameters
-    ----------
-    task : Task
-        Its examples are the only questions that the model can answer, and only some of them.
-    cache : ResponseCache, optional
-    name : str
-        Begins with "simulated". Another name is another student, with other dice.
-    **settings
-        The other parameters of `LLM`.
-
-    Raises
-    ------
-    ParameterError
-        No task, or a name that does not begin with "simulated".
-    """
-    check(Task, "a Task, as in simulated(task)", task=task)
-    return scripted(name, Student(task, name).reply, cache, **settings)
 
 
 def scripted(

@@ -18,6 +18,7 @@ from ..errors import ParameterError
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+NO_USER = "it has no block called user, or an empty one"
 TEMPLATES = ("forward", "backward", "critique", "update", "again")  # others start with _: partials
 _FENCED = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 
@@ -54,7 +55,7 @@ def load(folder: str | None = None) -> None:
         except (TemplateError, UnicodeDecodeError) as error:
             raise _broken(name, error) from None
         if name in TEMPLATES and "user" not in template.blocks:
-            raise _no_user_block(name)
+            raise _broken(name, NO_USER)
 
 
 def rendered(name: str, data: Mapping[str, Any], folder: str | None = None) -> list[dict[str, str]]:
@@ -89,7 +90,7 @@ def rendered(name: str, data: Mapping[str, Any], folder: str | None = None) -> l
     except TemplateError as error:
         raise _broken(name, error, f"; it is given {', '.join(sorted(data))}") from None
     if not messages or messages[-1]["role"] != "user":
-        raise _no_user_block(name)
+        raise _broken(name, NO_USER)
     return messages
 
 
@@ -144,14 +145,8 @@ def _environment(folder: str | None) -> "Environment":
     return environment
 
 
-def _broken(name: str, error: Exception, given: str = "") -> ParameterError:
+def _broken(name: str, error: Exception | str, given: str = "") -> ParameterError:
     line = getattr(error, "lineno", None)
     where = f"{name}.j2, line {line}" if line else f"{name}.j2"
     reason = getattr(error, "message", error)
     return ParameterError(f"the prompt template {where} does not work: {reason}{given}")
-
-
-def _no_user_block(name: str) -> ParameterError:
-    return ParameterError(
-        f"the prompt template {name}.j2 does not work: it has no block called user, or an empty one"
-    )

@@ -12,20 +12,19 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pandas import DataFrame, concat
 
 from ..control import Control
 from ..errors import DataError, ParameterError, check
 from ..llm.budget import priced_rows
 from ..paths import home, write_text
-from ..run import Run, Scores, wilson
+from ..run import Run, Scores, interval, wilson
 from ..task import Task
 from ..variants import VARIANTS
 from .records import CONFIGURATION, Record, TestScores, UsageRow, labels, read, reading
-from .statistics import complete, interval, pooled
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from .statistics import complete, pooled
 
 NAMES = {"bbh": "BBH", "gsm8k": "GSM8K", "liar": "LIAR"}
 GROUPS = {"nlp": "BBH NLP", "algorithmic": "BBH algorithmic"}
@@ -244,7 +243,7 @@ def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
     return made
 
 
-def frame(records: Iterable[Record]) -> "DataFrame":
+def frame(records: Iterable[Record]) -> DataFrame:
     """Test results: a row for each run and stage, "before" the descent and "after" it.
 
     Where there was a null control, "again" is the start graph evaluated once more.
@@ -263,8 +262,6 @@ def frame(records: Iterable[Record]) -> "DataFrame":
     DataError
         No records, two of the same run, or something else than records.
     """
-    import pandas
-
     rows = []
     for record, columns in _ordered(records):
         stages = {"before": ["test before"], "after": ["train", "test after"]}
@@ -280,10 +277,10 @@ def frame(records: Iterable[Record]) -> "DataFrame":
             row["tokens"] = sum(row["prompt_tokens"] + row["completion_tokens"] for row in usage)
             row["dollars"] = sum(MISSING if row["cost"] is None else row["cost"] for row in usage)
             rows.append(row)
-    return pandas.DataFrame(rows)
+    return DataFrame(rows)
 
 
-def steps(records: Iterable[Record]) -> "DataFrame":
+def steps(records: Iterable[Record]) -> DataFrame:
     """One row for each step of each run; step 0 is the start graph.
 
     Returns
@@ -294,15 +291,13 @@ def steps(records: Iterable[Record]) -> "DataFrame":
         `accepted`; `current`, the accuracy of the graph after the step; `kept`, why nodes kept
         their instruction.
     """
-    import pandas
-
     rows = []
     for record, columns in _ordered(records):
         for step in record["train"]:
             kept = "; ".join(f"{node}: {reason}" for node, reason in step["kept"].items())
             own = {"step": step["step"], "accepted": step["accepted"], "current": MISSING}
             rows.append({**columns, **_accuracy(step), **own, "kept": kept})
-    table = pandas.DataFrame(rows)
+    table = DataFrame(rows)
     # Step 0 is accepted, so nothing is carried over from another run.
     table["current"] = table["accuracy"].where(table["accepted"]).ffill()
     return table
@@ -358,14 +353,12 @@ def _columns(record: Record, settings: str) -> dict[str, Any]:
     }
 
 
-def with_start(rows: "DataFrame") -> "DataFrame":
+def with_start(rows: DataFrame) -> DataFrame:
     """Rows of `frame` "after", and as variants, once for each seed, those "before" ("start") and
     those of null controls ("again")."""
-    import pandas
-
     once = rows.drop_duplicates([*CONFIGURATION, "result", "task", "seed", "stage"])
     before, again = (once[once["stage"] == stage] for stage in ("before", "again"))
-    return pandas.concat(
+    return concat(
         [
             before.assign(variant="start", method="the start graph"),
             again.assign(variant="again", method="the start graph, once more"),
@@ -374,22 +367,20 @@ def with_start(rows: "DataFrame") -> "DataFrame":
     )
 
 
-def with_groups(rows: "DataFrame") -> "DataFrame":
+def with_groups(rows: DataFrame) -> DataFrame:
     """Rows of `frame`, and those of BBH files again under the name of their group and "BBH all".
 
     Groups of one file, and "BBH all" where it is one group, are left out.
     """
-    import pandas
-
     bbh = rows[rows["experiment"] == "bbh"]
     groups = bbh.assign(result=bbh["group"].map(GROUPS))
     whole = bbh.assign(result="BBH all")
     files = groups.groupby([*CONFIGURATION, "result"])["task"].transform("nunique")
     kinds = whole.groupby(CONFIGURATION)["group"].transform("nunique")
-    return pandas.concat([rows, groups[files > 1], whole[kinds > 1]], ignore_index=True)
+    return concat([rows, groups[files > 1], whole[kinds > 1]], ignore_index=True)
 
 
-def score(rows: "DataFrame") -> dict[str, Any]:
+def score(rows: DataFrame) -> dict[str, Any]:
     """The accuracy of rows of one variant and stage, with its interval and what it rests on.
 
     The keys are accuracy, low, high, interval, files, seeds, questions (of one seed), simulated,
@@ -404,7 +395,7 @@ def score(rows: "DataFrame") -> dict[str, Any]:
     }
 
 
-def table(records: Iterable[Record]) -> "DataFrame":
+def table(records: Iterable[Record]) -> DataFrame:
     """The results of a batch: one row for each configuration, result and variant.
 
     Returns
@@ -416,8 +407,6 @@ def table(records: Iterable[Record]) -> "DataFrame":
         without; low, high: interval of `after`, and `interval`, its kind; questions of one seed;
         calls, tokens, dollars of all seeds, training included.
     """
-    import pandas
-
     rows = []
     keys = ["result", *CONFIGURATION, "variant", "method"]
     for key, runs in with_groups(frame(records)).groupby(keys, sort=False):
@@ -428,5 +417,5 @@ def table(records: Iterable[Record]) -> "DataFrame":
         names = dict(zip(keys, key))
         shown = {"before": means["before"], "again": means.get("again", MISSING)}
         rows.append({**names, **shown, **score(stages["after"]), **spent})
-    table = pandas.DataFrame(rows).rename(columns={"accuracy": "after"})
+    table = DataFrame(rows).rename(columns={"accuracy": "after"})
     return table.sort_values(CONFIGURATION, kind="stable", ignore_index=True)

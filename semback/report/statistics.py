@@ -13,12 +13,11 @@ Functions take rows of `results.frame`.
 
 from collections.abc import Sequence
 from statistics import mean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from ..run import bootstrap, wilson
+from pandas import DataFrame
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from ..run import bootstrap, interval, wilson
 
 CHANGED = 0.2  # of the answers, from one method to another, unless it is known better
 
@@ -41,7 +40,7 @@ def over_seeds(values: Sequence[float], least: float = 0.0) -> Estimate:
     return Estimate(mean(values), *limits, f"t over {len(values)} seeds")
 
 
-def pooled(rows: "DataFrame") -> Estimate:
+def pooled(rows: DataFrame) -> Estimate:
     """The accuracy over all questions of a seed, as the mean over the seeds."""
     seeds = [_scores(seed) for _, seed in rows.groupby("seed")]
     values = [mean(scores) for scores in seeds]
@@ -50,14 +49,7 @@ def pooled(rows: "DataFrame") -> Estimate:
     return Estimate(values[0], *interval(seeds[0]))
 
 
-def interval(scores: Sequence[float]) -> tuple[float, float, str]:
-    """The limits of the interval of a mean score over questions, and its kind."""
-    if set(scores) <= {0.0, 1.0}:
-        return *wilson(sum(scores), len(scores)), "Wilson over questions"
-    return *bootstrap(scores), "bootstrap over questions"
-
-
-def paired(one: "DataFrame", other: "DataFrame") -> dict[str, Any]:
+def paired(one: DataFrame, other: DataFrame) -> dict[str, Any]:
     """Compare two methods on the questions that both answered with the same seed.
 
     Parameters
@@ -91,17 +83,17 @@ def paired(one: "DataFrame", other: "DataFrame") -> dict[str, Any]:
     counts.append(len(pairs) - sum(counts))
     found |= zip(("both", "only_variant", "only_against", "neither"), counts)
     if several:
-        _, low, high, interval = over_seeds(differences, least=-1.0)
+        _, low, high, kind = over_seeds(differences, least=-1.0)
         p, test = ttest_1samp(differences, 0).pvalue, "paired t test"
     elif {score for pair in pairs for score in pair} <= {0.0, 1.0}:
-        (low, high), interval = newcombe(*counts), "Newcombe over questions"
+        (low, high), kind = newcombe(*counts), "Newcombe over questions"
         p, test = mcnemar(higher, lower), "McNemar"
     else:
         changes = [first - second for first, second in pairs]
-        (low, high), interval, test = bootstrap(changes), "bootstrap over questions", "permutation"
+        (low, high), kind, test = bootstrap(changes), "bootstrap over questions", "permutation"
         p = permutation_test((changes,), average, permutation_type="samples", rng=0).pvalue
     found |= {"difference": mean(differences), "low": low, "high": high}
-    return found | {"interval": interval, "p": float(p), "test": test}
+    return found | {"interval": kind, "p": float(p), "test": test}
 
 
 def mcnemar(first: int, second: int) -> float:
@@ -175,17 +167,17 @@ def newcombe(both: int, first: int, second: int, neither: int) -> tuple[float, f
     return (first - second) / n - below, (first - second) / n + above
 
 
-def complete(rows: "DataFrame") -> "DataFrame":
+def complete(rows: DataFrame) -> DataFrame:
     """The rows of the seeds that ran the most files, so that all seeds score the same files."""
     files = {seed: frozenset(tasks) for seed, tasks in rows.groupby("seed")["task"]}
     most = max(files.values(), key=len, default=frozenset())
     return rows[rows["seed"].isin([seed for seed, tasks in files.items() if tasks == most])]
 
 
-def _scores(rows: "DataFrame") -> list[float]:
+def _scores(rows: DataFrame) -> list[float]:
     return [score for scores in rows["scores"] for score in scores.values()]
 
 
-def _pairs(rows: "DataFrame") -> list[tuple[float, float]]:
+def _pairs(rows: DataFrame) -> list[tuple[float, float]]:
     columns = zip(rows["scores"], rows["scores_other"])
     return [(one[id], other[id]) for one, other in columns for id in one if id in other]

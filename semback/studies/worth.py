@@ -13,7 +13,8 @@ between two agents' prompts was significant.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+from pandas import DataFrame
 
 from ..control import DRAW
 from ..errors import ParameterError
@@ -23,9 +24,6 @@ from ..graph import Graph
 from ..language import Language
 from ..run import Scores
 from ..task import Example, Task
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 START, AGAIN = "start", "start, once more"
 LEVEL = 0.05  # of the test for an interaction
@@ -37,7 +35,7 @@ async def headroom(
     lang: Language,
     paraphrases: Sequence[Mapping[str, str]],
     examples: Iterable[Example] | None = None,
-) -> "DataFrame":
+) -> DataFrame:
     """Evaluate the start graph, the same once more, and with other words for its instructions.
 
     Parameters
@@ -57,8 +55,6 @@ async def headroom(
         `gate.compare`, two-sided: twice the smaller side, at most 1). The second row is the null
         control, whose requests have a draw of their own.
     """
-    import pandas
-
     questions = list(task.train if examples is None else examples)
     start = await evaluate(task.graph, questions, task, lang)
     again = replace(lang, draw=lang.draw + DRAW, draws="seed")
@@ -75,7 +71,7 @@ async def headroom(
         changed = (seen.gains + seen.losses) / len(questions)
         p = min(1.0, 2 * min(seen.p, other.p))
         rows.append(row | {"difference": difference, "changed": changed, "p": p})
-    return pandas.DataFrame(rows).set_index("graph")
+    return DataFrame(rows).set_index("graph")
 
 
 @dataclass(frozen=True)
@@ -94,8 +90,8 @@ class Coupling:
         points above or below what its two instructions give alone.
     """
 
-    accuracy: "DataFrame"
-    anova: "DataFrame"
+    accuracy: DataFrame
+    anova: DataFrame
     power: float
 
     @property
@@ -140,7 +136,6 @@ async def coupling(
 
 def _analysed(found: Mapping[tuple[int, int], Scores], first: str, second: str) -> Coupling:
     import numpy
-    import pandas
     from scipy.stats import f, ncf
 
     shape = max(i for i, _ in found) + 1, max(j for _, j in found) + 1, -1
@@ -162,9 +157,9 @@ def _analysed(found: Mapping[tuple[int, int], Scores], first: str, second: str) 
         with numpy.errstate(divide="ignore", invalid="ignore"):
             F = numpy.float64(between) / error
         rows[name] = {"F": F, "df": df, "df_error": df_error, "p": f.sf(F, df, df_error)}
-    anova = pandas.DataFrame(rows).T
+    anova = DataFrame(rows).T
     df, df_error = anova.loc["interaction", ["df", "df_error"]]
     strength = scores.size * EFFECT**2 / error if error else float("inf")
     power = float(ncf.sf(f.isf(LEVEL, df, df_error), df, df_error, strength)) if error else 1.0
-    accuracy = pandas.DataFrame(scores.mean(axis=2))
+    accuracy = DataFrame(scores.mean(axis=2))
     return Coupling(accuracy.rename_axis(first).rename_axis(second, axis=1), anova, power)

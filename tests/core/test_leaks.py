@@ -90,7 +90,7 @@ def run(task, script, **settings):
 
 def test_leaks_are_counted_in_the_run_and_taken(task, tmp_path):
     result = run(task, coach(["Mind the feedback."]))
-    assert result.leaks == 1 and "feedback" in result.steps[1].leaks["hint_1"]
+    assert "feedback" in result.steps[1].leaks["hint_1"]
     assert result.steps[1].candidate["hint_1"].instruction == "Mind the feedback."
     assert result.to_frame().loc[1].leaks == 1
     result.save(tmp_path / "run.json")
@@ -101,7 +101,8 @@ def test_leaks_are_counted_in_the_run_and_taken(task, tmp_path):
 def test_a_leak_is_asked_about_once_more_where_it_is_to_be_rejected(task):
     script = coach(["Mind the feedback.", "Mind the sum."])
     result = run(task, script, leaks="reject")
-    assert result.steps[1].candidate["hint_1"].instruction == "Mind the sum." and not result.leaks
+    assert result.steps[1].candidate["hint_1"].instruction == "Mind the sum."
+    assert not result.to_frame()["leaks"].any()
     (objection,) = [body for body in script.asked if "speaks of 'feedback'" in str(body)]
     assert objection["messages"][-2]["role"] == "assistant"
     assert result.settings["leaks"] == "reject"

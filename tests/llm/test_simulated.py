@@ -24,7 +24,7 @@ from semback import (
     models,
     tasks,
 )
-from semback.llm.simulated import SKILLS, Prompt, Student, dice, scripted, simulated
+from semback.llm.simulated import SKILLS, Prompt, Student, dice, scripted
 
 RECORDING = Path(__file__).parents[2] / "cache" / "recordings" / "demo.jsonl.zst"
 
@@ -46,7 +46,7 @@ def test_replies_are_those_of_the_recording_that_ships():
     files = ("boolean_expressions", "date_understanding", "object_counting")
     students, owners = {}, {}
     for task in [tasks.gsm8k(), tasks.liar(), *map(tasks.bbh, files)]:
-        students[task.name] = simulated(task)
+        students[task.name] = LLM.simulated(task)
         owners |= {example.question: task.name for example in (*task.train, *task.test)}
 
     async def same(entry):
