@@ -269,6 +269,11 @@ class Run:
         return max(judged, key=lambda pair: pair[0])[1]
 
     @property
+    def leaks(self) -> int:
+        """How many new instructions held words that do not belong into one."""
+        return sum(len(step.leaks) for step in self.steps)
+
+    @property
     def comparisons(self) -> "tuple[Comparison | None, ...]":
         """For every step what the gate saw: the candidate beside the graph accepted before it.
 

@@ -474,23 +474,33 @@ def gradients(name: str) -> Plot:
     raise NothingToDraw(f"no run of {name} has accepted a step that gradients led to")
 
 
-def backward_pass(run: Run) -> Plot:
+def backward_pass(run: Run, step: int | None = None, example: str | None = None) -> Plot:
     """A graph with the gradients of one example of a run; the Plot's data has them in full.
 
-    It is the first example of the first step that was accepted, or else that has gradients.
+    Parameters
+    ----------
+    run : Run
+    step : int, optional
+        Its number; by default the first that was accepted, or else the first with gradients.
+    example : str, optional
+        The id of one of the step's examples; by default the first.
 
     Raises
     ------
     DataError
-        No step has gradients.
+        The step has no gradients of that example.
     """
-    numbers = [number for number, step in enumerate(run.steps) if step.messages]
-    if not numbers:
-        raise DataError(f"no step of the run on {run.task} has gradients")
-    step = min(numbers, key=lambda number: not run.steps[number].accepted)
-    here = run.steps[step]
+    steps = {number: each for number, each in enumerate(run.steps) if each.messages}
+    if step is None:
+        step = min(steps, key=lambda number: (not steps[number].accepted, number), default=0)
+    if step not in steps or example not in (None, *steps[step].messages):
+        raise DataError(
+            f"step {step} of the run on {run.task} has no gradients of {example or 'any example'}; "
+            f"steps that have some: {', '.join(map(str, steps)) or 'none'}"
+        )
+    here = steps[step]
     before = next(each for each in reversed(run.steps[:step]) if each.accepted)
-    graph, example = before.candidate, here.examples[0]
+    graph, example = before.candidate, example or here.examples[0]
     first = (SCORE, graph.answer, here.gradients[example].get(graph.answer))
     data = DataFrame([first, *here.messages[example]], columns=["from", "to", "gradient"])
     same = {"task": run.task, "model": run.model, "coach": run.coach, "step": step}

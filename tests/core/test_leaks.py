@@ -92,7 +92,7 @@ def test_leaks_are_counted_in_the_run_and_taken(task, tmp_path):
     result = run(task, coach(["Mind the feedback."]))
     assert "feedback" in result.steps[1].leaks["hint_1"]
     assert result.steps[1].candidate["hint_1"].instruction == "Mind the feedback."
-    assert result.to_frame().loc[1].leaks == 1
+    assert result.leaks == result.to_frame().loc[1].leaks == 1
     result.save(tmp_path / "run.json")
     assert Run.load(tmp_path / "run.json") == result
     assert "leaks" not in run(task, coach(["Mind the sum."])).to_dict()["steps"][1]

@@ -373,11 +373,14 @@ def test_a_graph_with_its_gradients_shows_the_first_accepted_step(task):
     assert sorted(arrows) == ["-"] * 3 + ["--"] * 3  # two hints and the answer, there and back
 
 
-def test_a_run_without_gradients_has_no_such_figure(task):
+def test_gradients_can_be_asked_for_by_step_and_example(task):
     llm = LLM.simulated(task)
-    run = asyncio.run(descend(task, Language(llm, llm, gradient=False), steps=1))
-    with pytest.raises(DataError, match="no step of the run on sums has gradients"):
-        figures.backward_pass(run)
+    run = asyncio.run(descend(task, Language(llm, llm), steps=2))
+    example = run.steps[2].examples[1]
+    assert set(figures.backward_pass(run, 2, example).data["example"]) == {example}
+    for wrong in ((0,), (9,), (1, "other")):
+        with pytest.raises(DataError, match="has no gradients.*steps that have some: 1, 2"):
+            figures.backward_pass(run, *wrong)
 
 
 def test_long_strange_and_missing_gradients_are_drawn_without_a_warning(task):
