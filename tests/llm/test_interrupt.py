@@ -20,7 +20,7 @@ def question(number):
     return [{"role": "user", "content": f"Question {number}"}]
 
 
-def late(script, seconds=0.1):
+def late(script, seconds=0.2):
     """A transport that answers as the script does, after so many seconds."""
 
     async def handle(request):
@@ -84,7 +84,8 @@ def test_an_event_loop_that_ends_waits_for_what_is_in_flight_and_sends_nothing_a
 
     async def story():
         calls = [asyncio.create_task(llm.chat(question(number))) for number in range(5)]
-        await asyncio.sleep(0.05)
+        while len(script.asked) < 3:  # they are in flight
+            await asyncio.sleep(0.01)
         raise ZeroDivisionError(len(calls))
 
     with pytest.raises(ZeroDivisionError):
@@ -93,15 +94,19 @@ def test_an_event_loop_that_ends_waits_for_what_is_in_flight_and_sends_nothing_a
 
 
 def test_all_calls_of_a_gather_that_is_cancelled_are_recorded_however_late_their_replies(cache):
+    script = Script("Four.")
+
     async def handle(request):
-        place = int(str(request.content).count("x"))
-        await asyncio.sleep(0.05 + 0.1 * place)
-        return Script("Four.").handle(request)
+        reply = script.handle(request)
+        await asyncio.sleep(0.1 * len(script.asked))
+        return reply
 
     async def story():
         llm = LLM("m", cache, transport=httpx2.MockTransport(handle))
-        calls = asyncio.gather(*(llm.chat(question("x" * number)) for number in range(4)))
-        asyncio.get_running_loop().call_later(0.03, calls.cancel)
+        calls = asyncio.gather(*(llm.chat(question(number)) for number in range(4)))
+        while len(script.asked) < 4:  # they are in flight
+            await asyncio.sleep(0.01)
+        calls.cancel()
         await calls
 
     with pytest.raises(asyncio.CancelledError):
