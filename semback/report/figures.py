@@ -207,7 +207,8 @@ def _curves(data: DataFrame) -> Plot:
         ax.xaxis.set_major_locator(ticker.MaxNLocator(10, integer=True))
 
     width, legend = (COLUMN, 2) if data["result"].nunique() == 1 else (PAGE, 4)
-    texts = {"ylabel": "accuracy on training questions", "legend": legend}
+    kinds = set(data["judged_on"].fillna("training")) if "judged_on" in data else {"training"}
+    texts = {"ylabel": f"accuracy on {' or '.join(sorted(kinds))} questions", "legend": legend}
     return _plot(data, draw, width, 1.3, ("result",), sharey=True, **texts)
 
 

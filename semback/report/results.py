@@ -289,13 +289,16 @@ def steps(records: Iterable[Record]) -> DataFrame:
         The run, as in `frame`; step; questions, correct, accuracy, low and high (Wilson) of the
         candidate on the training examples, NaN where it was not evaluated; whether it was
         `accepted`; `current`, the accuracy of the graph after the step; `kept`, why nodes kept
-        their instruction.
+        their instruction. Where a run was judged on validation questions in place of the training
+        questions, `judged_on` says so.
     """
     rows = []
     for record, columns in _ordered(records):
         for step in record["train"]:
             kept = "; ".join(f"{node}: {reason}" for node, reason in step["kept"].items())
             own = {"step": step["step"], "accepted": step["accepted"], "current": MISSING}
+            if record["settings"].get("validate"):
+                own["judged_on"] = "validation"
             rows.append({**columns, **_accuracy(step), **own, "kept": kept})
     table = DataFrame(rows)
     # Step 0 is accepted, so nothing is carried over from another run.

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 from conftest import Script
 
-from semback import Language, ParameterError, Run, control, descend, evaluate
+from semback import Language, ParameterError, Run, control, descend, evaluate, figures
 from semback.gate import compare, gate_function
 from semback.run import Score, Scores
 
@@ -149,13 +149,15 @@ def test_validation_questions_are_for_the_gate_alone(task, tmp_path):
     )
     assert {row.id for row in step.scores.rows} == {example.id for example in task.train[:-4]}
     assert not held_out & set(step.examples) and step.accepted
-    assert [row["correct"] for row in result.training] == [2, 3] and result.settings[
-        "validate"
-    ] == 4
+    assert [row["correct"] for row in result.training] == [2, 3]
+    assert result.settings["validate"] == 4
     backward = [body for body in script.asked if "<gradient" in str(body)]
     assert backward and not any(f"What is {n} +" in str(body) for n in (9, 11) for body in backward)
     result.save(tmp_path / "run.json")
     assert Run.load(tmp_path / "run.json") == result
+    figure = figures.learning_curve(result).figure
+    assert figure.get_supylabel() == "accuracy on validation questions"
+    assert "validation questions" in repr(result)
 
 
 def test_what_validation_rejects_is_not_evaluated_on_the_training_questions(task):
