@@ -346,6 +346,7 @@ def test_an_experiment_that_writes_no_record_has_failed(earlier, own_home, noteb
 
 def test_keys_and_headers_are_not_sent_to_the_workers_of_dask(monkeypatch, notebook):
     """They have their own; kernels on this computer inherit those of this process."""
+    monkeypatch.delenv("SEMBACK_DATA_DIR", raising=False)
     given = {"SEMBACK_COACH_API_KEY": "k", "SEMBACK_HEADERS": "{}", "SEMBACK_CACHE_MODE": "auto"}
     for name, text in given.items():
         monkeypatch.setenv(name, text)
