@@ -150,7 +150,13 @@ def test_a_batch_whose_terminal_is_closed_records_replies_in_flight(own_home, no
     terminal, stream = os.openpty()
     with Endpoint(delay(1.5, good)) as server:
         environment = {**os.environ, "SEMBACK_ASKED": server.url}
-        process = subprocess.Popen(LIAR, env=environment, stdout=stream, stderr=stream)
+        process = subprocess.Popen(
+            LIAR,
+            env=environment,
+            stdout=stream,
+            stderr=stream,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # as without nohup
+        )
         os.close(stream)
         wait_until(lambda: len(server.asked) == 3, process)
         os.close(terminal)  # writing there is an error now
