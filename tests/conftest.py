@@ -131,6 +131,27 @@ class Script:
         )
 
 
+def gradients(user, text):
+    """A coach's reply: this gradient for every input that a prompt asks about; None to others."""
+    names = re.findall('^<gradient to="(.*)">$', user, re.MULTILINE)
+    return "\n".join(f'<gradient to="{name}">\n{text}\n</gradient>' for name in names) or None
+
+
+def adder(right):
+    """A model that adds rightly where right(system prompt, first number), and proposes `Carry.`"""
+
+    def says(body):
+        system, user = (message["content"] for message in body["messages"][:2])
+        if reply := gradients(user, "Add it up."):
+            return reply
+        if "<instruction>" in user:
+            return "<instruction>\nCarry the one.\n</instruction>"
+        a, b = map(int, re.search(r"(\d+) \+ (\d+)", user).groups())
+        return f"Answer: {a + b if right(system, a) else 999}"
+
+    return Script(says)
+
+
 @pytest.fixture
 def script():
     """A factory: script(says) is a Script."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import httpx2
 import pytest
-from conftest import Script
+from conftest import Script, gradients
 
 from semback import (
     DataError,
@@ -32,8 +32,8 @@ def world(right, new="<instruction>\nCarry the one.\n</instruction>", said="Be e
 
     def says(body):
         system, user = (message["content"] for message in body["messages"][:2])
-        if names := re.findall('^<gradient to="(.*)">$', user, re.MULTILINE):
-            return "\n".join(f'<gradient to="{name}">\n{said}\n</gradient>' for name in names)
+        if reply := gradients(user, said):
+            return reply
         if "<instruction>" in user:
             return new
         a, b = map(int, re.search(r"(\d+) \+ (\d+)", user).groups())

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy
 import pytest
 import scipy.stats
-from conftest import Script
+from conftest import Script, adder
 
 from semback import Language, ParameterError, Run, control, descend, evaluate, figures
 from semback.gate import compare, gate_function
@@ -85,21 +85,6 @@ def test_a_level_is_a_probability(level):
 
 
 # In a descent
-
-
-def adder(right):
-    """A model that adds rightly where right(system prompt, first number), and proposes `Carry.`"""
-
-    def says(body):
-        system, user = (message["content"] for message in body["messages"][:2])
-        if names := re.findall('^<gradient to="(.*)">$', user, re.MULTILINE):
-            return "\n".join(f'<gradient to="{name}">\nAdd it up.\n</gradient>' for name in names)
-        if "<instruction>" in user:
-            return "<instruction>\nCarry the one.\n</instruction>"
-        a, b = map(int, re.search(r"(\d+) \+ (\d+)", user).groups())
-        return f"Answer: {a + b if right(system, a) else 999}"
-
-    return Script(says)
 
 
 def run(task, script, **settings):

@@ -1,11 +1,10 @@
 """Leaks: what does not belong into an instruction is found, and little else."""
 
 import asyncio
-import re
 from dataclasses import replace
 
 import pytest
-from conftest import Script
+from conftest import Script, gradients
 
 from semback import Example, Language, ParameterError, Run, descend
 from semback.leaks import Leaks
@@ -72,8 +71,8 @@ def coach(instructions):
 
     def says(body):
         user = body["messages"][1]["content"]
-        if names := re.findall('^<gradient to="(.*)">$', user, re.MULTILINE):
-            return "\n".join(f'<gradient to="{name}">\nMore care.\n</gradient>' for name in names)
+        if reply := gradients(user, "More care."):
+            return reply
         if "<instruction>" in user:
             text = left.pop(0) if len(left) > 1 else left[0]
             return f"<instruction>\n{text}\n</instruction>"

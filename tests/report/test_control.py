@@ -5,9 +5,10 @@ import json
 import random
 import re
 from dataclasses import replace
+from itertools import count
 
 import pytest
-from conftest import Script
+from conftest import adder
 
 from semback import Language, comparisons, control, descend, evaluate, figures, results
 from semback.report.statistics import paired, pooled
@@ -15,22 +16,12 @@ from semback.report.summary import Summary
 
 
 def answering(right):
-    """A model that adds rightly where right(first number, number of the call)."""
-    count = iter(range(10**9))
-
-    def says(body):
-        system, user = (message["content"] for message in body["messages"][:2])
-        if names := re.findall('^<gradient to="(.*)">$', user, re.MULTILINE):
-            return "\n".join(f'<gradient to="{name}">\nAdd it up.\n</gradient>' for name in names)
-        if "<instruction>" in user:
-            return "<instruction>\nCarry the one.\n</instruction>"
-        a, b = map(int, re.search(r"(\d+) \+ (\d+)", user).groups())
-        return f"Answer: {a + b if right(a, next(count)) else 999}"
-
-    return Script(says)
+    """A model that adds rightly where right(first number, number of the answer)."""
+    numbers = count()
+    return adder(lambda system, a: right(a, next(numbers)))
 
 
-def saved(task, script, name="noisy", score=None):
+def saved(task, script, name="noisy"):
     async def run():
         model = script.llm(in_flight=1)
         lang = Language(model, model)
