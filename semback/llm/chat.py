@@ -292,7 +292,8 @@ class LLM:
         """Warn of a recording from another endpoint than the one that is set, if one is."""
         endpoint, host = self._endpoint, self._endpoint.host
         self._compared += 1
-        if endpoint.transport or not endpoint.url or self._compared > COMPARED:
+        known = "recorded" in self._warned or self._compared > COMPARED
+        if known or endpoint.transport or not endpoint.url:
             return
         source = (cache.get(key) or {}).get("source")
         recorded = source.get("host") if isinstance(source, dict) else None

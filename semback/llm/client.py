@@ -92,17 +92,9 @@ class Endpoint:
     def masked(self, text: Any) -> Any:
         """A text of the endpoint without the key, which servers like to repeat, and without the
         words of headers that may be one: those with a letter. So are the texts of JSON masked."""
-        if isinstance(text, dict):
-            return {name: self.masked(value) for name, value in text.items()}
-        if isinstance(text, list):
-            return [self.masked(value) for value in text]
-        if not isinstance(text, str):
-            return text
         words = re.split(r"[\s=:;,]+", " ".join(self.headers.values()))
-        for secret in (self.key, *(word for word in words if re.search("[A-Za-z]", word))):
-            if len(secret) >= SECRET:
-                text = text.replace(secret, "(the key)")
-        return text
+        secrets = [self.key, *(word for word in words if re.search("[A-Za-z]", word))]
+        return _masked(text, [secret for secret in secrets if len(secret) >= SECRET])
 
     def error(self, failure: Failure, messages: list[dict]) -> ModelError:
         """The ModelError for a failure."""
@@ -237,7 +229,7 @@ class Client:
             raise responses.no_response(error) from None
         slot.outcome = "answered"
         try:
-            reply = responses.reply(response, self.endpoint.model)
+            reply = responses.reply(response, self.endpoint.model, self.endpoint.whole)
         except Failure as failure:
             if failure.status in responses.BUSY:
                 slot.outcome = "unavailable" if failure.status == 503 else "refused"
@@ -245,8 +237,6 @@ class Client:
             if failure.usage is not None:  # what is no reply costs as much
                 self._count(slot, failure.usage, "")
             raise
-        if self.endpoint.whole:
-            reply["completion"] = responses.storable(json.loads(response.content))
         self._count(slot, reply["usage"], reply["text"])
         return reply
 
@@ -311,6 +301,18 @@ def _certificates() -> "ssl.SSLContext":
     import httpx2
 
     return httpx2.create_ssl_context()
+
+
+def _masked(value: Any, secrets: list[str]) -> Any:
+    """JSON data without these words in its texts."""
+    if isinstance(value, dict):
+        return {name: _masked(each, secrets) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(each, secrets) for each in value]
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, "(the key)")
+    return value
 
 
 def _sent_fields(request: dict) -> dict:

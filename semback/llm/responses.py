@@ -147,7 +147,7 @@ async def read(response: "httpx2.Response") -> None:
     response._content = bytes(body)  # as `aread` does, which has no limit
 
 
-def reply(response: "httpx2.Response", model: str) -> dict:
+def reply(response: "httpx2.Response", model: str, whole: bool = False) -> dict:
     """The reply in a response, as recordings hold it.
 
     Parameters
@@ -155,6 +155,8 @@ def reply(response: "httpx2.Response", model: str) -> dict:
     response : httpx2.Response
     model : str
         The model's name, for endpoints that do not repeat it.
+    whole : bool
+        Whether the whole completion is kept too, as `storable` gives it.
 
     Returns
     -------
@@ -186,7 +188,11 @@ def reply(response: "httpx2.Response", model: str) -> dict:
         "fingerprint": valid(fingerprint) if fingerprint else None,
         "usage": usage(data),
     }
-    return result | ({"refusal": valid(refusal)} if refusal else {})
+    if refusal:
+        result["refusal"] = valid(refusal)
+    if whole:
+        result["completion"] = storable(data)
+    return result
 
 
 def storable(data: Any) -> Any:
