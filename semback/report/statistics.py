@@ -66,8 +66,7 @@ def paired(one: DataFrame, other: DataFrame) -> dict[str, Any]:
         scores `only_variant` and `only_against` count higher ones, and `both` full marks. Empty
         where the methods share no question.
     """
-    from numpy import mean as average
-    from scipy.stats import permutation_test, ttest_1samp
+    from scipy.stats import ttest_1samp
 
     shared = one.merge(other, on=["seed", "task"], suffixes=("", "_other"))
     seeds = [_pairs(seed) for _, seed in complete(shared).groupby("seed")]
@@ -85,15 +84,27 @@ def paired(one: DataFrame, other: DataFrame) -> dict[str, Any]:
     if several:
         _, low, high, kind = over_seeds(differences, least=-1.0)
         p, test = ttest_1samp(differences, 0).pvalue, "paired t test"
-    elif {score for pair in pairs for score in pair} <= {0.0, 1.0}:
-        (low, high), kind = newcombe(*counts), "Newcombe over questions"
-        p, test = mcnemar(higher, lower), "McNemar"
     else:
-        changes = [first - second for first, second in pairs]
-        (low, high), kind, test = bootstrap(changes), "bootstrap over questions", "permutation"
-        p = permutation_test((changes,), average, permutation_type="samples", rng=0).pvalue
+        p, test = over_questions(pairs)
+        if test == "McNemar":
+            (low, high), kind = newcombe(*counts), "Newcombe over questions"
+        else:
+            changes = [first - second for first, second in pairs]
+            (low, high), kind = bootstrap(changes), "bootstrap over questions"
     found |= {"difference": mean(differences), "low": low, "high": high}
     return found | {"interval": kind, "p": float(p), "test": test}
+
+
+def over_questions(pairs: Sequence[tuple[float, float]]) -> tuple[float, str]:
+    """The two-sided p of two methods' scores on the same questions, and the test it is from."""
+    from numpy import mean as average
+    from scipy.stats import permutation_test
+
+    if {score for pair in pairs for score in pair} <= {0.0, 1.0}:
+        return mcnemar(pairs.count((1, 0)), pairs.count((0, 1))), "McNemar"
+    changes = [first - second for first, second in pairs]
+    test = permutation_test((changes,), average, permutation_type="samples", rng=0)
+    return float(test.pvalue), "permutation"
 
 
 def mcnemar(first: int, second: int) -> float:

@@ -19,9 +19,9 @@ from pandas import DataFrame
 from ..control import DRAW
 from ..errors import ParameterError
 from ..evaluate import evaluate
-from ..gate import compare
 from ..graph import Graph
 from ..language import Language
+from ..report.statistics import over_questions
 from ..run import Scores
 from ..task import Example, Task
 
@@ -51,9 +51,9 @@ async def headroom(
     -------
     DataFrame
         A row for each graph: accuracy, low, high; and beside the start `difference` (of accuracies,
-        from -1 to 1), `changed` (the share of questions whose score differs) and p (of
-        `gate.compare`, two-sided: twice the smaller side, at most 1). The second row is the null
-        control, whose requests have a draw of their own.
+        from -1 to 1), `changed` (the share of questions whose score differs) and p (two-sided, of
+        `statistics.over_questions`). The second row is the null control, whose requests have a draw
+        of their own.
     """
     questions = list(task.train if examples is None else examples)
     start = await evaluate(task.graph, questions, task, lang)
@@ -62,14 +62,14 @@ async def headroom(
     for number, instructions in enumerate(paraphrases, 1):
         graph = task.graph.with_instructions(instructions)
         found[f"paraphrase {number}"] = await evaluate(graph, questions, task, lang)
-    rows = []
+    before, rows = [float(row.correct) for row in start.rows], []
     for name, scores in found.items():
-        seen, other = compare(start, scores), compare(scores, start)
+        pairs = [(float(row.correct), old) for row, old in zip(scores.rows, before)]
         low, high = scores.interval
         row = {"graph": name, "accuracy": scores.accuracy, "low": low, "high": high}
         difference = scores.accuracy - start.accuracy
-        changed = (seen.gains + seen.losses) / len(questions)
-        p = min(1.0, 2 * min(seen.p, other.p))
+        changed = sum(one != other for one, other in pairs) / len(pairs)
+        p, _ = over_questions(pairs)
         rows.append(row | {"difference": difference, "changed": changed, "p": p})
     return DataFrame(rows).set_index("graph")
 
