@@ -187,8 +187,7 @@ def _gsm8k_examples(part: str, data: str) -> list[Example]:
                 raise ValueError("no question, or no number after ####")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             problem = f"is not a GSM8K row: {type(error).__name__}: {error}"
-            where = f"{path} ({data} data), line {i + 1}"
-            raise DataError(f"{where} {problem}", file=path, line=i + 1) from None
+            raise _wrong_line(path, data, i + 1, problem) from None
         examples.append(Example(f"gsm8k/{part}/{i}", row["question"], answer))
     return examples
 
@@ -251,11 +250,14 @@ def _liar_examples(part: str, data: str) -> list[Example]:
         row = line.split("\t")  # no quoting: the csv module would join or alter rows
         if len(row) != 14:
             problem = f"has {len(row)} columns; a LIAR row has 14, separated by tabs"
-            where = f"{path} ({data} data), line {i + 1}"
-            raise DataError(f"{where} {problem}", file=path, line=i + 1)
+            raise _wrong_line(path, data, i + 1, problem)
         complete = all(row[at].strip().lower() not in ("", "none") for at, _ in columns[1:])
         if row[1] in ("true", "false") and complete:
             question = "\n".join(f"{name}: {row[at]}" for at, name in columns)
             answer = "Yes" if row[1] == "false" else "No"
             examples.append(Example(f"liar/{part}/{i}", question, answer))
     return examples
+
+
+def _wrong_line(path: str, data: str, line: int, problem: str) -> DataError:
+    return DataError(f"{path} ({data} data), line {line} {problem}", file=path, line=line)
