@@ -86,6 +86,12 @@ class Usage:
         """Note a reply that could not be read."""
         self.failures.append({"phase": phase, "node": node, "problem": problem, "reply": reply})
 
+    def include(self, other: "Usage") -> None:
+        """Take what another usage counted, whose phases are others."""
+        self.counts |= other.counts
+        self.failures += other.failures
+        self._seen |= other._seen
+
     @property
     def keys(self) -> list[str]:
         """The keys of all replies that were used, sorted."""

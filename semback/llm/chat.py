@@ -151,7 +151,7 @@ class LLM:
         self.model, self.cache, self.in_flight = model, cache, in_flight
         self.params: Mapping[str, Any] = MappingProxyType(_merged(model, params))
         named = model, base_url, api_key, all_headers(headers)
-        self._endpoint = Endpoint(*named, limits, retries, timeout, budget, transport)
+        self.endpoint = Endpoint(*named, limits, retries, timeout, budget, transport)
         self._system = system
         self._warned: set[str] = set()
         self._compared = 0  # replies from recordings
@@ -251,7 +251,7 @@ class LLM:
         if loop not in self._clients:
             for ended in [other for other in list(self._clients) if other.is_closed()]:
                 self._clients.pop(ended, None)
-            self._clients[loop] = Client(self._endpoint)
+            self._clients[loop] = Client(self.endpoint)
         return self._clients[loop]
 
     def _request(self, messages: list[dict], draw: int) -> tuple[dict, str, str]:
@@ -269,7 +269,7 @@ class LLM:
 
     def _reply(self, key: str, request: dict, reply: dict, recorded: bool, shared: bool) -> Reply:
         """A reply as callers get it, with warnings of numbers of tokens that cannot be right."""
-        usage, limit = reply["usage"], self._endpoint.limits[2]
+        usage, limit = reply["usage"], self.endpoint.limits[2]
         if limit and not recorded and sum(usage.values()) > limit:
             problem = f"a reply of {self.model} reports {sum(usage.values()):,} tokens"
             self._warn_once("tokens", f"{problem}, more than tokens_per_minute allows in a minute")
@@ -290,7 +290,7 @@ class LLM:
 
     def _compare_host(self, cache: ResponseCache, key: str) -> None:
         """Warn of a recording from another endpoint than the one that is set, if one is."""
-        endpoint, host = self._endpoint, self._endpoint.host
+        endpoint, host = self.endpoint, self.endpoint.host
         self._compared += 1
         known = "recorded" in self._warned or self._compared > COMPARED
         if known or endpoint.transport or not endpoint.url:

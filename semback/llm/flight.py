@@ -161,7 +161,7 @@ def _recorded(cache: "ResponseCache", key: str, body: str, draw: int) -> dict | 
         return reply
     if cache.mode == "replay":
         kind = PromptTooLong if reply["too_long"] else ModelError
-        raise kind(reply["refusal"], status=reply["status"])
+        raise kind(reply["refusal"], status=reply["status"], body=reply.get("body"))
     return None
 
 
@@ -169,6 +169,7 @@ def _refusal(error: ModelError, model: str) -> dict:
     """In place of a reply: that the endpoint refuses the request."""
     too_long = isinstance(error, PromptTooLong)
     said = {"refusal": str(error), "status": error.status, "too_long": too_long}
+    said |= {"body": error.body} if error.body else {}
     return {"text": "", "finish_reason": REFUSED, "model": model, "usage": {}, **said}
 
 

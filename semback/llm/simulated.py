@@ -217,7 +217,7 @@ class Student:
             return block("critique", self._weakness(prompt))
         if "<instruction>" in prompt.wording:
             return block("instruction", self._instruction(prompt))
-        return self._value(prompt)
+        return self._for_library(prompt.user) or self._value(prompt)
 
     def _value(self, prompt: Prompt) -> str:
         """The value of a node: it shows the skills of the node and of its inputs."""
@@ -289,6 +289,31 @@ class Student:
         if dice(self.name, "harm", prompt.user) < HARMFUL:
             advice = ["Answer at once, without explanation."]
         return " ".join([_purpose(old), *advice])
+
+    def _for_library(self, text: str) -> str | None:
+        """A reply in the form that the optimiser of another library asks for; it is a guess.
+
+        None for another prompt, a library's gradient among them.
+        """
+        if "<IMPROVED_VARIABLE>" in text:  # TextGrad
+            return f"<IMPROVED_VARIABLE>{self._guess(text)}</IMPROVED_VARIABLE>"
+        if text.endswith("within ``` blocks."):  # gepa
+            return f"```\n{self._guess(text)}\n```"
+        if text.rstrip().endswith("Your response:"):  # OptoPrime
+            variables = text.partition("\n#Variables\n")[2].partition("\n#Constraints\n")[0]
+            old = re.findall(r"^\(str\) (\w+)=(.*)$", variables, re.MULTILINE)
+            return json.dumps({"suggestion": {name: self._guess(each) for name, each in old}})
+        form = text.rpartition("output fields")[2]  # DSPy
+        fields = re.findall(r"\[\[ ## (proposed_\w+) ## \]\]", form)
+        guess = self._guess(text)
+        return "\n\n".join(f"[[ ## {field} ## ]]\n{guess}" for field in fields) or None
+
+    def _guess(self, text: str) -> str:
+        """An instruction for the first of the nodes that a text speaks of, with random advice."""
+        purposes = [_purpose(node.instruction) for node in self.task.graph]
+        purpose = min((each for each in purposes if each in text), key=text.find, default="")
+        advice = [SKILLS[pick(list(SKILLS), self.name, text, n)] for n in range(FOLLOWED)]
+        return " ".join([purpose, *dict.fromkeys(advice)]).strip()
 
     def _new_skill(self, prompt: Prompt, present: list[str]) -> str | None:
         if not prompt.texts("gradient"):

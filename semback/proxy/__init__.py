@@ -23,7 +23,15 @@ from aiohttp import web
 
 from ..cache import ResponseCache
 from ..cache.recording import LONGEST, canonical, is_request, key_and_body
-from ..errors import BudgetExceeded, CacheError, CacheMiss, ModelError, ParameterError, SembackError
+from ..errors import (
+    UNWORKABLE,
+    BudgetExceeded,
+    CacheError,
+    CacheMiss,
+    ModelError,
+    ParameterError,
+    SembackError,
+)
 from ..llm.budget import priced_rows
 from ..llm.client import RECORDS, Client, Endpoint
 from ..llm.flight import NOTICE, Flight, Flights, landed
@@ -53,9 +61,13 @@ class Proxy:
         models and clients together.
     token : str, optional
         What clients must send: `Authorization: Bearer TOKEN`.
+    first_draw : int
+        Where sessions begin to count.
 
     Attributes
     ----------
+    errors : list of SembackError
+        What kept requests from a reply, other than that the endpoint refused them (HTTP 4xx).
     usage : dict of str to Usage
         By client: the header X-Semback-Client, else the name of the session.
 
@@ -73,8 +85,15 @@ class Proxy:
     token, the client's own key is passed on.
     """
 
-    def __init__(self, cache: ResponseCache, endpoint: Endpoint, token: str | None = None):
-        self.cache, self.token = cache, token
+    def __init__(
+        self,
+        cache: ResponseCache,
+        endpoint: Endpoint,
+        token: str | None = None,
+        first_draw: int = 0,
+    ):
+        self.cache, self.token, self.first_draw = cache, token, first_draw
+        self.errors: list[SembackError] = []
         self.endpoint = replace(endpoint, whole=True)
         self.usage: defaultdict[str, Usage] = defaultdict(Usage)
         # The draws that are taken, by session and key.
@@ -139,6 +158,11 @@ class Proxy:
         except web.HTTPException as error:
             return _error(error.status, f"{error.reason}: {SERVED}", "invalid_request")
         except SembackError as error:
+            if isinstance(error, ModelError) and error.status in UNWORKABLE:
+                if error.record:
+                    error.record()  # a replay meets it too
+            elif not isinstance(error, ParameterError):
+                self.errors.append(error)
             status, code = next(CODES[kind] for kind in CODES if isinstance(error, kind))
             if isinstance(error, ModelError) and error.status and error.status >= 400:
                 status = error.status
@@ -212,7 +236,7 @@ class Proxy:
             yield int(given or 0)
             return
         taken = self._taken[session].setdefault(key, set())
-        draw = next(number for number in count() if number not in taken)
+        draw = next(number for number in count(self.first_draw) if number not in taken)
         taken.add(draw)
         try:
             yield draw

@@ -520,7 +520,7 @@ def test_headers_of_a_gateway_are_sent_and_never_recorded_or_shown(place, cache,
         assert chat(llm).text == "(the key) 2024-05-06"
         text = said(llm_error := model(server, headers={"api-key": SECRET})) + repr(llm_error)
     assert {name: heard[0][name] for name in headers} == headers
-    assert "wrong: (the key)" in text and SECRET not in text + repr(llm._endpoint)
+    assert "wrong: (the key)" in text and SECRET not in text + repr(llm.endpoint)
     assert SECRET not in canonical([entry for _, entry in cache.entries()])
 
 

@@ -1,0 +1,257 @@
+"""The optimisers of other libraries on the same work: TextGrad, OptoPrime, COPRO and GEPA.
+
+The library runs as it is released, in a process and an environment of its own, and proposes
+instructions there (`peer`, and an adapter for each). Questions are answered and scored here, by
+`evaluate`, as they are for semback. What the library asks of the coach passes a proxy on loopback.
+So all calls are recorded, and counted in one way, and a rerun needs no network.
+"""
+
+import asyncio
+import json
+import os
+from asyncio.subprocess import PIPE
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any
+
+from ..descend import check_settings, descend
+from ..errors import ModelError, ParameterError, check, known
+from ..evaluate import check_models, scored
+from ..graph import Graph
+from ..language import Language
+from ..llm import LLM
+from ..paths import home
+from ..proxy import Proxy
+from ..run import Run, Scores, Step
+from ..task import Task
+from ..usage import Usage
+
+METHODS = {  # by name: what tables call it
+    "start": "start graph",
+    "textgrad": "TextGrad 0.1.8",
+    "optoprime": "OptoPrime, Trace 0.1.3.8",
+    "copro": "COPRO, DSPy 3.4.1",
+    "gepa": "GEPA 0.1.4",
+}
+DRAWS = 10_000  # requests of one text that a run may have; the draws of another seed begin there
+LONGEST_LINE = 2**28  # bytes, of what the process sends
+
+
+def python() -> Path:
+    """The Python that has the libraries: SEMBACK_PEERS_PYTHON, or that of `.venv-peers`.
+
+    Raises
+    ------
+    ParameterError
+        There is none.
+    """
+    path = Path(os.environ.get("SEMBACK_PEERS_PYTHON") or home() / ".venv-peers/bin/python")
+    if not path.exists():
+        raise ParameterError(
+            "the libraries of other methods have an environment of their own, and there is no "
+            f"{path}: run `make .venv-peers/ready`"
+        )
+    return path
+
+
+async def optimise(
+    method: str, task: Task, lang: Language, steps: int = 4, errors: int = 2, seed: int = 0
+) -> Run:
+    """Improve the instructions of a task's graph by the method of another library.
+
+    Parameters
+    ----------
+    method : str
+        One of `METHODS`. What of the work it cannot express, its adapter's docstring says.
+    task : Task
+    lang : Language
+        The models. The coach must be an LLM with a cache.
+    steps, errors, seed : int
+        As in `descend`.
+
+    Returns
+    -------
+    Run
+        A step for each of the method's. One that failed (an exception, an empty instruction) leaves
+        the graph as it was; what went wrong is in its `kept` and in `usage.failures`. Phases are
+        "forward" and those of the method.
+
+    Raises
+    ------
+    ParameterError
+        An unknown method or a setting that cannot be; no coach; no environment with the library.
+    CacheMiss, ModelError, BudgetExceeded
+        From the models.
+    """
+    known("method", method, METHODS)
+    check_models(task, lang)
+    if method == "start":
+        return await descend(task, lang, steps=0, seed=seed)
+    check(LLM, "an LLM, for the library to ask", coach=lang.coach)
+    assert isinstance(coach := lang.coach, LLM)
+    if coach.cache is None:
+        raise ParameterError(f"{method} needs a coach with a cache: LLM(name, ResponseCache())")
+    settings: dict[str, Any] = {"steps": steps, "errors": errors, "seed": seed}
+    unused = {"validate": 0, "draw_between": False, "among": "wrong", "leaks": "count"}
+    check_settings({**settings, **unused, "gate": True, "level": 0.2}, len(task.train))
+    lang = replace(lang, draw=seed, usage=Usage())
+    session = Session(task, lang)
+    proxy = Proxy(coach.cache, coach.endpoint, first_draw=seed * DRAWS)
+    start = {node.name: node.instruction for node in task.graph}
+    await session.answer(start, None)
+    session.end_step({"instructions": start, "accepted": True})
+    with TemporaryDirectory() as scratch, open(f"{scratch}/log", "w+b") as log:
+        async with proxy.serving() as url:
+            train = [vars(example) for example in task.train]
+            job = {"graph": task.graph.to_dict(), "train": train, "url": url, **settings}
+            job |= {"model": coach.model, "params": dict(coach.params)}
+            failure = await _run(method, job, session, log, scratch)
+    if proxy.errors:
+        raise proxy.errors[0]
+    if failure:
+        session.fail(failure)
+    for usage in proxy.usage.values():
+        lang.usage.include(usage)
+    settings |= {"method": METHODS[method]}
+    params = {"model": dict(lang.model.params), "coach": dict(coach.params)}
+    stopped = "the library failed" if failure else "the library was done"
+    names = task.name, lang.model.model, coach.model
+    return Run(*names, settings, tuple(session.steps), stopped, lang.usage, params)
+
+
+class Session:
+    """The side of semback: what the process of a library asks for, and the steps it reports.
+
+    Attributes
+    ----------
+    steps : list of Step
+    """
+
+    def __init__(self, task: Task, lang: Language):
+        self.task, self.lang, self.steps = task, lang, list[Step]()
+        self._scores: dict[Graph, Scores] = {}  # on all training examples
+        self._examples = {example.id: example for example in task.train}
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that was accepted last."""
+        return [step.candidate for step in self.steps if step.accepted][-1]
+
+    async def answer(self, instructions: Any, ids: list[str] | None) -> list[dict]:
+        """Answer training examples, all of them by default: id, values, correct, feedback of each.
+
+        Raises
+        ------
+        ValueError
+            The graph cannot work with these instructions.
+        """
+        graph = self._graph(instructions)
+        scores = self._scores.get(graph)
+        if scores is None:
+            examples = [self._examples[id] for id in ids or self._examples]
+            refused: list[ModelError] = []
+            title = f"after step {max(len(self.steps) - 1, 0)}"
+            scores = await scored(graph, examples, self.task, self.lang, title, refused=refused)
+            if refused:
+                raise ValueError(f"prompts with these instructions were refused: {refused[0]}")
+            if len(examples) == len(self._examples):
+                self._scores[graph] = scores
+        found = []
+        for row in scores.rows:
+            if not ids or row.id in ids:
+                trace = scores.traces[row.id]
+                feedback = self.task.feedback(self._examples[row.id], trace)
+                values = {name: value or "" for name, value in trace.values.items()}
+                found.append(
+                    {"id": row.id, "values": values, "correct": row.correct, "feedback": feedback}
+                )
+        return found
+
+    def end_step(self, step: dict) -> None:
+        """Take a step that the process reports; its graph must have been answered with."""
+        graph = self._graph(step["instructions"])
+        if graph not in self._scores:
+            raise ValueError("a step was reported whose graph was not evaluated")
+        parts = {"examples": tuple(step.get("examples", ()))}
+        self.steps.append(Step(graph, self._scores[graph], step["accepted"], **parts))
+
+    def fail(self, problem: str) -> None:
+        """Take a step that failed: the graph stays, and the failure is counted."""
+        kept = {node.name: problem for node in self.task.graph if node.trainable}
+        self.lang.usage.fail("update", ", ".join(kept), problem, None)
+        self.steps.append(Step(self.graph, None, False, kept=kept))
+
+    def _graph(self, instructions: Any) -> Graph:
+        names = [node.name for node in self.task.graph if node.trainable]
+        if not isinstance(instructions, Mapping) or not set(instructions) >= set(names):
+            raise ValueError(f"the library gave instructions for {list(instructions)}, not {names}")
+        for name in names:
+            text = instructions[name]
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError(f"the library gave {text!r} as the instruction of {name}")
+        return self.task.graph.with_instructions({name: instructions[name] for name in names})
+
+
+async def _run(
+    method: str, job: dict, session: Session, log: IO[bytes], scratch: str
+) -> str | None:
+    """Serve the process of a library until it ends. What went wrong, if it failed."""
+    environment = _environment(scratch)
+    command = [str(python()), "-m", f"{__name__}.peer", method]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=log,
+        env=environment,
+        cwd=scratch,
+        limit=LONGEST_LINE,
+    )
+    assert process.stdin and process.stdout
+    try:
+        message: Any = job
+        while True:
+            with suppress(ConnectionError):  # it ended; its exit code is looked at below
+                process.stdin.write(json.dumps(message).encode() + b"\n")
+                await process.stdin.drain()
+            line = await process.stdout.readline()
+            if not line:
+                break
+            message = await _reply(json.loads(line), session)
+        code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if not code:
+        return None
+    log.seek(0)
+    last = log.read().decode(errors="replace").strip().splitlines()[-1:]
+    return f"its process ended with exit code {code}: {' '.join(last)}"
+
+
+async def _reply(asked: dict, session: Session) -> Any:
+    """What the process gets for a message: {"done": value}, or {"problem": text}."""
+    try:
+        match asked:
+            case {"answer": {"instructions": instructions, "examples": ids}}:
+                return {"done": await session.answer(instructions, ids)}
+            case {"step": step}:
+                return {"done": session.end_step(step)}
+            case {"failed": problem}:
+                return {"done": session.fail(problem)}
+            case _:
+                raise ValueError("the process of the library sent something unknown")
+    except ValueError as problem:
+        return {"problem": str(problem)}
+
+
+def _environment(scratch: str) -> dict[str, str]:
+    """The variables of the process: no keys, caches that are thrown away, nothing at random."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
+    own = {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONHASHSEED": "0", "HOME": scratch}
+    own |= {"OPENAI_API_KEY": "unused", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return {**kept, **own, "DSPY_CACHEDIR": scratch, "NO_PROXY": "127.0.0.1"}

@@ -1,0 +1,138 @@
+"""The side of the library: `python -m semback.baselines.peer METHOD`, in its own environment.
+
+`baselines.optimise` starts it and talks to it in lines of JSON, on standard input and output. An
+adapter is a module of the method's name with a function `optimise(work)`.
+"""
+
+import importlib
+import json
+import os
+import random
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from ..graph import Graph
+from ..task import Example
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one training example went.
+
+    Parameters
+    ----------
+    example : Example
+    values : dict of str to str
+        The value of every node, by name.
+    score : float
+        Of the answer, from 0 to 1.
+    feedback : str
+        What the answer should have been: `Task.feedback`.
+    """
+
+    example: Example
+    values: dict[str, str]
+    score: float
+    feedback: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an adapter is given.
+
+    Parameters
+    ----------
+    graph : Graph
+        With the start instructions.
+    train : tuple of Example
+    steps, errors, seed : int
+        As in `descend`: updates to try, examples a step, of every choice.
+    model : str
+        The coach's name.
+    params : dict
+        Fields of the coach's requests, such as temperature.
+    url : str
+        Of the proxy; see `base_url`.
+    """
+
+    graph: Graph
+    train: tuple[Example, ...]
+    steps: int
+    errors: int
+    seed: int
+    model: str
+    params: dict[str, Any]
+    url: str
+    pipe: tuple[IO[str], IO[str]]
+
+    @property
+    def instructions(self) -> dict[str, str]:
+        """The start instructions of the trainable nodes, by name."""
+        return {node.name: node.instruction for node in self.graph if node.trainable}
+
+    def base_url(self, phase: str) -> str:
+        """The coach's endpoint, whose calls are counted under a phase: "backward", "update"…"""
+        return f"{self.url}/s/{phase}/v1"
+
+    def answer(
+        self, instructions: Mapping[str, str], examples: Iterable[Example] = ()
+    ) -> list[Answer]:
+        """Answer training examples, all of them by default, with these instructions.
+
+        Raises
+        ------
+        ValueError
+            The graph cannot work with them; an instruction is empty, for one.
+        """
+        ids = [example.id for example in examples] or None
+        asked = {"answer": {"instructions": dict(instructions), "examples": ids}}
+        by_id = {example.id: example for example in self.train}
+        return [
+            Answer(by_id[each["id"]], each["values"], float(each["correct"]), each["feedback"])
+            for each in self._ask(asked)
+        ]
+
+    def wrong(self, answers: Sequence[Answer], random_: random.Random) -> list[Answer]:
+        """As many wrongly answered examples as a step takes, drawn at random."""
+        wrong = [answer for answer in answers if answer.score < 1]
+        return random_.sample(wrong, min(self.errors, len(wrong)))
+
+    def end_step(
+        self, instructions: Mapping[str, str], accepted: bool, examples: Sequence[Answer] = ()
+    ) -> None:
+        """Report a step: what was tried, whether it is the graph from now on, what it came from."""
+        ids = [answer.example.id for answer in examples]
+        step = {"instructions": dict(instructions), "accepted": accepted, "examples": ids}
+        self._ask({"step": step})
+
+    def fail_step(self, problem: object) -> None:
+        """Report a step that failed, with the exception or what else is wrong."""
+        name = f"{type(problem).__name__}: " if isinstance(problem, Exception) else ""
+        self._ask({"failed": f"{name}{problem}"[:500]})
+
+    def _ask(self, message: dict) -> Any:
+        reader, writer = self.pipe
+        writer.write(json.dumps(message) + "\n")
+        writer.flush()
+        reply = json.loads(reader.readline())
+        if "problem" in reply:
+            raise ValueError(reply["problem"])
+        return reply["done"]
+
+
+def main(method: str) -> None:
+    """Let the library of a method do its work. What it prints goes to standard error."""
+    pipe = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    random.seed(0)  # libraries draw from it
+    job = json.loads(pipe[0].readline())
+    graph = Graph.from_dict(job.pop("graph"))
+    train = tuple(Example(**each) for each in job.pop("train"))
+    adapter = importlib.import_module(f"{__package__}.by_{method}")
+    adapter.optimise(Work(graph, train, pipe=pipe, **job))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
