@@ -34,14 +34,14 @@ from .task import Example, Task
 from .variants import variant_settings
 
 if TYPE_CHECKING:
-    from . import batch, tasks
+    from . import baselines, batch, tasks
     from .report import comparisons, figures, page, results, summary
     from .studies import clerk, credit, gates, growth, worth
 
 __version__ = "0.1.0"
 
 # Modules that are imported at their first use, since pandas and matplotlib are slow
-_LAZY = {"batch": "batch", "tasks": "tasks"}
+_LAZY = {"batch": "batch", "baselines": "baselines", "tasks": "tasks"}
 _LAZY |= {
     name: f"report.{name}" for name in ("comparisons", "figures", "page", "results", "summary")
 }
@@ -50,7 +50,17 @@ _LAZY |= {name: f"studies.{name}" for name in ("clerk", "credit", "gates", "grow
 __all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "Control", "DataError"]
 __all__ += ["Example", "Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]
 __all__ += ["ParameterError", "PromptTooLong", "Reply", "ResponseCache", "Run", "Scores"]
-__all__ += ["SembackError", "Step", "Task", "Trace", "backward", "batch", "clerk", "comparisons"]
+__all__ += [
+    "SembackError",
+    "Step",
+    "Task",
+    "Trace",
+    "backward",
+    "baselines",
+    "batch",
+    "clerk",
+    "comparisons",
+]
 __all__ += ["control", "credit", "descend", "errors", "evaluate", "figures", "forward", "gates"]
 __all__ += ["growth", "home", "model", "models", "page", "results", "summary", "tasks"]
 __all__ += ["variant_settings", "worth"]

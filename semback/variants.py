@@ -1,4 +1,4 @@
-"""The variants of the method by name: what is left out, as arguments of Language and descend."""
+"""The variants of the method by name, as arguments of Language and descend; and other methods."""
 
 from typing import Any, NamedTuple
 
@@ -19,6 +19,15 @@ VARIANTS = {
     "no_gradient": Variant("without gradients", {"gradient": False}, {}),
     "no_neighbourhood": Variant("without the neighbourhood", {"neighbourhood": False}, {}),
     "no_gate": Variant("without the gate", {}, {"gate": False}),
+    "comment": Variant("gradients are comments", {"feedback": "comment"}, {}),
+    "critique": Variant("critique before update", {"critique": True}, {}),
+}
+METHODS = {  # in place of semback's own: what tables call it
+    "start": "the start graph",
+    "textgrad": "TextGrad 0.1.8",
+    "optoprime": "OptoPrime (Trace 0.1.3.8)",
+    "copro": "COPRO (DSPy 3.4.1)",
+    "gepa": "GEPA 0.1.4",
 }
 
 

@@ -28,14 +28,8 @@ from ..proxy import Proxy
 from ..run import Run, Scores, Step
 from ..task import Task
 from ..usage import Usage
+from ..variants import METHODS
 
-METHODS = {  # by name: what tables call it
-    "start": "start graph",
-    "textgrad": "TextGrad 0.1.8",
-    "optoprime": "OptoPrime, Trace 0.1.3.8",
-    "copro": "COPRO, DSPy 3.4.1",
-    "gepa": "GEPA 0.1.4",
-}
 DRAWS = 10_000  # requests of one text that a run may have; the draws of another seed begin there
 LONGEST_LINE = 2**28  # bytes, of what the process sends
 

@@ -24,7 +24,7 @@ from ..errors import ParameterError, known
 from ..paths import home
 from ..report import results
 from ..usage import SIMULATED
-from ..variants import variant_names, variant_settings
+from ..variants import METHODS, VARIANTS, variant_names, variant_settings
 
 # Their notebooks. GSM8K takes longest, so it starts first.
 EXPERIMENTS = {"gsm8k": "03_gsm8k", "bbh": "02_bbh", "liar": "04_liar_ablation"}
@@ -32,8 +32,10 @@ STUDIES = ("01_semantic_gradients", "05_cost")  # these use the simulated model 
 LAST = "06_figures"  # reads the records of all the others
 SAMPLE = ("boolean_expressions", "date_understanding", "object_counting")  # our files of BBH
 DESCEND = {name: each.default for name, each in inspect.signature(descend).parameters.items()}
-# By data; LIAR has all variants.
+# By data. The demo, which is everything with the sample data, has more.
 DEFAULT_VARIANTS = {"sample": ("full", "no_neighbourhood", "no_gradient"), "full": ("full",)}
+DEMO_VARIANTS = {"bbh": tuple(VARIANTS)}
+DEMO_METHODS = {"bbh": ("semback", *(name for name in METHODS if name != "start"))}
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,14 @@ class Job:
         if self.experiment is None:
             return self.notebook.stem
         task = f"bbh/{self.settings['category']}" if self.experiment == "bbh" else self.experiment
-        identity = (self.settings[name] for name in ("variant", "seed", "model", "coach"))
-        return results.run_id(self.experiment, task, *identity)
+        identity = (self.settings[name] for name in ("seed", "model", "coach"))
+        return results.run_id(self.experiment, task, self.way, *identity)
+
+    @property
+    def way(self) -> str:
+        """What records call how it optimises: the variant, or the method in place of semback's."""
+        method = self.settings.get("method", "semback")
+        return self.settings["variant"] if method == "semback" else method
 
     def arguments(self, function: Callable) -> dict[str, Any]:
         """The settings that are parameters of a function."""
@@ -119,12 +127,15 @@ def grid(
     data: str = "sample",
     categories: Sequence[str] = (),
     variants: Sequence[str] = (),
+    methods: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     models: Sequence[tuple[str, str]] = ((SIMULATED, SIMULATED),),
     name: str = "demo",
     extra: Mapping[str, Any] | None = None,
 ) -> list[Job]:
-    """The jobs of a batch: every experiment × category × variant × seed × (model, coach).
+    """The jobs of a batch: every experiment × category × way × seed × (model, coach).
+
+    A way is a variant of semback's own method, or a method of another library.
 
     Parameters
     ----------
@@ -135,7 +146,11 @@ def grid(
     categories : sequence of str, optional
         Files of BBH; by default all of the data.
     variants : sequence of str, optional
-        See `semback.variants`; by default all for LIAR and `DEFAULT_VARIANTS` for the others.
+        See `semback.variants`; by default those of the paper for LIAR, and `DEFAULT_VARIANTS` for
+        the others.
+    methods : sequence of str, optional
+        "semback" and names in `variants.METHODS`; by default "semback". Where neither experiments
+        nor variants nor methods are chosen, and the data is the sample, there are more of both.
     seeds : sequence of int
     models : sequence of (str, str)
         Pairs of the model that answers and its coach.
@@ -157,6 +172,7 @@ def grid(
     known("data", data, DEFAULT_VARIANTS)
     if categories and "bbh" not in (experiments or EXPERIMENTS):
         raise ParameterError("only bbh has categories")
+    demo = data == "sample" and not (experiments or variants or methods)
     files = SAMPLE if data == "sample" else tasks.NLP + tasks.ALGORITHMIC
     folder = home() / "notebooks"
     jobs = []
@@ -168,11 +184,16 @@ def grid(
         parts: list[dict[str, str]] = [{}]
         if experiment == "bbh":
             parts = [{"category": part} for part in categories or files]
-        chosen = variants or DEFAULT_VARIANTS[data]
+        chosen = variants or (DEMO_VARIANTS if demo else {}).get(experiment, DEFAULT_VARIANTS[data])
         if experiment == "liar" and not variants:
-            chosen = variant_names(tasks.liar(train=1).graph)
-        for part, variant, seed, (model, coach) in itertools.product(parts, chosen, seeds, models):
-            run = {"variant": variant, "seed": seed, "model": model, "coach": coach}
+            names = variant_names(tasks.liar(train=1).graph)
+            chosen = [name for name in names if name not in ("comment", "critique")]
+        ways: list[dict[str, str]] = []
+        for method in methods or (DEMO_METHODS if demo else {}).get(experiment, ("semback",)):
+            own = [{"variant": variant} for variant in chosen]
+            ways += own if method == "semback" else [{"method": method}]
+        for part, way, seed, (model, coach) in itertools.product(parts, ways, seeds, models):
+            run = {**way, "seed": seed, "model": model, "coach": coach}
             jobs.append(Job(notebook, {"name": name, "data": data, **part, **run, **more}))
     if experiments:
         return jobs
@@ -226,8 +247,21 @@ def _check(job: Job, name: str) -> None:
     if job.experiment:
         task = job.task()
         variant_settings(job.settings["variant"], task.graph)
+        _check_method(job.settings.get("method", "semback"), job.settings["variant"])
         check_settings({**DESCEND, **job.arguments(descend)}, len(task.train))
         job.models(task)
+
+
+def _check_method(method: str, variant: str) -> None:
+    known("method", method, ("semback", *METHODS))
+    if method == "semback":
+        return
+    if variant != "full":
+        raise ParameterError(f"variant is {variant!r}, which the method {method!r} does not have")
+    if method != "start":
+        from ..baselines import python  # it imports a web server
+
+        python()
 
 
 def _literal(text: str) -> Any:

@@ -63,6 +63,7 @@ OPTIONS = (  # of `run` and `plan`
     click.option("--name", help="The batch.  [default: demo; full for the full data]"),
     click.option("--category", "categories", multiple=True, help="A file of BBH.  [default: all]"),
     click.option("--variant", "variants", multiple=True, help="full, no_gradient, only_NODE, …"),
+    click.option("--method", "methods", multiple=True, help="semback, textgrad, copro, …, start."),
     click.option("--seed", "seeds", type=int, multiple=True, default=(0,)),
     click.option("--model", multiple=True, default=(SIMULATED,), help="Answers the questions."),
     click.option("--coach", help="Writes gradients and instructions.  [default: the model]"),

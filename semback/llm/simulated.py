@@ -211,12 +211,13 @@ class Student:
     def reply(self, messages: list[dict]) -> str:
         """The reply to a prompt; the blocks that a prompt asks for tell what kind of call it is."""
         prompt = Prompt.of(messages)
+        reasons = block("reasons", self._weakness(prompt)) + "\n"
         if prompt.targets:
-            return self._gradients(prompt)
+            return reasons + self._gradients(prompt)
         if "<critique>" in prompt.wording:
-            return block("critique", self._weakness(prompt))
+            return reasons + block("critique", self._weakness(prompt))
         if "<instruction>" in prompt.wording:
-            return block("instruction", self._instruction(prompt))
+            return reasons + block("instruction", self._instruction(prompt))
         return self._for_library(prompt.user) or self._value(prompt)
 
     def _value(self, prompt: Prompt) -> str:

@@ -94,12 +94,11 @@ def rendered(name: str, data: Mapping[str, Any], folder: str | None = None) -> l
     return messages
 
 
-def digest(folder: str | Path | None) -> str | None:
-    """The first 8 hex digits of the SHA-256 of a folder's templates; None for no folder."""
-    if folder is None:
-        return None
-    paths = sorted(Path(folder).glob("*.j2"))
-    texts = {path.name: path.read_text(encoding="utf-8") for path in paths}
+def digest(folder: str | Path | None = None) -> str:
+    """The version of the templates: the first 8 hex digits of the SHA-256 of those in use."""
+    folders = [Path(__file__).parent, *([Path(folder)] if folder else [])]
+    paths = {path.name: path for each in folders for path in sorted(each.glob("*.j2"))}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in sorted(paths.items())}
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
 
 

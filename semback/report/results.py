@@ -22,13 +22,15 @@ from ..llm.budget import priced_rows
 from ..paths import home, write_text
 from ..run import Run, Scores, interval, wilson
 from ..task import Task
-from ..variants import VARIANTS
+from ..variants import METHODS, VARIANTS
 from .records import CONFIGURATION, Record, TestScores, UsageRow, labels, read, reading
 from .statistics import complete, pooled
 
 NAMES = {"bbh": "BBH", "gsm8k": "GSM8K", "liar": "LIAR"}
 GROUPS = {"nlp": "BBH NLP", "algorithmic": "BBH algorithmic"}
-ORDER = {name: place for place, name in enumerate([*NAMES, *GROUPS, *VARIANTS])}  # of tables
+ORDER = {
+    name: place for place, name in enumerate([*NAMES, *GROUPS, *VARIANTS, *METHODS])
+}  # of tables
 IDENTITY = ["experiment", "task", "variant", "seed", "model", "coach"]  # what a file is named after
 RUN = ["experiment", "task", "variant", "seed", *CONFIGURATION]  # what identifies a run
 CALLS = ["recorded", "live", "repeated", "cut", "refused", "unreadable"]
@@ -93,7 +95,7 @@ def save(
     experiment : str
         "bbh", "gsm8k", "liar" or your own.
     variant : str
-        A name of `variants.VARIANTS`, "only_<node>" or your own.
+        A name of `variants.VARIANTS` or `METHODS`, "only_<node>" or your own.
     data : str
         "sample", "full" or your own.
     task : Task
@@ -130,10 +132,14 @@ def save(
     if control:
         stages["control"] = control.usage
     usage = [{**row, "stage": stage} for stage in stages for row in priced_rows(stages[stage])]
+    settings = run.settings | ({"test questions": task.only} if task.only else {})
+    inner = [node for node in task.graph if node.name != task.graph.answer]
+    if forms := dict.fromkeys(node.form for node in inner if node.form):
+        settings["hint form"] = " ".join(forms)
     nodes = zip(task.graph, run.graph)
     parts = {
         **facts(run),
-        "settings": run.settings | ({"test questions": task.only} if task.only else {}),
+        "settings": settings,
         "experiment": experiment,
         "task": task.name,
         "group": group,
@@ -345,8 +351,8 @@ def _columns(record: Record, settings: str) -> dict[str, Any]:
     experiment, variant = record["experiment"], record["variant"]
     task = record["task"].removeprefix(experiment).removeprefix("/")
     method = variant.replace("only_", "only ", 1)
-    if variant in VARIANTS:
-        method = VARIANTS[variant].label
+    if variant in VARIANTS or variant in METHODS:
+        method = METHODS.get(variant) or VARIANTS[variant].label
     return {
         "result": f"{NAMES.get(experiment, experiment)} {task}".strip(),
         **{key: record[key] for key in (*IDENTITY, "data", "group", "simulated")},
@@ -365,7 +371,7 @@ def with_start(rows: DataFrame) -> DataFrame:
         [
             before.assign(variant="start", method="the start graph"),
             again.assign(variant="again", method="the start graph, once more"),
-            rows[rows["stage"] == "after"],
+            rows[(rows["stage"] == "after") & (rows["variant"] != "start")],
         ]
     )
 

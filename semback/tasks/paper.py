@@ -60,6 +60,7 @@ def bbh(
     split: str = "clean",
     data: str = "sample",
     test: int | None = None,
+    hint_form: str = "",
 ) -> Task:
     """Make a task of one file of BIG-Bench Hard, with the paper's graph: two hints and an answer.
 
@@ -80,6 +81,8 @@ def bbh(
         Our own sample, which is bundled, or the data set itself (see `semback.tasks.data`).
     test : int, optional
         A cheap trial: the first so many of the test questions, in the seed's order.
+    hint_form : str
+        How hints should look, e.g. "At most two sentences." for models that are slow or ramble.
 
     Returns
     -------
@@ -106,13 +109,13 @@ def bbh(
         texts = sorted({row.answer for row in examples if not row.answer.startswith("(")})
         read = partial(answers.letter, texts=tuple(texts))
         holds, instance = "the letter of one option", "(B)"
-    graph = two_hints(holds, instance)
+    graph = two_hints(holds, instance, hint_form)
     overlap = split == "released"
     name = f"bbh/{category}"
     return Task(name, order[:train], others, graph, read, overlap=overlap, only=test)
 
 
-def two_hints(holds: str, instance: str) -> Graph:
+def two_hints(holds: str, instance: str, hint_form: str = "") -> Graph:
     """The paper's graph for BBH and GSM8K: two hints, and an answer node.
 
     Parameters
@@ -121,13 +124,16 @@ def two_hints(holds: str, instance: str) -> Graph:
         What the last line of the answer node's reply should hold after "Answer:".
     instance : str
         An instance of it.
+    hint_form : str
+        The form of both hint nodes.
     """
     hint = "Work out an intermediate step that helps to solve the problem."
     form = (
         f"The last line is the word Answer, a colon and {holds}, for instance: Answer: {instance}"
     )
     answer = Node("answer", "Solve the problem.", ("hint_1", "hint_2"), form=form)
-    return Graph((Node("hint_1", hint), Node("hint_2", hint), answer))
+    hints = [Node(name, hint, form=hint_form) for name in answer.inputs]
+    return Graph((*hints, answer))
 
 
 def _bbh_examples(category: str, data: str) -> list[Example]:
@@ -146,7 +152,13 @@ def _bbh_examples(category: str, data: str) -> list[Example]:
     return examples
 
 
-def gsm8k(seed: int = 0, train: int = 128, data: str = "sample", test: int | None = None) -> Task:
+def gsm8k(
+    seed: int = 0,
+    train: int = 128,
+    data: str = "sample",
+    test: int | None = None,
+    hint_form: str = "",
+) -> Task:
     """Make a task of GSM8K, with the paper's graph: two hints and an answer.
 
     Parameters
@@ -160,6 +172,8 @@ def gsm8k(seed: int = 0, train: int = 128, data: str = "sample", test: int | Non
         Our own sample, which is bundled, or the data set itself (see `semback.tasks.data`).
     test : int, optional
         A cheap trial: the first so many of the test questions, in the file's order.
+    hint_form : str
+        How hints should look, as in `bbh`.
 
     Returns
     -------
@@ -173,7 +187,8 @@ def gsm8k(seed: int = 0, train: int = 128, data: str = "sample", test: int | Non
         For a file that is missing, altered or malformed.
     """
     order, _ = shuffled(_gsm8k_examples("train", data), train, seed)
-    graph, others = two_hints("only a number", "18"), _gsm8k_examples("test", data)
+    graph = two_hints("only a number", "18", hint_form)
+    others = _gsm8k_examples("test", data)
     return Task("gsm8k", order[:train], others, graph, answers.number, only=test)
 
 
