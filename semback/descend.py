@@ -116,7 +116,7 @@ async def descend(
         if validation:
             scores = await scored(task.graph, validation, task, lang, title, keep_traces=False)
             current = replace(current, validation=scores)
-        history.append(current)
+        history.append(replace(current, calls=lang.usage.calls))
         for number in range(1, steps + 1):
             assert current.scores  # an accepted graph has scores
             wrong = [row.id for row in current.scores.rows if row.correct < 1]
@@ -132,7 +132,7 @@ async def descend(
                 title = f"step {number} of {steps}"
                 step = await _judge(step, current, train, validation, accepts, task, lang, title)
             kept = dict.fromkeys(sorted(keeping), "drew the old one") | step.kept
-            history.append(replace(step, kept=kept))
+            history.append(replace(step, kept=kept, calls=lang.usage.calls))
             if step.accepted:
                 current = step
     models = lang.model.model, coach.model

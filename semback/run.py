@@ -180,6 +180,8 @@ class Step:
     validation : Scores or None
         On the validation examples, where there are some; the gate saw these, and `scores` is None
         unless the candidate was accepted.
+    calls : int
+        What the run had asked of its models by the end of the step, repeats left out.
     """
 
     candidate: Graph
@@ -191,12 +193,14 @@ class Step:
     kept: dict[str, str] = field(default_factory=dict)
     leaks: dict[str, str] = field(default_factory=dict)
     validation: Scores | None = None
+    calls: int = 0
 
     def __post_init__(self) -> None:
         check(Graph, "a Graph", candidate=self.candidate)
         scores = {"scores": self.scores, "validation": self.validation}
         check((Scores, NoneType), "Scores or None", **scores)
         check(bool, "True or False", accepted=self.accepted)
+        check(int, "a whole number", calls=self.calls)
         dicts = {"gradients": self.gradients, "messages": self.messages}
         check(dict, "a dict", **dicts, kept=self.kept, leaks=self.leaks)
         check(str, "a text", **{f"kept of {node}": reason for node, reason in self.kept.items()})
@@ -297,7 +301,8 @@ class Run:
 
     @property
     def training(self) -> list[dict]:
-        """One plain dict a step: step, questions, correct (None: not evaluated), accepted, kept.
+        """One plain dict a step: step, questions, correct (None: not evaluated), accepted, calls,
+        kept.
 
         The questions are those that the gate saw: of validation, where there are some.
         """
@@ -308,6 +313,7 @@ class Run:
                 "questions": len(start.rows) if start else 0,
                 "correct": step.judged.correct if step.judged else None,
                 "accepted": step.accepted,
+                "calls": step.calls,
                 "kept": step.kept,
             }
             for number, step in enumerate(self.steps)

@@ -93,6 +93,11 @@ class Usage:
         self._seen |= other._seen
 
     @property
+    def calls(self) -> int:
+        """Calls of all phases, but for those that the same run had made before."""
+        return sum(count.calls - count.repeated for count in self.counts.values())
+
+    @property
     def keys(self) -> list[str]:
         """The keys of all replies that were used, sorted."""
         return sorted(key.hex() for key in self._seen)

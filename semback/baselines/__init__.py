@@ -92,8 +92,8 @@ async def optimise(
     unused = {"validate": 0, "draw_between": False, "among": "wrong", "leaks": "count"}
     check_settings({**settings, **unused, "gate": True, "level": 0.2}, len(task.train))
     lang = replace(lang, draw=seed, usage=Usage())
-    session = Session(task, lang)
     proxy = Proxy(coach.cache, coach.endpoint, first_draw=seed * DRAWS)
+    session = Session(task, lang, proxy)
     start = {node.name: node.instruction for node in task.graph}
     await session.answer(start, None)
     session.end_step({"instructions": start, "accepted": True})
@@ -124,8 +124,8 @@ class Session:
     steps : list of Step
     """
 
-    def __init__(self, task: Task, lang: Language):
-        self.task, self.lang, self.steps = task, lang, list[Step]()
+    def __init__(self, task: Task, lang: Language, proxy: Proxy):
+        self.task, self.lang, self.proxy, self.steps = task, lang, proxy, list[Step]()
         self._scores: dict[Graph, Scores] = {}  # on all training examples
         self._examples = {example.id: example for example in task.train}
 
@@ -169,14 +169,20 @@ class Session:
         graph = self._graph(step["instructions"])
         if graph not in self._scores:
             raise ValueError("a step was reported whose graph was not evaluated")
-        parts = {"examples": tuple(step.get("examples", ()))}
-        self.steps.append(Step(graph, self._scores[graph], step["accepted"], **parts))
+        examples = tuple(step.get("examples", ()))
+        scores, accepted = self._scores[graph], step["accepted"]
+        self.steps.append(Step(graph, scores, accepted, examples, calls=self.calls()))
 
     def fail(self, problem: str) -> None:
         """Take a step that failed: the graph stays, and the failure is counted."""
         kept = {node.name: problem for node in self.task.graph if node.trainable}
         self.lang.usage.fail("update", ", ".join(kept), problem, None)
-        self.steps.append(Step(self.graph, None, False, kept=kept))
+        self.steps.append(Step(self.graph, None, False, kept=kept, calls=self.calls()))
+
+    def calls(self) -> int:
+        """What was asked of the models until now, repeats left out."""
+        coached = sum(usage.calls for usage in self.proxy.usage.values())
+        return self.lang.usage.calls + coached
 
     def _graph(self, instructions: Any) -> Graph:
         names = [node.name for node in self.task.graph if node.trainable]

@@ -7,6 +7,7 @@ import ast
 import inspect
 import itertools
 import json
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -199,6 +200,39 @@ def grid(
         return jobs
     studies = [Job(folder / f"{study}.ipynb", {}) for study in STUDIES if data == "sample"]
     return [*studies, *jobs, Job(folder / f"{LAST}.ipynb", {"name": name})]
+
+
+def study(path: str | Path, name: str, **overrides: Any) -> list[Job]:
+    """The jobs that a study file lists.
+
+    Parameters
+    ----------
+    path : path
+        TOML: a table ``[all]`` and tables ``[[jobs]]``. The keys of each are arguments of `grid`
+        and parameters of notebooks; those of ``[all]`` are for every table.
+    name : str
+        The batch.
+    **overrides
+        Replace what the file says.
+
+    Raises
+    ------
+    ParameterError
+        The file cannot be read, or as `grid` raises it.
+    """
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        choices = [{**tables.get("all", {}), **table, **overrides} for table in tables["jobs"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ParameterError(f"{path} is not a file of a study: {error!r}") from None
+    arguments = inspect.signature(grid).parameters.keys() - {"extra", "models"}
+    jobs = []
+    for choice in choices:
+        model = choice.pop("model", SIMULATED)
+        own = {key: choice.pop(key) for key in arguments & choice.keys()}
+        models = [(model, choice.pop("coach", model))]
+        jobs += grid(**{**own, "models": models, "name": name, "extra": choice})
+    return [*jobs, Job(home() / "notebooks" / f"{LAST}.ipynb", {"name": name})]
 
 
 def check(jobs: Iterable[Job], name: str) -> None:

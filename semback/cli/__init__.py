@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,13 +60,14 @@ PASSED += ("in_flight", "requests_per_minute", "tokens_per_minute")
 PASSED += ("base_url", "coach_url")  # options that are parameters of the notebooks
 OPTIONS = (  # of `run` and `plan`
     click.argument("experiments", nargs=-1, metavar="[bbh|gsm8k|liar]..."),
+    click.option("--study", type=click.Path(), help="A TOML file that lists the jobs."),
     click.option("--data", default="sample", help="sample: ours; full: the real files."),
     click.option("--name", help="The batch.  [default: demo; full for the full data]"),
     click.option("--category", "categories", multiple=True, help="A file of BBH.  [default: all]"),
     click.option("--variant", "variants", multiple=True, help="full, no_gradient, only_NODE, …"),
     click.option("--method", "methods", multiple=True, help="semback, textgrad, copro, …, start."),
     click.option("--seed", "seeds", type=int, multiple=True, default=(0,)),
-    click.option("--model", multiple=True, default=(SIMULATED,), help="Answers the questions."),
+    click.option("--model", multiple=True, help="Answers the questions.  [default: simulated]"),
     click.option("--coach", help="Writes gradients and instructions.  [default: the model]"),
     click.option("--train", type=int, help="Training questions.  [default: the notebook's]"),
     click.option("--steps", type=click.IntRange(0), help="Updates.  [default: the notebook's]"),
@@ -85,33 +87,30 @@ OPTIONS = (  # of `run` and `plan`
 @click.option("--jobs", type=click.IntRange(min=1), help="Notebooks at a time.  [default: CPUs]")
 @click.option("--scheduler", metavar="ADDRESS", help="Of Dask, which executes the notebooks.")
 @click.option("--again", is_flag=True, help="Run also what is complete.")
-def run(jobs: int | None, scheduler: str | None, again: bool, **choice: Any) -> None:
+@click.option("--local", type=click.IntRange(1), metavar="THREADS", help="Serve the models here.")
+def run(
+    jobs: int | None, scheduler: str | None, again: bool, local: int | None, **choice: Any
+) -> None:
     """Execute the notebooks of experiments, show the results, and write a report of them.
 
     Without a choice: all experiments, and the figures after them. --category, --variant, --seed,
     --model and -p may be repeated. What is complete with the same parameters, notebook and semback
-    is skipped. Exit code 1 if a notebook failed.
+    is skipped. Exit code 1 if a notebook failed. With --local the models are GGUF files, or those
+    of `semback.llm.llama`, and llama.cpp's server runs here meanwhile, with so many threads.
     """
-    from .. import batch
-    from ..batch import estimate
-    from ..report import results
+    if not local:
+        _run(jobs, scheduler, again, **choice)
+        return
+    from ..llm import llama
 
-    _stop_on_signals()
-    chosen, name = _jobs(**choice)
-    folder = results.folder(name)
-    new = [job for job in chosen if job.experiment and (again or not batch.complete(job, folder))]
-    roles = [job.settings[role] for job in new for role in ("model", "coach")]
-    if not all(model.startswith(SIMULATED) for model in roles):
-        echo(f"{estimate.total(batch.plan(new))}; see `semback plan`", error=True)
-    outcomes = batch.run(chosen, name, jobs, scheduler, again)
-    _show_results(name, outcomes)
-    failures = defaultdict(list)
-    for outcome in outcomes:
-        if outcome.state == "failed":
-            failures[outcome.error].append(f"\nfailed: {outcome.path}")
-    for error, failed in failures.items():  # a missing key, for one, is the same in all notebooks
-        echo(f"{''.join(failed)}\n{error}", error=True)
-    sys.exit(1 if failures else 0)
+    files = [*choice["model"], *filter(None, [choice["coach"]])]
+    choice["model"] = [Path(file).name.removesuffix(".gguf") for file in choice["model"]]
+    named, _ = _jobs(**choice)
+    names = {job.settings[role] for job in named if job.experiment for role in ("model", "coach")}
+    served = {Path(name).name.removesuffix(".gguf"): name for name in [*names, *files]}
+    with llama.serving(list(served.values()), threads=local) as url:
+        os.environ["OPENAI_BASE_URL"] = url
+        _run(jobs, scheduler, again, **choice)
 
 
 @main.command()
@@ -179,12 +178,19 @@ def _jobs(name, model, coach, parameter, **choice):
     """The jobs that the options describe, checked, and the name of their batch."""
     from .. import batch
 
+    if name is None and choice["study"]:
+        name = Path(choice["study"]).stem
     if name is None:
         name = "demo" if choice["data"] == "sample" else "full"
-    models = [(each, coach or each) for each in model]
     extra = {key: choice.pop(key) for key in PASSED} | dict(parameter)
     extra = {key: value for key, value in extra.items() if value is not None}
-    jobs = batch.grid(**choice, models=models, name=name, extra=extra)
+    if study := choice.pop("study"):
+        own = {"model": model[0]} if model else {}
+        own |= {"coach": coach} if coach else {}
+        jobs = batch.study(study, name, **own, **extra)
+    else:
+        models = [(each, coach or each) for each in model or (SIMULATED,)]
+        jobs = batch.grid(**choice, models=models, name=name, extra=extra)
     batch.check(jobs, name)
     return jobs, name
 
@@ -213,3 +219,26 @@ def _stop_on_signals() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
         signal.signal(signal.SIGHUP, hang_up)
+
+
+def _run(jobs: int | None, scheduler: str | None, again: bool, **choice: Any) -> None:
+    from .. import batch
+    from ..batch import estimate
+    from ..report import results
+
+    _stop_on_signals()
+    chosen, name = _jobs(**choice)
+    folder = results.folder(name)
+    new = [job for job in chosen if job.experiment and (again or not batch.complete(job, folder))]
+    roles = [job.settings[role] for job in new for role in ("model", "coach")]
+    if not all(model.startswith(SIMULATED) for model in roles):
+        echo(f"{estimate.total(batch.plan(new))}; see `semback plan`", error=True)
+    outcomes = batch.run(chosen, name, jobs, scheduler, again)
+    _show_results(name, outcomes)
+    failures = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.state == "failed":
+            failures[outcome.error].append(f"\nfailed: {outcome.path}")
+    for error, failed in failures.items():  # a missing key, for one, is the same in all notebooks
+        echo(f"{''.join(failed)}\n{error}", error=True)
+    sys.exit(1 if failures else 0)

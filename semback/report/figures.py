@@ -29,6 +29,7 @@ from pandas import DataFrame, concat, read_csv
 from ..errors import DataError
 from ..graph import Graph
 from ..run import Run
+from ..variants import METHODS, VARIANTS
 from . import results
 from .records import CONFIGURATION, Record, writing
 from .show import places
@@ -213,40 +214,40 @@ def _curves(data: DataFrame) -> Plot:
 
 
 def methods(records: Iterable[Record]) -> Plot:
-    """The start graph and the methods side by side on GSM8K and both groups of BBH.
+    """The variants and the methods of other libraries on GSM8K and both groups of BBH.
 
-    BBH is pooled over the questions of the files that all variants ran. What the paper reports is
-    drawn only beside real models on the full data, never beside simulated ones; the column `source`
-    tells them apart.
+    Line and band are the start graph and its interval. BBH is pooled over the questions of the
+    files that all methods ran. What the paper reports is drawn only beside real models on the full
+    data, never beside simulated ones; the column `source` tells them apart.
     """
-    shown = ["start", "full", "no_neighbourhood", "no_gradient"]
     rows = results.frame(records)
     benchmark = (rows["experiment"] == "gsm8k") | rows["group"].isin(results.GROUPS)
-    data = _scored(_by_group(rows[benchmark & rows["variant"].isin(shown)]), "result")
-    data["source"] = data["simulated"].map({True: "simulated", False: "measured"})
-    beside = data[(data["source"] == "measured") & (data["data"] == "full")]
+    known = rows["variant"].isin([*VARIANTS, *METHODS])
+    data = _scored(_by_group(_chosen(rows[benchmark & known])), "result")
+    data["source"] = data["simulated"].map({True: "simulated", False: "real model"})
+    beside = data[(data["source"] == "real model") & (data["data"] == "full")]
     if len(beside):
         results_there = beside[[*CONFIGURATION, "result", "simulated"]].drop_duplicates()
         reported = read_csv(REPORTED, comment="#").merge(results_there, on="result")
+        methods_here = data.drop_duplicates("variant").set_index("variant")["method"]
+        reported["method"] = reported["variant"].map(methods_here).fillna(reported["method"])
         data = concat([data, reported], ignore_index=True)
+    place = {name: number for number, name in enumerate([*VARIANTS, *METHODS])}
+    names = list(data.sort_values("variant", key=lambda names: names.map(place))["method"].unique())
+    names = [name for name in names if name != results.START]
 
     def draw(ax: Axes, rows: DataFrame) -> None:
-        questions = rows.groupby("result", sort=False)["questions"].max()
-        names = list(questions.index)
-        for (variant, source), some in rows.groupby(["variant", "source"], sort=False):
-            shift = 0.18 * (shown.index(variant) - 1.5)
-            look = LOOKS[variant] | {"label": some["method"].iloc[0]}
+        lines = dict(zip(names, _down_the_side(ax, names)))
+        _draw_start(ax, rows)
+        for source, some in rows[rows["variant"] != "start"].groupby("source", sort=False):
+            look, shift = LOOKS["full"] | {"label": "after training"}, 0.0
             if source.startswith("reported"):
-                shift += 0.07
-                look |= OPEN | {"label": f"{look['label']}, {source}"}
+                look, shift = LOOKS["no_neighbourhood"] | OPEN | {"label": f"{source} (paper)"}, 0.3
             if source.endswith("not verified"):
                 look["marker"] = "X"
-            points(ax, some["result"].map(names.index) + shift, some, **look)
-        ax.set_xticks(range(len(names)), [f"{name}\nn = {n:.0f}" for name, n in questions.items()])
-        ax.set(xlim=(-0.5, len(names) - 0.5), ylabel="accuracy on test questions")
-        ax.grid(axis="x", visible=False)
+            points(ax, some["method"].map(lines) + shift, some, True, **look)
 
-    return _plot(data, draw, COLUMN, 1.9, legend=1, sharey=True)
+    return _plot(data, draw, PAGE, 0.21 * len(names), ("result",), sharex=True, sharey=True)
 
 
 def bbh_files(records: Iterable[Record], variant: str = "full") -> Plot:
@@ -280,12 +281,8 @@ def liar_ablation(records: Iterable[Record]) -> Plot:
     data = data.sort_values([*CONFIGURATION, "accuracy"], ascending=upwards)
 
     def draw(ax: Axes, rows: DataFrame) -> None:
-        start, after = rows[rows["variant"] == "start"].iloc[0], rows[rows["variant"] != "start"]
-        ax.axvline(start["accuracy"], color=GREY, linestyle="--", label="the start graph")
-        ax.axvspan(start["low"], start["high"], color=GREY, alpha=0.15, linewidth=0)
-        if start.get("floor", 0) > 0:
-            limits = start["accuracy"] - start["floor"], start["accuracy"] + start["floor"]
-            ax.axvspan(*limits, color=GREY, alpha=0.4, linewidth=0, label="the same, once more")
+        after = rows[rows["variant"] != "start"]
+        _draw_start(ax, rows)
         lines = _down_the_side(ax, after["method"])
         points(ax, lines, after, True, label="after the descent", **LOOKS["full"])
 
@@ -637,6 +634,16 @@ def _title(configuration: Sequence[str], width: float) -> str:
 def _tall(data: DataFrame) -> float:
     """The height of panels with a line for each variant or file, in inches."""
     return 0.21 * data[data["variant"] != "start"].groupby(CONFIGURATION).size().max()
+
+
+def _draw_start(ax: Axes, rows: DataFrame) -> None:
+    """Draw the start graph among rows of test accuracies: a line, and its interval as a band."""
+    start = rows[rows["variant"] == "start"].iloc[0]
+    ax.axvline(start["accuracy"], color=GREY, linestyle="--", label=results.START)
+    ax.axvspan(start["low"], start["high"], color=GREY, alpha=0.15, linewidth=0)
+    if start.get("floor", 0) > 0:
+        limits = start["accuracy"] - start["floor"], start["accuracy"] + start["floor"]
+        ax.axvspan(*limits, color=GREY, alpha=0.4, linewidth=0, label="the same, once more")
 
 
 def _down_the_side(ax: Axes, names: Iterable[str]) -> Any:

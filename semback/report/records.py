@@ -34,14 +34,15 @@ Sum = Count | Annotated[float, Field(ge=0)]  # of correct answers, or of graded 
 class TrainingStep(TypedDict):
     """One step of the descent: step 0 is the start graph.
 
-    `correct` is None where the candidate was not evaluated; `kept` says why nodes kept their
-    instruction.
+    `correct` is None where the candidate was not evaluated; `calls` are those of the run by its
+    end, repeats left out; `kept` says why nodes kept their instruction.
     """
 
     step: Count
     questions: Count
     correct: Sum | None
     accepted: bool
+    calls: NotRequired[Count]
     kept: dict[str, str]
 
 

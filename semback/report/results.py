@@ -34,7 +34,7 @@ ORDER = {
 IDENTITY = ["experiment", "task", "variant", "seed", "model", "coach"]  # what a file is named after
 RUN = ["experiment", "task", "variant", "seed", *CONFIGURATION]  # what identifies a run
 CALLS = ["recorded", "live", "repeated", "cut", "refused", "unreadable"]
-MISSING = float("nan")
+MISSING, START = float("nan"), METHODS["start"]
 
 
 def run_id(experiment: str, task: str, variant: str, seed: int, model: str, coach: str) -> str:
@@ -294,7 +294,8 @@ def steps(records: Iterable[Record]) -> DataFrame:
     DataFrame
         The run, as in `frame`; step; questions, correct, accuracy, low and high (Wilson) of the
         candidate on the training examples, NaN where it was not evaluated; whether it was
-        `accepted`; `current`, the accuracy of the graph after the step; `kept`, why nodes kept
+        `accepted`; `current`, the accuracy of the graph after the step; `calls` of the run by then,
+        repeats left out; `kept`, why nodes kept
         their instruction. Where a run was judged on validation questions in place of the training
         questions, `judged_on` says so.
     """
@@ -303,6 +304,7 @@ def steps(records: Iterable[Record]) -> DataFrame:
         for step in record["train"]:
             kept = "; ".join(f"{node}: {reason}" for node, reason in step["kept"].items())
             own = {"step": step["step"], "accepted": step["accepted"], "current": MISSING}
+            own["calls"] = step.get("calls", MISSING)
             if record["settings"].get("validate"):
                 own["judged_on"] = "validation"
             rows.append({**columns, **_accuracy(step), **own, "kept": kept})
@@ -369,8 +371,8 @@ def with_start(rows: DataFrame) -> DataFrame:
     before, again = (once[once["stage"] == stage] for stage in ("before", "again"))
     return concat(
         [
-            before.assign(variant="start", method="the start graph"),
-            again.assign(variant="again", method="the start graph, once more"),
+            before.assign(variant="start", method=START),
+            again.assign(variant="again", method=f"{START}, once more"),
             rows[(rows["stage"] == "after") & (rows["variant"] != "start")],
         ]
     )
@@ -414,9 +416,13 @@ def table(records: Iterable[Record]) -> DataFrame:
         of its `files`, of the seeds that ran all of them. before, after: test accuracy, the mean
         over the seeds; again: that of the start graph evaluated once more (null control), NaN
         without; low, high: interval of `after`, and `interval`, its kind; questions of one seed;
-        calls, tokens, dollars of all seeds, training included.
+        calls, tokens, dollars of all seeds, training included. equal_calls: accuracy on training
+        questions of the graph that a method had when it had made as many calls as the one that
+        made the fewest on the same task and seed; the mean over runs. failed: training steps that
+        gave nothing to evaluate.
     """
-    rows = []
+    rows, records = [], list(records)
+    trained = _trained(records)
     keys = ["result", *CONFIGURATION, "variant", "method"]
     for key, runs in with_groups(frame(records)).groupby(keys, sort=False):
         runs = complete(runs)
@@ -425,6 +431,18 @@ def table(records: Iterable[Record]) -> DataFrame:
         spent = runs[["calls", "tokens", "dollars"]].sum(skipna=False)
         names = dict(zip(keys, key))
         shown = {"before": means["before"], "again": means.get("again", MISSING)}
-        rows.append({**names, **shown, **score(stages["after"]), **spent})
+        own = trained.loc[stages["after"]["run"]]
+        training = {"equal_calls": own["equal_calls"].mean(), "failed": own["failed"].sum()}
+        rows.append({**names, **shown, **score(stages["after"]), **spent, **training})
     table = DataFrame(rows).rename(columns={"accuracy": "after"})
     return table.sort_values(CONFIGURATION, kind="stable", ignore_index=True)
+
+
+def _trained(records: list[Record]) -> DataFrame:
+    """By run id: `equal_calls` and `failed` of `table`."""
+    rows = steps(records)
+    total = rows.groupby("run")["calls"].transform("max").where(rows["variant"] != "start")
+    fewest = total.groupby([rows[key] for key in (*CONFIGURATION, "task", "seed")]).transform("min")
+    equal = rows[rows["calls"] <= fewest].groupby("run")["current"].last()
+    failed = rows["accuracy"].isna().groupby(rows["run"]).sum()
+    return DataFrame({"equal_calls": equal, "failed": failed}).reindex(rows["run"].unique())

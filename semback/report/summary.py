@@ -5,16 +5,17 @@ from dataclasses import dataclass
 
 from pandas import isna
 
+from ..variants import METHODS
 from . import comparisons, results, show
 from .records import CONFIGURATION, CONTAMINATED, Record
 
 FORMATS = {
-    **dict.fromkeys(("before", "again", "after", "low", "high"), show.percent),
+    **dict.fromkeys(("before", "again", "after", "low", "high", "equal_calls"), show.percent),
     **dict.fromkeys(("questions", "calls", "tokens"), "{:,.0f}".format),
     "dollars": "{:.2f}".format,
 }
 SHOWN = ["result", "variant", "files", "questions", "before", "again", "after", "low", "high"]
-SHOWN += ["interval", "seeds", "calls", "tokens", "dollars"]
+SHOWN += ["interval", "seeds", "calls", "tokens", "dollars", "equal_calls", "failed"]
 COMPARED = ["result", "against", "both", "only_variant", "only_against", "neither", "words"]
 HEADS = ["result", "against", "both correct", "only it", "only the other", "neither", "it is"]
 
@@ -35,7 +36,10 @@ def summary_view(summary: Summary) -> show.View:
         headline += "\nsimulated model: these numbers say nothing about real models"
     if table["settings"].str.contains(CONTAMINATED).any():
         headline += f"\n{CONTAMINATED}: its accuracies are too high, training questions are in it"
-    shown = [name for name in SHOWN if name != "again" or table["again"].notna().any()]
+    hidden = {"again"} if table["again"].isna().all() else set()
+    if not table["variant"].isin(METHODS).any():
+        hidden |= {"equal_calls", "failed"}
+    shown = [name for name in SHOWN if name not in hidden]
     for column, form in FORMATS.items():
         table[column] = ["?" if isna(value) else form(value) for value in table[column]]
     tables = []
