@@ -97,22 +97,21 @@ async def optimise(
     settings: dict[str, Any] = {"steps": steps, "errors": errors, "seed": seed}
     unused = {"validate": 0, "draw_between": False, "among": "wrong", "leaks": "count"}
     check_settings({**settings, **unused, "gate": True, "level": 0.2}, len(task.train))
+    python()
     lang = replace(lang, draw=seed, usage=Usage())
     session = Session(task, lang)
     proxy = Proxy(coach.cache, coach.endpoint, first_draw=seed * DRAWS)
     start = {node.name: node.instruction for node in task.graph}
     await session.answer(start, None)
-    session.end_step({"instructions": start, "accepted": True})
+    session.end_step({"instructions": start, "accepted": True, "examples": []})
     with TemporaryDirectory() as scratch, open(f"{scratch}/log", "w+b") as log:
         async with proxy.serving() as url:
             train = [vars(example) for example in task.train]
             job = {"graph": task.graph.to_dict(), "train": train, "url": url, **settings}
             job |= {"model": coach.model, "params": dict(coach.params)}
-            failure = await _run(method, job, session, log, scratch)
-    if proxy.errors:
-        raise proxy.errors[0]
+            failure = await _run(method, job, session, proxy.errors, log, scratch)
     if failure:
-        session.fail(failure)
+        session.fail_step(failure)
     for usage in proxy.usage.values():
         lang.usage.include(usage)
     settings |= {"method": METHODS[method]}
@@ -134,6 +133,7 @@ class Session:
         self.task, self.lang, self.steps = task, lang, list[Step]()
         self._scores: dict[Graph, Scores] = {}  # on all training examples
         self._examples = {example.id: example for example in task.train}
+        self._names = [node.name for node in task.graph if node.trainable]
 
     @property
     def graph(self) -> Graph:
@@ -171,21 +171,25 @@ class Session:
         return found
 
     def end_step(self, step: dict) -> None:
-        """Take a step that the process reports; its graph must have been answered with."""
-        graph = self._graph(step["instructions"])
-        if graph not in self._scores:
-            raise ValueError("a step was reported whose graph was not evaluated")
-        parts = {"examples": tuple(step.get("examples", ()))}
-        self.steps.append(Step(graph, self._scores[graph], step["accepted"], **parts))
+        """Take a step that the process reports; a graph that is accepted must have been scored."""
+        graph, accepted = self._graph(step["instructions"]), step["accepted"]
+        scores = self._scores.get(graph)
+        if accepted and scores is None:
+            raise ValueError("a graph was accepted that was not evaluated")
+        self.steps.append(Step(graph, scores, accepted, tuple(step["examples"])))
 
-    def fail(self, problem: str) -> None:
+    def fail_step(self, problem: str) -> None:
         """Take a step that failed: the graph stays, and the failure is counted."""
-        kept = {node.name: problem for node in self.task.graph if node.trainable}
-        self.lang.usage.fail("update", ", ".join(kept), problem, None)
+        self.fail(problem)
+        kept = dict.fromkeys(self._names, problem)
         self.steps.append(Step(self.graph, None, False, kept=kept))
 
+    def fail(self, problem: str) -> None:
+        """Count a failure."""
+        self.lang.usage.fail("update", ", ".join(self._names), problem, None)
+
     def _graph(self, instructions: Any) -> Graph:
-        names = [node.name for node in self.task.graph if node.trainable]
+        names = self._names
         if not isinstance(instructions, Mapping) or not set(instructions) >= set(names):
             raise ValueError(f"the library gave instructions for {list(instructions)}, not {names}")
         for name in names:
@@ -196,9 +200,12 @@ class Session:
 
 
 async def _run(
-    method: str, job: dict, session: Session, log: IO[bytes], scratch: str
+    method: str, job: dict, session: Session, errors: list, log: IO[bytes], scratch: str
 ) -> str | None:
-    """Serve the process of a library until it ends. What went wrong, if it failed."""
+    """Serve the process of a library until it ends. What went wrong, if it failed.
+
+    It ends with the first of the proxy's errors: whatever the library makes of them is no result.
+    """
     environment = _environment(scratch)
     command = [str(python()), "-m", f"{__name__}.peer", method]
     process = await asyncio.create_subprocess_exec(
@@ -218,6 +225,8 @@ async def _run(
                 process.stdin.write(json.dumps(message).encode() + b"\n")
                 await process.stdin.drain()
             line = await process.stdout.readline()
+            if errors:
+                raise errors[0]
             if not line:
                 break
             message = await _reply(json.loads(line), session)
@@ -242,6 +251,8 @@ async def _reply(asked: dict, session: Session) -> Any:
             case {"step": step}:
                 return {"done": session.end_step(step)}
             case {"failed": problem}:
+                return {"done": session.fail_step(problem)}
+            case {"problem": problem}:
                 return {"done": session.fail(problem)}
             case _:
                 raise ValueError("the process of the library sent something unknown")
