@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from ..descend import check_settings, descend
-from ..errors import ModelError, ParameterError, check, known
+from ..errors import ModelError, ParameterError, SembackError, check, known
 from ..evaluate import check_models, scored
 from ..graph import Graph
 from ..language import Language
@@ -91,22 +91,21 @@ async def optimise(
     settings: dict[str, Any] = {"steps": steps, "errors": errors, "seed": seed}
     unused = {"validate": 0, "draw_between": False, "among": "wrong", "leaks": "count"}
     check_settings({**settings, **unused, "gate": True, "level": 0.2}, len(task.train))
+    python()
     lang = replace(lang, draw=seed, usage=Usage())
     proxy = Proxy(coach.cache, coach.endpoint, first_draw=seed * DRAWS)
     session = Session(task, lang, proxy)
     start = {node.name: node.instruction for node in task.graph}
     await session.answer(start, None)
-    session.end_step({"instructions": start, "accepted": True})
+    session.end_step({"instructions": start, "accepted": True, "examples": []})
     with TemporaryDirectory() as scratch, open(f"{scratch}/log", "w+b") as log:
         async with proxy.serving() as url:
             train = [vars(example) for example in task.train]
             job = {"graph": task.graph.to_dict(), "train": train, "url": url, **settings}
             job |= {"model": coach.model, "params": dict(coach.params)}
             failure = await _run(method, job, session, log, scratch)
-    if proxy.errors:
-        raise proxy.errors[0]
     if failure:
-        session.fail(failure)
+        session.fail_step(failure)
     for usage in proxy.usage.values():
         lang.usage.include(usage)
     settings |= {"method": METHODS[method]}
@@ -128,6 +127,7 @@ class Session:
         self.task, self.lang, self.proxy, self.steps = task, lang, proxy, list[Step]()
         self._scores: dict[Graph, Scores] = {}  # on all training examples
         self._examples = {example.id: example for example in task.train}
+        self._names = [node.name for node in task.graph if node.trainable]
 
     @property
     def graph(self) -> Graph:
@@ -165,18 +165,19 @@ class Session:
         return found
 
     def end_step(self, step: dict) -> None:
-        """Take a step that the process reports; its graph must have been answered with."""
-        graph = self._graph(step["instructions"])
-        if graph not in self._scores:
-            raise ValueError("a step was reported whose graph was not evaluated")
-        examples = tuple(step.get("examples", ()))
-        scores, accepted = self._scores[graph], step["accepted"]
-        self.steps.append(Step(graph, scores, accepted, examples, calls=self.calls()))
+        """Take a step that the process reports; a graph that is accepted must have been scored."""
+        graph, accepted = self._graph(step["instructions"]), step["accepted"]
+        scores = self._scores.get(graph)
+        if accepted and scores is None:
+            raise ValueError("a graph was accepted that was not evaluated")
+        self.steps.append(
+            Step(graph, scores, accepted, tuple(step["examples"]), calls=self.calls())
+        )
 
-    def fail(self, problem: str) -> None:
+    def fail_step(self, problem: str) -> None:
         """Take a step that failed: the graph stays, and the failure is counted."""
-        kept = {node.name: problem for node in self.task.graph if node.trainable}
-        self.lang.usage.fail("update", ", ".join(kept), problem, None)
+        self.fail(problem)
+        kept = dict.fromkeys(self._names, problem)
         self.steps.append(Step(self.graph, None, False, kept=kept, calls=self.calls()))
 
     def calls(self) -> int:
@@ -184,8 +185,12 @@ class Session:
         coached = sum(usage.calls for usage in self.proxy.usage.values())
         return self.lang.usage.calls + coached
 
+    def fail(self, problem: str) -> None:
+        """Count a failure."""
+        self.lang.usage.fail("update", ", ".join(self._names), problem, None)
+
     def _graph(self, instructions: Any) -> Graph:
-        names = [node.name for node in self.task.graph if node.trainable]
+        names = self._names
         if not isinstance(instructions, Mapping) or not set(instructions) >= set(names):
             raise ValueError(f"the library gave instructions for {list(instructions)}, not {names}")
         for name in names:
@@ -198,7 +203,10 @@ class Session:
 async def _run(
     method: str, job: dict, session: Session, log: IO[bytes], scratch: str
 ) -> str | None:
-    """Serve the process of a library until it ends. What went wrong, if it failed."""
+    """Serve the process of a library until it ends. What went wrong, if it failed.
+
+    It ends with the first of the proxy's errors: whatever the library makes of them is no result.
+    """
     environment = _environment(scratch)
     command = [str(python()), "-m", f"{__name__}.peer", method]
     process = await asyncio.create_subprocess_exec(
@@ -218,6 +226,8 @@ async def _run(
                 process.stdin.write(json.dumps(message).encode() + b"\n")
                 await process.stdin.drain()
             line = await process.stdout.readline()
+            if session.proxy.errors:
+                raise session.proxy.errors[0]
             if not line:
                 break
             message = await _reply(json.loads(line), session)
@@ -242,9 +252,13 @@ async def _reply(asked: dict, session: Session) -> Any:
             case {"step": step}:
                 return {"done": session.end_step(step)}
             case {"failed": problem}:
+                return {"done": session.fail_step(problem)}
+            case {"problem": problem}:
                 return {"done": session.fail(problem)}
             case _:
                 raise ValueError("the process of the library sent something unknown")
+    except SembackError:
+        raise  # it is no fault of the library
     except ValueError as problem:
         return {"problem": str(problem)}
 

@@ -109,8 +109,11 @@ class Work:
 
     def fail_step(self, problem: object) -> None:
         """Report a step that failed, with the exception or what else is wrong."""
-        name = f"{type(problem).__name__}: " if isinstance(problem, Exception) else ""
-        self._ask({"failed": f"{name}{problem}"[:500]})
+        self._ask({"failed": _text(problem)})
+
+    def fail(self, problem: object) -> None:
+        """Count a failure that the library goes on after, in the same step."""
+        self._ask({"problem": _text(problem)})
 
     def _ask(self, message: dict) -> Any:
         reader, writer = self.pipe
@@ -122,12 +125,17 @@ class Work:
         return reply["done"]
 
 
+def _text(problem: object) -> str:
+    name = f"{type(problem).__name__}: " if isinstance(problem, Exception) else ""
+    return f"{name}{problem}"[:500]
+
+
 def main(method: str) -> None:
     """Let the library of a method do its work. What it prints goes to standard error."""
     pipe = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    random.seed(0)  # libraries draw from it
     job = json.loads(pipe[0].readline())
+    random.seed(job["seed"])  # libraries draw from it
     graph = Graph.from_dict(job.pop("graph"))
     train = tuple(Example(**each) for each in job.pop("train"))
     adapter = importlib.import_module(f"{__package__}.by_{method}")
