@@ -1,4 +1,6 @@
 # make reproduce   the paper's experiments with recorded responses: runs/demo/
+# make real        the study with real models that run here; continues where it was stopped: runs/real/
+#                  (MODEL=, COACH=: other models, or GGUF files; THREADS=1 beside other work)
 # make test        lint, the tests (two at a time), and the committed notebooks against their saved outputs
 # make lint        format, rules and types
 # make size        lines of code by room
@@ -9,7 +11,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test lint size compat bench recording notebooks lock clean
+.PHONY: reproduce real test lint size compat bench recording notebooks lock clean
 .DEFAULT_GOAL := reproduce
 
 # The locks are complete: pip is to resolve nothing (it would stop at an extra, as of pydantic[email], of which there is a newer release).
@@ -21,8 +23,12 @@ BIN := .venv/bin
 	$(BIN)/python -m compileall -q semback  # or each import would do it, where PYTHONDONTWRITEBYTECODE is set, as in many containers
 	@touch $@
 
-reproduce: .venv/ready
+reproduce: .venv/ready .venv-peers/ready
 	$(BIN)/semback run --name demo --again
+
+THREADS ?= 2
+real: .venv/ready .venv-peers/ready .venv-llama/ready
+	$(BIN)/semback run --study notebooks/real.toml --local $(THREADS) --jobs 1 $(if $(MODEL),--model $(MODEL)) $(if $(COACH),--coach $(COACH))
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
@@ -36,14 +42,16 @@ test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	SEMBACK_CACHE_MODE=replay SEMBACK_PROGRESS=off $(BIN)/python -m pytest --nbval --override-ini filterwarnings=default notebooks
 
-# Environments of their own: servers that tests talk to, libraries that talk to the proxy, and the peers of `make bench`. Tests that need one
-# are skipped without it: tests/llm/test_litellm.py, tests/proxy/test_proxy_commands.py.
+# Environments of their own: the libraries of other methods (peers), llama.cpp's server with two models, servers that tests talk to, libraries
+# that talk to the proxy, and the peers of `make bench`. Tests that need one are skipped without it.
+.venv-peers/ready: semback/baselines/peers.lock
+.venv-llama/ready: semback/llm/llama.lock
 .venv-litellm/ready: tests/litellm.lock
 .venv-compat/ready: tests/compat/llama.lock
-.venv-peers/ready: tests/benchmarks/peers/requirements.lock
+.venv-bench/ready: tests/benchmarks/peers/requirements.lock
 .venv-langchain/ready: tests/proxy/langchain.lock
-.venv-litellm/ready .venv-langchain/ready .venv-peers/ready: BINARY = --only-binary :all:
-.venv-litellm/ready .venv-langchain/ready .venv-compat/ready .venv-peers/ready: .venv-%/ready:
+.venv-litellm/ready .venv-langchain/ready .venv-peers/ready .venv-bench/ready: BINARY = --only-binary :all:
+.venv-litellm/ready .venv-langchain/ready .venv-compat/ready .venv-peers/ready .venv-bench/ready .venv-llama/ready: .venv-%/ready:
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps $(BINARY) --requirement $<
 	@touch $@
@@ -52,11 +60,11 @@ compat: .venv/ready .venv-compat/ready
 	$(BIN)/python -m pytest tests/compat
 
 # Run it on a machine that does nothing else; SEMBACK_DATA_DIR gives it the real questions of GSM8K.
-bench: .venv/ready $(if $(PEERS),.venv-peers/ready)
+bench: .venv/ready $(if $(PEERS),.venv-bench/ready)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(if $(LONG),--long) $(if $(PEERS),--peers)
 
 # The recording that ships, anew: what the demo asks of the simulated model. Run it after a change to prompts or simulation.
-recording: .venv/ready
+recording: .venv/ready .venv-peers/ready
 	rm -rf build/cache && SEMBACK_CACHE_DIR=build/cache $(BIN)/semback run --name demo --again
 	SEMBACK_CACHE_DIR=build/cache $(BIN)/semback cache export cache/recordings/demo.jsonl.zst
 
@@ -69,7 +77,7 @@ notebooks: .venv/ready
 lock: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
-	for each in tests/litellm tests/proxy/langchain tests/compat/llama tests/benchmarks/peers/requirements; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-package xgboost --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 $$each.in --output-file $$each.lock || exit 1; done
+	for each in tests/litellm tests/proxy/langchain tests/compat/llama semback/llm/llama semback/baselines/peers tests/benchmarks/peers/requirements; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-package xgboost --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 $$each.in --output-file $$each.lock || exit 1; done
 
 clean:
-	rm -rf .venv .venv-litellm .venv-langchain .venv-compat .venv-peers runs build dist *.egg-info
+	rm -rf .venv .venv-litellm .venv-langchain .venv-compat .venv-peers .venv-bench runs build dist *.egg-info

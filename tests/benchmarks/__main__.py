@@ -135,7 +135,7 @@ def options() -> argparse.Namespace:
     only = "only this part (replay needs test-set before it)"
     parser.add_argument("--only", action="append", choices=names, help=only)
     parser.add_argument("--long", action="store_true", help="more rounds, and the part growth")
-    peers = "the part peers too: other libraries, from .venv-peers"
+    peers = "the part peers too: other libraries, from .venv-bench"
     parser.add_argument("--peers", action="store_true", help=peers)
     out = TESTS.parent / "runs" / "bench"
     parser.add_argument("--out", type=Path, default=out, help="where the results go")

@@ -14,7 +14,7 @@ from . import work
 from .endpoint import EndpointProcess
 from .measure import TESTS, Measurement, environment
 
-PYTHON = TESTS.parent / ".venv-peers" / "bin" / "python"
+PYTHON = TESTS.parent / ".venv-bench" / "bin" / "python"
 FOLDER = Path(__file__).parent / "peers"
 PROGRAMS = {
     "semback, a new process": "by_semback",
