@@ -33,6 +33,12 @@ STUDIES = ("01_semantic_gradients", "05_cost")  # these use the simulated model 
 LAST = "06_figures"  # reads the records of all the others
 SAMPLE = ("boolean_expressions", "date_understanding", "object_counting")  # our files of BBH
 DESCEND = {name: each.default for name, each in inspect.signature(descend).parameters.items()}
+# What the paper has where our notebooks, made for small data, have less.
+PAPER: dict[str, dict[str, Any]] = {
+    "bbh": {"hint_form": ""},
+    "gsm8k": {"hint_form": "", "train": 128},
+    "liar": {"train": 50, "steps": 8},
+}
 # By data. The demo, which is everything with the sample data, has more.
 DEFAULT_VARIANTS = {"sample": ("full", "no_neighbourhood", "no_gradient"), "full": ("full",)}
 DEMO_VARIANTS = {"bbh": tuple(VARIANTS)}
@@ -144,6 +150,7 @@ def grid(
         Names in `EXPERIMENTS`. By default all of them, followed by `LAST` and, for the sample
         data, preceded by `STUDIES`.
     data : {"sample", "full"}
+        With the full data, sizes are the paper's (`PAPER`) unless `extra` has others.
     categories : sequence of str, optional
         Files of BBH; by default all of the data.
     variants : sequence of str, optional
@@ -181,7 +188,8 @@ def grid(
         known("experiment", experiment, EXPERIMENTS)
         notebook = folder / f"{EXPERIMENTS[experiment]}.ipynb"
         defaults = Job(notebook, {}).defaults
-        more = {key: _parsed(value, defaults.get(key)) for key, value in (extra or {}).items()}
+        more = dict(PAPER[experiment]) if data == "full" else {}
+        more |= {key: _parsed(value, defaults.get(key)) for key, value in (extra or {}).items()}
         parts: list[dict[str, str]] = [{}]
         if experiment == "bbh":
             parts = [{"category": part} for part in categories or files]

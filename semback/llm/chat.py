@@ -38,6 +38,12 @@ THINKING = re.compile(
 )
 
 
+SHORT = {  # max_tokens of small models that run here: they ramble, at some 20 tokens a second
+    "qwen2.5-coder-0.5b-instruct-q4_k_m": 256,
+    "qwen2.5-coder-1.5b-instruct-q4_k_m": 800,
+}
+
+
 def default_params(model: str) -> dict:
     """The fields of a request beside model and messages, unless `params` changes them.
 
@@ -47,8 +53,11 @@ def default_params(model: str) -> dict:
 
     Models that think first (deepseek-r1, qwen3, gemini-2.5, gpt-oss…, or with "thinking" in their
     name) get 8,192 tokens, since thoughts count; Claude takes no temperature then. Neither do
-    OpenAI's reasoning models (o1, o3, o4…, gpt-5…), which have another name for the limit.
+    OpenAI's reasoning models (o1, o3, o4…, gpt-5…), which have another name for the limit. The
+    small models of `llama` get fewer tokens (`SHORT`).
     """
+    if model in SHORT:
+        return {"temperature": 0, "top_p": 1, "max_tokens": SHORT[model]}
     if re.match(r"(.*/)?(o\d|gpt-[5-9])", model):
         return {"max_completion_tokens": 8192}
     if not THINKING.search(model):

@@ -1,0 +1,116 @@
+"""The claims of the paper's abstract, each with what the records of real models say about it.
+
+`semback claims NAME` writes them as Markdown. A claim about results is confirmed, or not, by paired
+tests adjusted for all comparisons that it needs; where these find no difference, it cannot be told,
+and the row says how large a difference would have been found.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pandas import DataFrame, read_csv
+
+from ..variants import METHODS
+from . import comparisons, results
+from .figures import REPORTED
+from .records import Record
+from .statistics import detectable
+
+PEERS = tuple(name for name in METHODS if name != "start")
+
+
+class Claim(NamedTuple):
+    """A claim: its text, its experiment, and what the full method is to be better than."""
+
+    text: str
+    experiment: str
+    against: tuple[str, ...]
+
+
+CLAIMS = (
+    Claim("It improves an agentic system for BIG-Bench Hard.", "bbh", ("start",)),
+    Claim("It improves an agentic system for GSM8K.", "gsm8k", ("start",)),
+    Claim("On BIG-Bench Hard it is better than other methods.", "bbh", PEERS),
+    Claim("On GSM8K it is better than other methods.", "gsm8k", PEERS),
+    Claim("The neighbourhood is needed (ablation on LIAR).", "liar", ("no_neighbourhood",)),
+    Claim("Gradients are needed (ablation on LIAR).", "liar", ("no_gradient",)),
+    Claim("The gate is needed (ablation on LIAR).", "liar", ("no_gate",)),
+)
+PROVED = """\
+Semantic gradients generalise reverse-mode automatic differentiation: **confirmed**.
+`pytest tests/core/test_propagate.py` runs the very file that passes texts on with numbers, and
+compares the gradients of random graphs with PyTorch's."""
+
+
+def table(records: Iterable[Record]) -> DataFrame:
+    """One row for each claim about results and each result that it is about.
+
+    Returns
+    -------
+    DataFrame
+        claim, result, model, coach, data, calls (of training and test, repeats included), reported
+        (accuracies in the paper, percent), found (the words of `comparisons`, one for each method
+        it is compared with), verdict. Records of simulated models are left out.
+    """
+    real = [record for record in records if not record["simulated"]]
+    compared = comparisons.table(real) if real else DataFrame()
+    rows = []
+    for claim in CLAIMS:
+        own = [record for record in real if record["experiment"] == claim.experiment]
+        names = {"claim": claim.text, "reported": _reported(claim)}
+        mine = compared
+        if len(compared):
+            task = compared["result"].str.startswith(results.NAMES[claim.experiment])
+            mine = compared[task & compared["against"].isin(claim.against)]
+        if mine.empty:
+            rows.append({**names, "verdict": "cannot be told: not run with a real model"})
+        for (result, model, coach, data), some in (
+            mine.groupby(["result", "model", "coach", "data"], sort=False) if len(mine) else ()
+        ):
+            calls = sum(row["calls"] for record in own for row in record["usage"])
+            found = "; ".join(f"{row.method}: {row.words}" for row in some.itertuples(index=False))
+            who = {"result": result, "model": model, "coach": coach, "data": data}
+            rows.append({**names, **who, "calls": calls, "found": found, "verdict": verdict(some)})
+    columns = ["claim", "result", "model", "coach", "data", "calls", "reported", "found", "verdict"]
+    return DataFrame(rows).reindex(columns=columns)
+
+
+def verdict(rows: DataFrame) -> str:
+    """What comparisons of the full method with others, all of which it claims to beat, say."""
+    if (rows["holm"] >= comparisons.LEVEL).all():
+        questions = rows["questions"].min()
+        least = f"only {100 * detectable(questions):.0f} points or more would have been found"
+        return f"cannot be told: {questions} questions are too few, {least}"
+    if (rows["difference"] > 0).all() and (rows["holm"] < comparisons.LEVEL).all():
+        return "confirmed"
+    if ((rows["difference"] < 0) & (rows["holm"] < comparisons.LEVEL)).any():
+        return "not confirmed: another is better"
+    return "cannot be told for all of them"
+
+
+def markdown(name: str) -> str:
+    """The claims as Markdown, from the records of a batch."""
+    rows = table(results.load(name))
+    lines = ["# What of the paper's abstract was found here", "", PROVED, ""]
+    lines += [f"Made from `runs/{name}` by `semback claims {name}`. Accuracies are percent;"]
+    lines += ["intervals are 95 %. No simulated number is in it.", ""]
+    heads = [each for each in rows.columns if each != "coach"]
+    lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for row in rows.fillna("").to_dict("records"):
+        if row["coach"]:
+            row["model"] += f", coached by {row['coach']}"
+        row["calls"] = f"{row['calls']:,.0f}" if row["calls"] else ""
+        lines.append(f"| {' | '.join(str(row[head]) for head in heads)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _reported(claim: Claim) -> str:
+    reported = read_csv(REPORTED, comment="#")
+    here = reported["result"].str.startswith(results.NAMES[claim.experiment])
+    wanted = {"full", *claim.against}
+    rows = reported[here & reported["variant"].isin(wanted)]
+    return "; ".join(
+        f"{row.result}, {row.method}: {100 * row.accuracy:.1f}"
+        + (" (not verified)" if "not verified" in row.source else "")
+        for row in rows.itertuples(index=False)
+    )
