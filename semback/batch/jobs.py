@@ -193,12 +193,12 @@ def grid(
         parts: list[dict[str, str]] = [{}]
         if experiment == "bbh":
             parts = [{"category": part} for part in categories or files]
-        chosen = variants or (DEMO_VARIANTS if demo else {}).get(experiment, DEFAULT_VARIANTS[data])
+        chosen = variants or (demo and DEMO_VARIANTS.get(experiment)) or DEFAULT_VARIANTS[data]
         if experiment == "liar" and not variants:
             names = variant_names(tasks.liar(train=1).graph)
             chosen = [name for name in names if name not in ("comment", "critique")]
         ways: list[dict[str, str]] = []
-        for method in methods or (DEMO_METHODS if demo else {}).get(experiment, ("semback",)):
+        for method in methods or (demo and DEMO_METHODS.get(experiment)) or ("semback",):
             own = [{"variant": variant} for variant in chosen]
             ways += own if method == "semback" else [{"method": method}]
         for part, way, seed, (model, coach) in itertools.product(parts, ways, seeds, models):

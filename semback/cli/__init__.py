@@ -138,6 +138,15 @@ def table(name: str) -> None:
 
 @main.command()
 @click.argument("name")
+def claims(name: str) -> None:
+    """Show the claims of the paper's abstract with what a batch found of them, as Markdown."""
+    from ..report import claims
+
+    echo(claims.markdown(name))
+
+
+@main.command()
+@click.argument("name")
 def figures(name: str) -> None:
     """Make the figures of a batch again: PNG, PDF, and the data of each as CSV."""
     from ..report import figures
