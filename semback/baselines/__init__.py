@@ -108,7 +108,7 @@ async def optimise(
             train = [vars(example) for example in task.train]
             job = {"graph": task.graph.to_dict(), "train": train, "url": url, **settings}
             job |= {"model": coach.model, "params": dict(coach.params)}
-            failure = await _run(method, job, session, log, scratch)
+            failure = await _run(method, job, session, proxy, log, scratch)
     if proxy.errors:
         raise proxy.errors[0]
     if failure:
@@ -175,8 +175,11 @@ class Session:
         graph = self._graph(step["instructions"])
         if graph not in self._scores:
             raise ValueError("a step was reported whose graph was not evaluated")
-        parts = {"examples": tuple(step.get("examples", ()))}
-        self.steps.append(Step(graph, self._scores[graph], step["accepted"], **parts))
+        kept: dict[str, str] = step.get("kept", {})
+        for name, problem in kept.items():
+            self.lang.usage.fail("update", name, problem, None)
+        examples, scores = tuple(step.get("examples", ())), self._scores[graph]
+        self.steps.append(Step(graph, scores, step["accepted"], examples, kept=kept))
 
     def fail(self, problem: str) -> None:
         """Take a step that failed: the graph stays, and the failure is counted."""
@@ -196,7 +199,7 @@ class Session:
 
 
 async def _run(
-    method: str, job: dict, session: Session, log: IO[bytes], scratch: str
+    method: str, job: dict, session: Session, proxy: Proxy, log: IO[bytes], scratch: str
 ) -> str | None:
     """Serve the process of a library until it ends. What went wrong, if it failed."""
     environment = _environment(scratch)
@@ -218,6 +221,8 @@ async def _run(
                 process.stdin.write(json.dumps(message).encode() + b"\n")
                 await process.stdin.drain()
             line = await process.stdout.readline()
+            if proxy.errors:  # no step after it would be the library's
+                raise proxy.errors[0]
             if not line:
                 break
             message = await _reply(json.loads(line), session)
