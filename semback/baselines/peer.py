@@ -11,6 +11,7 @@ import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import IO, Any
 
@@ -80,12 +81,15 @@ class Work:
         """The coach's endpoint, whose calls are counted under a phase: "backward", "update"…"""
         return f"{self.url}/s/{phase}/v1"
 
+    @cached_property
+    def _client(self) -> OpenAI:
+        return OpenAI(base_url=self.url, timeout=None)  # the proxy has a time limit
+
     def complete(self, phase: str, **fields: Any) -> ChatCompletion:
         """The coach's completion. Messages and more are sent, and over them all of `params`."""
-        with OpenAI(base_url=self.base_url(phase), timeout=None) as client:  # the proxy has one
-            return client.chat.completions.create(
-                model=self.model, **fields, extra_body=self.params
-            )
+        client = self._client.with_options(base_url=self.base_url(phase))
+        fields |= {"model": self.model, "extra_body": self.params}
+        return client.chat.completions.create(**fields)
 
     def answer(
         self, instructions: Mapping[str, str], examples: Iterable[Example] = ()
