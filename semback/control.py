@@ -58,7 +58,8 @@ async def control(
     lang : Language
         That of the run.
     gate : optional
-        As in `descend`; without it the run's own, unless that is a function.
+        As in `descend`; without it the run's own, unless that is a function. For a method of
+        another library it is the paper's.
 
     Raises
     ------
@@ -69,7 +70,7 @@ async def control(
     """
     check(Run, "a Run", run=run)
     check_models(task, lang)
-    chosen: bool | str | Gate = run.settings["gate"] if gate is None else gate
+    chosen: bool | str | Gate = run.settings.get("gate", True) if gate is None else gate
     accepts, start = gate_function(chosen, run.settings.get("level", 0.2)), run.steps[0]
     ids = [row.id for row in start.judged.rows] if start.judged else []
     by_id = {example.id: example for example in task.train}

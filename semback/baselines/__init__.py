@@ -88,6 +88,8 @@ async def optimise(
     assert isinstance(coach := lang.coach, LLM)
     if coach.cache is None:
         raise ParameterError(f"{method} needs a coach with a cache: LLM(name, ResponseCache())")
+    if coach.system == "user":
+        raise ParameterError(f"{method} sends system messages of its own; the coach takes none")
     settings: dict[str, Any] = {"steps": steps, "errors": errors, "seed": seed}
     unused = {"validate": 0, "draw_between": False, "among": "wrong", "leaks": "count"}
     check_settings({**settings, **unused, "gate": True, "level": 0.2}, len(task.train))
@@ -97,13 +99,15 @@ async def optimise(
     session = Session(task, lang, proxy)
     start = {node.name: node.instruction for node in task.graph}
     await session.answer(start, None)
-    session.end_step({"instructions": start, "accepted": True, "examples": []})
+    session.end_step({"instructions": start, "accepted": True, "examples": [], "kept": {}})
     with TemporaryDirectory() as scratch, open(f"{scratch}/log", "w+b") as log:
         async with proxy.serving() as url:
             train = [vars(example) for example in task.train]
             job = {"graph": task.graph.to_dict(), "train": train, "url": url, **settings}
             job |= {"model": coach.model, "params": dict(coach.params)}
             failure = await _run(method, job, session, log, scratch)
+    if proxy.errors:
+        raise proxy.errors[0]
     if failure:
         session.fail_step(failure)
     for usage in proxy.usage.values():
@@ -170,9 +174,11 @@ class Session:
         scores = self._scores.get(graph)
         if accepted and scores is None:
             raise ValueError("a graph was accepted that was not evaluated")
-        self.steps.append(
-            Step(graph, scores, accepted, tuple(step["examples"]), calls=self.calls())
-        )
+        kept: dict[str, str] = step["kept"]
+        for name, problem in kept.items():
+            self.lang.usage.fail("update", name, problem, None)
+        more = {"kept": kept, "calls": self.calls()}
+        self.steps.append(Step(graph, scores, accepted, tuple(step["examples"]), **more))
 
     def fail_step(self, problem: str) -> None:
         """Take a step that failed: the graph stays, and the failure is counted."""
@@ -226,7 +232,7 @@ async def _run(
                 process.stdin.write(json.dumps(message).encode() + b"\n")
                 await process.stdin.drain()
             line = await process.stdout.readline()
-            if session.proxy.errors:
+            if session.proxy.errors:  # no step after it would be the library's
                 raise session.proxy.errors[0]
             if not line:
                 break

@@ -17,7 +17,6 @@ Its prompts show the instruction of one node, its inputs and values, and the fee
 from typing import Any
 
 import gepa  # pyright: ignore[reportMissingImports] - it is in the environment of the libraries
-from openai import OpenAI
 
 from .peer import Answer, Work
 
@@ -28,9 +27,6 @@ class System(gepa.GEPAAdapter):
     def __init__(self, work: Work):
         self.work, self.left = work, work.steps
         self.outcome: Any = None  # of an iteration: new instructions, a problem, or no step
-        # The proxy has time limits and retries of its own.
-        client = OpenAI(base_url=work.base_url("update"), max_retries=0, timeout=None)
-        self.complete = client.chat.completions.create
 
     def evaluate(self, batch, candidate, capture_traces=False) -> gepa.EvaluationBatch:
         several = {each.id: each for each in batch}  # GEPA fills a last batch up with repeats
@@ -50,10 +46,9 @@ class System(gepa.GEPAAdapter):
         return {**parts, "Feedback": answer.feedback}
 
     def ask(self, prompt: str) -> str:
-        messages: Any = [{"role": "user", "content": prompt}]
+        messages = [{"role": "user", "content": prompt}]
         try:
-            fields = self.work.params
-            reply = self.complete(model=self.work.model, messages=messages, extra_body=fields)
+            reply = self.work.complete("update", messages=messages)
             return reply.choices[0].message.content or ""
         except Exception as problem:
             self.outcome = problem  # GEPA only logs it

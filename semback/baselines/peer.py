@@ -11,7 +11,12 @@ import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 from typing import IO, Any
+
+from openai import OpenAI
+from openai.types.chat import ChatCompletion
 
 from ..graph import Graph
 from ..task import Example
@@ -76,6 +81,16 @@ class Work:
         """The coach's endpoint, whose calls are counted under a phase: "backward", "update"…"""
         return f"{self.url}/s/{phase}/v1"
 
+    @cached_property
+    def _client(self) -> OpenAI:
+        return OpenAI(base_url=self.url, timeout=None)  # the proxy has a time limit
+
+    def complete(self, phase: str, **fields: Any) -> ChatCompletion:
+        """The coach's completion. Messages and more are sent, and over them all of `params`."""
+        client = self._client.with_options(base_url=self.base_url(phase))
+        fields |= {"model": self.model, "extra_body": self.params}
+        return client.chat.completions.create(**fields)
+
     def answer(
         self, instructions: Mapping[str, str], examples: Iterable[Example] = ()
     ) -> list[Answer]:
@@ -100,12 +115,19 @@ class Work:
         return random_.sample(wrong, min(self.errors, len(wrong)))
 
     def end_step(
-        self, instructions: Mapping[str, str], accepted: bool, examples: Sequence[Answer] = ()
+        self,
+        instructions: Mapping[str, str],
+        accepted: bool,
+        examples: Sequence[Answer] = (),
+        kept: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Report a step: what was tried, whether it is the graph from now on, what it came from."""
+        """Report a step: what was tried, whether it is the graph from now on, what it came from.
+
+        `kept` is {name: problem} of the nodes whose new instruction the library lost.
+        """
         ids = [answer.example.id for answer in examples]
         step = {"instructions": dict(instructions), "accepted": accepted, "examples": ids}
-        self._ask({"step": step})
+        self._ask({"step": {**step, "kept": dict(kept)}})
 
     def fail_step(self, problem: object) -> None:
         """Report a step that failed, with the exception or what else is wrong."""

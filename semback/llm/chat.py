@@ -161,7 +161,7 @@ class LLM:
         self.params: Mapping[str, Any] = MappingProxyType(_merged(model, params))
         named = model, base_url, api_key, all_headers(headers)
         self.endpoint = Endpoint(*named, limits, retries, timeout, budget, transport)
-        self._system = system
+        self.system = system
         self._warned: set[str] = set()
         self._compared = 0  # replies from recordings
         self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
@@ -268,7 +268,7 @@ class LLM:
         try:
             if not all([isinstance(message, dict) for message in messages]):
                 raise TypeError("they are not dicts")
-            if self._system == "user":
+            if self.system == "user":
                 messages = _without_system(messages)
             request = {"model": self.model, "messages": messages, **self.params}
             return request, *key_and_body(request, draw)

@@ -303,7 +303,8 @@ class Student:
         if text.rstrip().endswith("Your response:"):  # OptoPrime
             variables = text.partition("\n#Variables\n")[2].partition("\n#Constraints\n")[0]
             old = re.findall(r"^\(str\) (\w+)=(.*)$", variables, re.MULTILINE)
-            return json.dumps({"suggestion": {name: self._guess(each) for name, each in old}})
+            guesses = {name: self._guess(f"{name}: {each}") for name, each in old}
+            return json.dumps({"suggestion": guesses})
         form = text.rpartition("output fields")[2]  # DSPy
         fields = re.findall(r"\[\[ ## (proposed_\w+) ## \]\]", form)
         guess = self._guess(text)

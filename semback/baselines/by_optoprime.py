@@ -1,0 +1,100 @@
+"""OptoPrime, the optimiser of Trace: one call a step suggests all instructions, without gradients.
+
+As in its documentation ("Batch Optimization"), the answers to a step's examples are put together in
+one output with one feedback, the task's for each. There is no gate: what it suggests is the graph
+from then on. (Its example for BBH takes the best of several graphs on questions kept for that.)
+
+Every node of the graph is a bundle of its own, which returns the value that the question was
+answered with; its form stands in the bundle's description. The library asks for a JSON object, and
+once more without where that is refused. All fields of `params` are sent, not its max_tokens.
+
+A reply without a usable suggestion is a failed step. A suggestion with "def" in it is taken for
+Python, and dropped where it is none: a failure of that node. "TERMINATE" means no change.
+"""
+
+import random
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from opto import optimizers, trace  # pyright: ignore[reportMissingImports]
+from opto.utils.llm import AbstractModel  # pyright: ignore[reportMissingImports]
+
+from .peer import Answer, Work
+
+DOCUMENTATION = "A language model's reply to the question; the instruction is its system prompt."
+
+
+def optimise(work: Work) -> None:
+    """Take OptoPrime's steps."""
+    # Feedback reaches the nodes of one level in this order, which is that of the prompt. By default
+    # they are ordered by their address in memory.
+    trace.Node._itemize = lambda self: (-self.level, self.name, self)
+    nodes = {
+        node.name: trace.node(node.instruction, f"{_word(node.name)}_instruction", node.trainable)
+        for node in work.graph
+    }
+    trained = {name: nodes[name] for name in work.instructions}
+    coach = AbstractModel(lambda: lambda max_tokens, **asked: work.complete("update", **asked))
+    optimizer = optimizers.OptoPrime(list(trained.values()), llm=coach)
+    now, random_ = work.instructions, random.Random(work.seed)
+    answers = work.answer(now)
+    for _ in range(work.steps):
+        if not (chosen := work.wrong(answers, random_)):
+            return
+        trace.GRAPH.clear()  # nodes are numbered anew
+        try:
+            outputs = concat(*(_output(work, nodes, answer) for answer in chosen))
+            optimizer.zero_feedback()
+            optimizer.backward(outputs, concat(*(answer.feedback for answer in chosen)).data)
+            dropped = _step(optimizer, trained)
+            new = {name: node.data for name, node in trained.items()}
+            tried = work.answer(new)
+        except Exception as error:
+            work.fail_step(error)
+            optimizer.update({node: now[name] for name, node in trained.items()})
+        else:
+            work.end_step(new, True, chosen, dropped)
+            now, answers = new, tried
+
+
+def _word(name: str) -> str:
+    return re.sub(r"[\W_]+", "_", name, flags=re.ASCII)
+
+
+@trace.bundle()
+def concat(*items) -> Any:
+    """Concatenate the items into a single string"""
+    return "".join(f"ID [{place}]: {item}\n" for place, item in enumerate(items))
+
+
+def _output(work: Work, nodes: Mapping[str, Any], answer: Answer) -> Any:
+    """The answer to an example, with the graph that leads to it."""
+    question, replies = trace.node(answer.example.question, "question"), {}
+    for node in (work.graph[name] for name in work.graph.order):
+        bundle = _bundle(f"{_word(node.name)}_reply", node.form, answer.values[node.name])
+        replies[node.name] = bundle(nodes[node.name], question, *map(replies.get, node.inputs))
+    return replies[work.graph.answer]
+
+
+def _bundle(name: str, form: str, value: str) -> Any:
+    def reply(instruction, question, *replies):
+        return value
+
+    reply.__qualname__ = name  # what the prompt calls it
+    return trace.bundle(f"[{name}] {DOCUMENTATION} {form}".strip())(reply)
+
+
+def _step(optimizer: Any, trained: Mapping[str, Any]) -> dict[str, str]:
+    """`optimizer.step()`. Returns {name: problem} of the suggestions that the library drops."""
+    optimizer.log.clear()
+    update = optimizer.propose()
+    optimizer.update(update)
+    if not optimizer.log:  # the reply was TERMINATE
+        return {}
+    reply = optimizer.log[0]["response"]
+    if not update:
+        raise ValueError(f"no suggestion that could be used: {reply[:200]!r}")
+    texts = optimizer.extract_llm_suggestion(reply)
+    lost = [name for name, node in trained.items() if node.py_name in texts and node not in update]
+    return dict.fromkeys(lost, "the library took the suggestion for Python and dropped it")
