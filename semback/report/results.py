@@ -444,5 +444,6 @@ def _trained(records: list[Record]) -> DataFrame:
     total = rows.groupby("run")["calls"].transform("max").where(rows["variant"] != "start")
     fewest = total.groupby([rows[key] for key in (*CONFIGURATION, "task", "seed")]).transform("min")
     equal = rows[rows["calls"] <= fewest].groupby("run")["current"].last()
-    failed = rows["accuracy"].isna().groupby(rows["run"]).sum()
+    nothing = rows["accuracy"].isna() & (rows["kept"] != "")
+    failed = nothing.groupby(rows["run"]).sum()
     return DataFrame({"equal_calls": equal, "failed": failed}).reindex(rows["run"].unique())
