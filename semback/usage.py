@@ -94,8 +94,8 @@ class Usage:
 
     @property
     def calls(self) -> int:
-        """Calls of all phases, but for those that the same run had made before."""
-        return sum(count.calls - count.repeated for count in self.counts.values())
+        """The different requests of all phases: what a run that is recorded sends."""
+        return len(self._seen)
 
     @property
     def keys(self) -> list[str]:

@@ -246,6 +246,7 @@ def methods(records: Iterable[Record]) -> Plot:
             if source.endswith("not verified"):
                 look["marker"] = "X"
             points(ax, some["method"].map(lines) + shift, some, True, **look)
+        ax.set_xlabel(f"accuracy on {rows['questions'].max():.0f} test questions")
 
     return _plot(data, draw, PAGE, 0.21 * len(names), ("result",), sharex=True, sharey=True)
 

@@ -20,13 +20,10 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes typing's only from Python 3.12 on
 
 from ..errors import DataError
-from ..variants import VARIANTS
+from ..variants import VARIANTS, Variant
 
 CONFIGURATION = ["model", "coach", "data", "settings"]  # results are pooled within these only
 CONTAMINATED = "contaminated test"  # training questions are among the test questions
-ABLATED = {"trainable"} | {
-    setting for variant in VARIANTS.values() for setting in {**variant.language, **variant.descend}
-}
 Count = Annotated[int, Field(ge=0, lt=2**53)]  # what JSON and floats hold exactly
 Sum = Count | Annotated[float, Field(ge=0)]  # of correct answers, or of graded ones
 
@@ -198,17 +195,20 @@ def labels(records: Sequence[Record]) -> list[str]:
     """The settings of each record that differ between it and comparable ones, as text.
 
     Comparable are runs of one task, or of BBH, with the same model, coach and data. What a variant
-    is about (the settings in `ABLATED`; in a variant of one's own that may be any) counts only
-    where it differs within that variant. A contaminated test is always named.
+    is about (in one of one's own, and in a method of another library, that may be any setting)
+    counts only where it differs within that variant. A contaminated test is always named.
     """
     settings = [settings_of(record) for record in records]
     names = dict.fromkeys(name for own in settings for name in own)
     values: dict[tuple, set[str]] = defaultdict(set)
     for record, own in zip(records, settings):
         variant = record["variant"]
-        ours = variant in VARIANTS or variant.startswith("only_")
+        about = names
+        if variant in VARIANTS or variant.startswith("only_"):
+            changed = VARIANTS.get(variant, Variant("", {}, {"trainable": None}))
+            about = {**changed.language, **changed.descend}
         for name in names:
-            scope = "any" if ours and name not in ABLATED else variant
+            scope = variant if name in about else "any"
             values[_comparable(record), name, scope].add(_text(own.get(name)))
     differing = {(group, name) for (group, name, _), texts in values.items() if len(texts) > 1}
     found = []

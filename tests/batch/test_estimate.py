@@ -17,7 +17,11 @@ from semback.report.statistics import detectable
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
+PAPER = {"gsm8k": {"train": 128}, "liar": {"train": 50, "steps": 8}}  # its sizes
+
+
 def job(experiment, **parameters):
+    parameters = PAPER.get(experiment, {}) | parameters
     stem = {"bbh": "02_bbh", "gsm8k": "03_gsm8k", "liar": "04_liar_ablation"}[experiment]
     category = {"category": "boolean_expressions"} if experiment == "bbh" else {}
     return Job(

@@ -29,7 +29,7 @@ def experiments(own_home):
 def test_the_demo_is_the_studies_then_all_experiments_then_the_figures(experiments):
     ids = [job.id for job in jobs.grid()]
     assert ids[:2] == ["01_semantic_gradients", "05_cost"] and ids[-1] == "06_figures"
-    assert len(ids) == len(set(ids)) == 2 + 3 + 3 * 3 + 10 + 1
+    assert len(ids) == len(set(ids)) == 2 + 3 + 3 * (6 + 4) + 10 + 1
     for known in (
         ("gsm8k", "gsm8k", "no_gradient"),
         ("bbh", "bbh/object_counting", "full"),

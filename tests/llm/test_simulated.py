@@ -45,13 +45,16 @@ def test_the_same_prompt_has_the_same_reply_from_any_student_of_the_name_and_tas
 def test_replies_are_those_of_the_recording_that_ships():
     files = ("boolean_expressions", "date_understanding", "object_counting")
     students, owners = {}, {}
-    for task in [tasks.gsm8k(), tasks.liar(), *map(tasks.bbh, files)]:
+    made = [tasks.gsm8k(train=20), tasks.liar(train=20), *map(tasks.bbh, files)]
+    for task in made:
         students[task.name] = LLM.simulated(task)
         owners |= {example.question: task.name for example in (*task.train, *task.test)}
 
     async def same(entry):
-        prompt = Prompt.of(entry["request"]["messages"])
-        student = students[owners[prompt.texts("question")[0]]]
+        questions = Prompt.of(entry["request"]["messages"]).texts("question")
+        if not questions:  # from the optimiser of another library
+            return
+        student = students[owners[questions[0]]]
         reply = await student.chat(entry["request"]["messages"])
         assert reply.text == entry["reply"]["text"]
         assert reply.usage == entry["reply"]["usage"]

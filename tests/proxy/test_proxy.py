@@ -290,7 +290,7 @@ def test_a_miss_in_replay_is_a_404_that_names_the_nearest_recording_and_what_dif
     ],
     ids=lambda value: value if isinstance(value, int) else "",
 )
-def test_an_error_of_the_endpoint_is_passed_on_and_never_recorded(
+def test_an_error_of_the_endpoint_is_passed_on_and_a_refusal_is_replayed(
     cache, quick, monkeypatch, answer, status, code, word
 ):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -298,7 +298,12 @@ def test_an_error_of_the_endpoint_is_passed_on_and_never_recorded(
         found, head, text = using(made(cache, upstream.url), post)
     assert found == status and "x-should-retry: false" in head and KEY not in text
     problem = json.loads(text)["error"]
-    assert code in problem["code"] and word in problem["message"] and len(cache) == 0
+    assert code in problem["code"] and word in problem["message"]
+    assert len(cache) == (status == 400), "what is refused for good is met by a replay, too"
+    if status == 400:
+        replayed = ResponseCache(cache.folder, mode="replay")
+        again, _, body = using(made(replayed, "http://127.0.0.1:9/v1"), post)
+        assert (again, json.loads(body)) == (found, json.loads(text))
 
 
 def test_an_endpoint_that_is_not_there_is_a_502(cache):

@@ -278,7 +278,7 @@ OTHER = [
     ({"settings": {"steps": 9}}, "steps 2", "steps 9"),
     (
         {"settings": {"prompts": "1a2b3c4d", "short": True}},
-        "short false, prompts not set",
+        "short false, prompts " + digest(),
         "short true, prompts 1a2b3c4d",
     ),
     ({"settings": {"test questions": 5}}, "test questions not set", "test questions 5"),
@@ -343,7 +343,7 @@ def test_a_record_says_how_its_run_was_made(record):
         and record["params"] == {"model": SENT, "coach": SENT}
         and record["settings"]["steps"] == 2
     )
-    assert record["settings"]["prompts"] is None
+    assert record["settings"]["prompts"] == digest()
 
 
 def test_prompts_of_ones_own_are_told_by_what_they_say(tmp_path):
@@ -351,7 +351,8 @@ def test_prompts_of_ones_own_are_told_by_what_they_say(tmp_path):
     for text in ("one", "two", "one"):
         (tmp_path / "forward.j2").write_text(text)
         digests.append(digest(tmp_path))
-    assert digests[0] is None and len(set(digests)) == 4 and digests[2] == digests[4]
+    assert digests[0] == digests[1], "a folder without templates replaces none"
+    assert len(set(digests)) == 3 and digests[2] == digests[4]
 
 
 def test_a_rerun_with_other_settings_replaces_its_record(task):
