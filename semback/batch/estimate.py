@@ -25,7 +25,7 @@ from ..llm.simulated import Prompt, block
 from ..replies import Reply
 from ..report.statistics import CHANGED, detectable
 from ..task import whole_reply
-from ..variants import variant_settings
+from ..variants import METHODS, variant_settings
 from .jobs import DESCEND, Job
 
 # Expected tokens; a reasoning model adds some to each reply, and the chat format to each message.
@@ -35,6 +35,7 @@ Tokens are guesses: {REPLY} in a reply, {GRADIENT} in a gradient, {INSTRUCTION} 
 {THINKING} more with reasoning. Retries after unreadable replies are not counted.
 A difference can be found if McNemar's test finds it with 80 % power, two-sided 5 %, where
 {CHANGED:.0%} of the answers change from one method to the other (Connor, Biometrics 1987)."""
+PEERS = METHODS.keys() - {"start"}
 ERRORS = DESCEND["errors"]  # examples a step
 KEYS = ["experiment", "phase", "model"]
 COUNTS = ["calls", "input_tokens", "output_tokens"]
@@ -77,7 +78,8 @@ def plan(jobs: Iterable[Job]) -> pandas.DataFrame:
     DataFrame
         A row for each experiment, phase ("training", "backward", "update", "test before", "test
         after") and model, with the columns calls, input_tokens, output_tokens, and dollars: NaN
-        where the price is unknown.
+        where the price is unknown. What other libraries request in training is not known before
+        they run, and is not in it; their names are ``attrs["uncounted"]``.
 
     Raises
     ------
@@ -85,8 +87,10 @@ def plan(jobs: Iterable[Job]) -> pandas.DataFrame:
         Those of the tasks, as the notebooks would meet them.
     """
 
+    chosen = [job for job in jobs if job.experiment]
+
     async def rows() -> list[tuple]:
-        return [row for job in jobs if job.experiment async for row in _rows(job)]
+        return [row for job in chosen async for row in _rows(job)]
 
     with ThreadPoolExecutor(1) as thread:  # that of a notebook has an event loop already
         found = thread.submit(asyncio.run, rows()).result()
@@ -94,14 +98,18 @@ def plan(jobs: Iterable[Job]) -> pandas.DataFrame:
     table = table.groupby(KEYS, sort=False, as_index=False).sum()
     usage = table[["model", "input_tokens", "output_tokens", "calls"]]
     dollars = [price(*row) for row in usage.itertuples(index=False)]
-    return table.assign(dollars=pandas.Series(dollars, dtype=float))
+    table = table.assign(dollars=pandas.Series(dollars, dtype=float))
+    table.attrs["uncounted"] = sorted({job.way for job in chosen if job.way in PEERS})
+    return table
 
 
 def total(table: Any) -> str:
     """The calls and dollars of a plan in one line."""
     dollars = table["dollars"].sum(skipna=False)
     cost = "price unknown" if math.isnan(dollars) else f"about ${dollars:,.2f}"
-    return f"Upper bound if nothing is recorded: {table['calls'].sum():,} calls, {cost}"
+    text = f"Upper bound if nothing is recorded: {table['calls'].sum():,} calls, {cost}"
+    peers = ", ".join(table.attrs["uncounted"])
+    return f"{text}, and the training of {peers}" if peers else text
 
 
 def as_text(table: pandas.DataFrame) -> str:
@@ -140,7 +148,8 @@ def _points(questions: int) -> str:
 async def _rows(job: Job) -> AsyncIterator[tuple]:
     """The rows of `plan`, without dollars, of one job; several may be of the same calls."""
     task, settings = job.task(), job.settings
-    steps = settings["steps"]
+    trained = settings.get("method", "semback") == "semback"
+    steps = settings["steps"] if trained else 0
     for_language, for_descend = variant_settings(settings["variant"], task.graph)
     model, coach = job.models(task)
     lang = Language(Filler(model), Filler(coach), **for_language)
@@ -153,7 +162,7 @@ async def _rows(job: Job) -> AsyncIterator[tuple]:
     after = await evaluate(run.steps[1].candidate, average, one, lang)
     again = len(task.test) + (settings.get("validate") or len(task.train))  # the null control's
     parts = (
-        ("training", "forward", before, len(task.train)),
+        ("training", "forward", before, len(task.train) if job.way not in PEERS else 0),
         ("training", "forward", after, len(task.train) * steps),
         ("backward", "backward", run, steps),
         ("update", "update", run, steps),

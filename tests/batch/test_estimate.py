@@ -168,6 +168,17 @@ def test_fewer_test_questions_are_planned_and_paid_for():
     assert calls(job("liar", test=10))["test after"] == 6 * 10
 
 
+def test_what_another_library_requests_in_training_is_named_and_not_counted():
+    peer, start = job("bbh", method="copro"), job("bbh", method="start")
+    task = peer.task()
+    both = {"test before": 3 * len(task.test), "test after": 3 * len(task.test)}
+    assert calls(peer) == both
+    assert calls(start) == both | {"training": 3 * len(task.train)}
+    total = estimate.total(estimate.plan([peer, start]))
+    assert total.endswith("and the training of copro")
+    assert "the training of" not in estimate.total(estimate.plan([start]))
+
+
 def test_a_plan_can_be_made_in_a_notebook():
     async def cell():
         return estimate.plan([job("gsm8k")])
