@@ -140,9 +140,9 @@ def table(name: str) -> None:
 @click.argument("name")
 def claims(name: str) -> None:
     """Show the claims of the paper's abstract with what a batch found of them, as Markdown."""
-    from ..report import claims
+    from ..report import claims, results
 
-    echo(claims.markdown(name))
+    echo(claims.markdown(results.load(name), name))
 
 
 @main.command()

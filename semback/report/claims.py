@@ -82,21 +82,21 @@ def verdict(rows: DataFrame) -> str:
         least = f"only {100 * detectable(questions):.0f} points or more would have been found"
         return f"cannot be told: {questions} questions are too few, {least}"
     if (rows["difference"] > 0).all() and (rows["holm"] < comparisons.LEVEL).all():
-        return "confirmed"
+        return "confirmed" + (" with this seed" if rows["seeds"].min() == 1 else "")
     if ((rows["difference"] < 0) & (rows["holm"] < comparisons.LEVEL)).any():
         return "not confirmed: another is better"
     return "cannot be told for all of them"
 
 
-def markdown(name: str) -> str:
-    """The claims as Markdown, from the records of a batch."""
-    rows = table(results.load(name))
+def markdown(records: Iterable[Record], name: str) -> str:
+    """The claims as Markdown, from the records of the batch `name`."""
+    rows = table(records)
     lines = ["# What of the paper's abstract was found here", "", PROVED, ""]
     lines += [f"Made from `runs/{name}` by `semback claims {name}`. Accuracies are percent;"]
     lines += ["intervals are 95 %. No simulated number is in it.", ""]
     heads = [each for each in rows.columns if each != "coach"]
     lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    for row in rows.fillna("").to_dict("records"):
+    for row in rows.astype(object).fillna("").to_dict("records"):
         if row["coach"]:
             row["model"] += f", coached by {row['coach']}"
         row["calls"] = f"{row['calls']:,.0f}" if row["calls"] else ""
