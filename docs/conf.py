@@ -13,9 +13,8 @@ project, author, release = "semback", "The semback authors", metadata["version"]
 html_title = f"semback {release}"
 html_theme = "furo"
 html_theme_options = {"navigation_with_keys": True}
-html_static_path = ["style"]
-html_css_files = ["semback.css"]
-html_copy_source = False
+html_static_path, html_css_files = ["style"], ["semback.css"]
+html_copy_source = html_show_copyright = False
 exclude_patterns = ["requirements.*"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 
@@ -51,9 +50,16 @@ def show_table(app, what: str, name: str, thing, options, lines: list[str]) -> N
         lines[first : last + 1] = ["::", "", *table]
 
 
+def keep_colons(app, what: str, name: str, thing, options, lines: list[str]) -> None:
+    """What stands before a colon in the first line of a property is no type, as napoleon thinks."""
+    if what == "property":
+        lines.insert(0, "")
+
+
 def setup(app) -> None:
     shutil.rmtree(ROOT / "docs/notebooks", ignore_errors=True)
     hidden = shutil.ignore_patterns(".*")
     shutil.copytree(ROOT / "notebooks", ROOT / "docs/notebooks", ignore=hidden)
     app.connect("source-read", relink)
     app.connect("autodoc-process-docstring", show_table)
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)  # before napoleon
