@@ -18,7 +18,7 @@ README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, ROOT / "CONTRIBUTING.md", *DOCS]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-OTHERS = {"--nbval"}  # options of other programs: pytest
+OTHERS = {"--nbval", "--tag"}  # options of other programs: pytest, docker
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
