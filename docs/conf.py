@@ -53,7 +53,7 @@ def show_table(app, what: str, name: str, thing, options, lines: list[str]) -> N
 def keep_colons(app, what: str, name: str, thing, options, lines: list[str]) -> None:
     """What stands before a colon in the first line of a property is no type, as napoleon thinks."""
     if what == "property":
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]  # an empty comment
 
 
 def setup(app) -> None:
