@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import semback as sb
 from semback.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -105,3 +106,8 @@ def test_every_page_and_every_notebook_is_in_a_table_of_contents():
             place = (page.parent / entry).resolve()
             found.update(place.parent.glob(place.name if "*" in entry else f"{place.name}.md"))
     assert found >= {*DOCS, *NOTEBOOKS}
+
+
+def test_the_api_has_every_public_name():
+    shown = set(re.findall(r":: semback\.(\w+)", (ROOT / "docs/api.md").read_text()))
+    assert shown | set(dir(sb.errors)) >= set(sb.__all__)
