@@ -89,4 +89,4 @@ lock: .venv/ready
 	for each in tests/litellm tests/proxy/langchain tests/compat/llama semback/llm/llama semback/baselines/peers tests/benchmarks/peers/requirements docs/requirements; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-package xgboost --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 $$each.in --output-file $$each.lock || exit 1; done
 
 clean:
-	rm -rf .venv .venv-litellm .venv-langchain .venv-compat .venv-peers .venv-bench .venv-docs runs build dist *.egg-info
+	rm -rf .venv .venv-litellm .venv-langchain .venv-compat .venv-peers .venv-bench .venv-docs docs/notebooks runs build dist *.egg-info
