@@ -53,6 +53,6 @@ if __name__ == "__main__":
         "paper": {**paper, "authors": [{"name": name} for name in authors]},
         "manifest": manifest(),
     }
-    text = yaml.safe_dump(check, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(check, sort_keys=False, allow_unicode=True, width=1000)
     head = "# Made by `make codecheck`. The numbers are simulated, and not those of the paper.\n"
     (ROOT / "codecheck.yml").write_text(f"{head}---\n{text}")
