@@ -7,11 +7,13 @@
 # make compat      the same against llama.cpp's server, which is built first (some ten minutes)
 # make bench       how fast it is, beside its bounds and others: runs/bench/ (5 minutes; LONG=1: half an hour;
 #                  PEERS=1: other libraries beside it, in an environment of their own)
+# make docs        the documentation: build/docs/index.html
+# make codecheck   codecheck.yml anew: figures and tables of runs/demo with their SHA-256
 # make recording, make notebooks, make lock   anew: the recording that ships, the saved outputs, the pinned versions
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce real test lint size compat bench recording notebooks lock clean
+.PHONY: reproduce real test lint size compat bench docs codecheck recording notebooks lock clean
 .DEFAULT_GOAL := reproduce
 
 # The locks are complete: pip is to resolve nothing (it would stop at an extra, as of pydantic[email], of which there is a newer release).
@@ -49,9 +51,10 @@ test: lint
 .venv-litellm/ready: tests/litellm.lock
 .venv-compat/ready: tests/compat/llama.lock
 .venv-bench/ready: tests/benchmarks/peers/requirements.lock
+.venv-docs/ready: docs/requirements.lock
 .venv-langchain/ready: tests/proxy/langchain.lock
-.venv-litellm/ready .venv-langchain/ready .venv-peers/ready .venv-bench/ready: BINARY = --only-binary :all:
-.venv-litellm/ready .venv-langchain/ready .venv-compat/ready .venv-peers/ready .venv-bench/ready .venv-llama/ready: .venv-%/ready:
+.venv-litellm/ready .venv-langchain/ready .venv-peers/ready .venv-bench/ready .venv-docs/ready: BINARY = --only-binary :all:
+.venv-litellm/ready .venv-langchain/ready .venv-compat/ready .venv-peers/ready .venv-bench/ready .venv-docs/ready .venv-llama/ready: .venv-%/ready:
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps $(BINARY) --requirement $<
 	@touch $@
@@ -62,6 +65,12 @@ compat: .venv/ready .venv-compat/ready
 # Run it on a machine that does nothing else; SEMBACK_DATA_DIR gives it the real questions of GSM8K.
 bench: .venv/ready $(if $(PEERS),.venv-bench/ready)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(if $(LONG),--long) $(if $(PEERS),--peers)
+
+docs: .venv-docs/ready
+	.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
+
+codecheck: .venv/ready
+	$(BIN)/python tests/codecheck.py
 
 # The recording that ships, anew: what the demo asks of the simulated model. Run it after a change to prompts or simulation.
 recording: .venv/ready .venv-peers/ready
@@ -77,7 +86,7 @@ notebooks: .venv/ready
 lock: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
-	for each in tests/litellm tests/proxy/langchain tests/compat/llama semback/llm/llama semback/baselines/peers tests/benchmarks/peers/requirements; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-package xgboost --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 $$each.in --output-file $$each.lock || exit 1; done
+	for each in tests/litellm tests/proxy/langchain tests/compat/llama semback/llm/llama semback/baselines/peers tests/benchmarks/peers/requirements docs/requirements; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-package xgboost --no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 $$each.in --output-file $$each.lock || exit 1; done
 
 clean:
-	rm -rf .venv .venv-litellm .venv-langchain .venv-compat .venv-peers .venv-bench runs build dist *.egg-info
+	rm -rf .venv .venv-litellm .venv-langchain .venv-compat .venv-peers .venv-bench .venv-docs docs/notebooks runs build dist *.egg-info

@@ -49,18 +49,27 @@ def dependencies():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 
 
-def test_environment_yml_asks_for_what_pyproject_asks_for():
-    text = (ROOT / "environment.yml").read_text()
-    assert re.findall(r"^    - (.*)$", text, re.MULTILINE) == dependencies()
-    assert (
-        "python=3.13\n" in text
-    )  # Binder needs it to the minor version; the quickest that was measured
+def test_conda_binder_and_docker_have_the_same_python_and_the_lock():
+    for name in ("environment.yml", ".binder/environment.yml"):
+        assert "  - python=3.13\n" in (ROOT / name).read_text()  # the quickest that was measured
+    assert "\nFROM python:3.13-slim\n" in (ROOT / "Dockerfile").read_text()
+    assert "    - -r requirements.lock\n" in (ROOT / "environment.yml").read_text()
+    for name in (".binder/postBuild", "Dockerfile"):
+        hashed = "--require-hashes --no-deps --requirement requirements.lock\n"
+        assert hashed in (ROOT / name).read_text()
 
 
 def test_the_version_is_the_same_in_pyproject_the_package_and_the_citation():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f'\n__version__ = "{version}"\n' in (ROOT / "semback" / "__init__.py").read_text()
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_archives_and_citations_name_it_alike():
+    archived = json.loads((ROOT / ".zenodo.json").read_text())
+    cited = (ROOT / "CITATION.cff").read_text()
+    for text in (archived["title"], archived["creators"][0]["name"], archived["license"]):
+        assert text in cited
 
 
 def test_lock_pins_every_dependency_with_hashes_and_names_no_host():
