@@ -13,7 +13,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce real test lint size compat bench docs codecheck recording notebooks lock clean
+.PHONY: reproduce real pilot coaching test lint size compat bench docs codecheck recording notebooks lock clean
 .DEFAULT_GOAL := reproduce
 
 # The locks are complete: pip is to resolve nothing (it would stop at an extra, as of pydantic[email], of which there is a newer release).
@@ -31,6 +31,10 @@ reproduce: .venv/ready .venv-peers/ready
 THREADS ?= 2
 real: .venv/ready .venv-peers/ready .venv-llama/ready
 	$(BIN)/semback run --study notebooks/real.toml --local $(THREADS) --jobs 1 $(if $(MODEL),--model $(MODEL)) $(if $(COACH),--coach $(COACH))
+
+# Before the study, on training questions only: is there headroom, and do coaches follow the prompts?
+pilot coaching: .venv/ready .venv-llama/ready
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.$@ $(THREADS)
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
@@ -53,6 +57,9 @@ test: lint
 .venv-bench/ready: tests/benchmarks/peers/requirements.lock
 .venv-docs/ready: docs/requirements.lock
 .venv-langchain/ready: tests/proxy/langchain.lock
+# Without its tests llama.cpp takes half as long to build.
+.venv-llama/ready: export CMAKE_ARGS = -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
+.venv-llama/ready: export LLAMA_CPP_BUILD_JOBS = 2
 .venv-litellm/ready .venv-langchain/ready .venv-peers/ready .venv-bench/ready .venv-docs/ready: BINARY = --only-binary :all:
 .venv-litellm/ready .venv-langchain/ready .venv-compat/ready .venv-peers/ready .venv-bench/ready .venv-docs/ready .venv-llama/ready: .venv-%/ready:
 	$(PYTHON) -m venv .venv-$*
