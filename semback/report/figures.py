@@ -38,7 +38,7 @@ from .show import places
 
 COLUMN, NARROW, PAGE = 3.4, 5.5, 7.0  # widths of a paper's column and pages, inches
 FONT = "DejaVu Sans"  # comes with matplotlib
-PAPER = ContextVar[tuple[float, list[str], str]]("paper", default=(0.0, [], ""))
+PAPER = ContextVar[tuple[float, list[str], str]]("paper", default=(0.0, [FONT], ""))
 # Okabe and Ito's colours, for all kinds of colour vision; shapes tell series apart in grey.
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"
 ORANGE, SKY, BROWN = "#E69F00", "#56B4E9", "#7A3300"
@@ -141,7 +141,7 @@ def paper(width: float = 0.0, font: str = FONT, title: str = "") -> Iterator[Non
         There is no such font.
     """
     findfont(font, fallback_to_default=False)
-    token = PAPER.set((width, [font], title))
+    token = PAPER.set((width, [font, FONT], title))
     try:
         yield
     finally:
@@ -231,8 +231,8 @@ def learning_curve(run: Run) -> Plot:
     accuracy of the graph; markers are the start graph and its candidates.
     """
     names = dict.fromkeys(("group", "variant", "data"), "")
-    names["experiment"] = run.task.partition("/")[0]
-    record: Any = {**results.facts(run), **names, "overlap": False}
+    experiment = run.task.partition("/")[0]
+    record: Any = {**results.facts(run), **names, "experiment": experiment, "overlap": False}
     return replace(_curves(learning_curve, results.steps([record])), runs=())
 
 
@@ -275,9 +275,8 @@ def methods(records: Iterable[Record]) -> Plot:
         reported = read_csv(REPORTED, comment="#").merge(results_there, on="result")
         data = concat([data, reported], ignore_index=True)
         note = " Open markers are accuracies that the paper reports for its models."
-    order = ["start", *VARIANTS, *METHODS]
     names = data.drop_duplicates("variant").set_index("variant")["method"]
-    names = names.loc[sorted(names.index, key=order.index)]
+    names = names.loc[sorted(names.index, key=["start", *VARIANTS, *METHODS].index)]
 
     def draw(ax: Axes, rows: DataFrame) -> None:
         reported = rows["source"].str.startswith("reported")
@@ -302,25 +301,24 @@ def bbh_files(records: Iterable[Record], variant: str = "full") -> Plot:
     variant : str
         The variant that is shown.
     """
-    chosen = _chosen(results.frame(records), experiment="bbh", variant=variant)
-    rows = results.with_groups(chosen)
+    rows = results.with_groups(_chosen(results.frame(records), experiment="bbh", variant=variant))
     data = results.scored(rows[rows["result"] != "BBH all"], "group", "result")
     data["file"] = ~data["result"].isin(results.GROUPS.values())  # groups come first
     data = data.sort_values([*CONFIGURATION, "group", "file"], kind="stable")
 
     def draw(ax: Axes, rows: DataFrame) -> None:
         start, after = rows[rows["variant"] == "start"], rows[rows["variant"] == variant]
-        lines = _down_the_side(ax, after["result"] + ", n = " + after["questions"].astype(str))
+        names = after["result"].str.removeprefix("BBH ")
+        lines = _down_the_side(ax, names + ", n = " + after["questions"].astype(str))
         ax.hlines(lines, start["accuracy"], after["accuracy"], color=BLUE, alpha=0.3, linewidth=3)
         points(ax, lines, start.assign(low=results.MISSING), True, **LOOKS["start"])
         points(ax, lines, after, True, **LOOKS["full"])
-        ends = [
-            (start["accuracy"].iloc[0], "before", GREY),
-            (after["accuracy"].iloc[0], "after", BLUE),
-        ]
-        for (x, text, colour), side in zip(sorted(ends), ("right", "left")):
+        first, last = start["accuracy"].iloc[0], after["accuracy"].iloc[0]
+        ends = sorted([(first, "before", GREY), (last, "after", BLUE)])
+        for (x, text, colour), side in zip(ends, ("right", "left")):
             ax.annotate(text, (x, -0.3), color=colour, size=7, ha=side)
         ax.set_ylim(top=-1)
+        ax.margins(x=0.12)
 
     tall = data[data["variant"] == variant].groupby(CONFIGURATION).size().max() + 0.5
     return _plot(bbh_files, data, draw, (PAGE, 0.2 * tall, 0), (ON_TEST, ""), sharex=True)
@@ -674,9 +672,8 @@ def _draw_methods(ax: Axes, rows: DataFrame, names: Series) -> dict[str, int]:
     return lines
 
 
-def _down_the_side(ax: Axes, names: Iterable[str]) -> range:
+def _down_the_side(ax: Axes, names: Series) -> range:
     """Name the lines of a panel; returns their places."""
-    names = list(names)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.label_outer()
@@ -725,8 +722,7 @@ def panels(parts: Parts, draw: Draw, size: Size, labels: Labels, **settings: Any
             above += 0.16 * math.ceil(len(handles) / across)
             key = {"loc": "outside upper center", "ncols": across, "title": title}
             figure.legend(handles.values(), handles.keys(), **key)
-        else:
-            figure.suptitle(title)
+        figure.suptitle("" if len(handles) > 1 else title)
         figure.set_figheight(lines * (height + 0.3 + 0.13 * heads) + 0.2 + above)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once for all files, which takes longest
@@ -764,12 +760,12 @@ def points(ax: Axes, places: ArrayLike, rows: DataFrame, across: bool = False, *
         bar = {error: rows["floor"], "elinewidth": 5, "alpha": 0.3, "color": look["color"]}
         ax.errorbar(x, y, **bar, linestyle="none")
     reach = [(values - rows["low"]).clip(lower=0), (rows["high"] - values).clip(lower=0)]
-    ax.errorbar(x, y, **look, **{error: reach}, linestyle="none", elinewidth=0.7)
+    look |= {error: reach, "linestyle": "none", "elinewidth": 0.7}
+    ax.errorbar(x, y, **look)
     axis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
 
 
 def style() -> AbstractContextManager[None]:
     """The package's style on matplotlib's defaults; the user's settings are back afterwards."""
     sheet = Path(__file__).with_name("paper.mplstyle")
-    family = {"font.family": [*PAPER.get()[1], FONT]}
-    return matplotlib.style.context([sheet, family], after_reset=True)
+    return matplotlib.style.context([sheet, {"font.family": PAPER.get()[1]}], after_reset=True)
