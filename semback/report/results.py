@@ -513,12 +513,16 @@ def latex(name: str) -> str:
     Raises
     ------
     DataError
-        There are no results.
+        There are no results, or none of all methods on the same files.
     """
-    rows = scored(shared(frame(load(name))), "result")
+    rows = shared(frame(load(name)))
+    if rows.empty:
+        raise DataError(f"there are no results of all methods on the same files in {name}")
+    rows = scored(rows, "result")
     limits = 100 * rows[["accuracy", "low", "high"]]
     rows["cell"] = ["{:.1f} [{:.1f}, {:.1f}]".format(*three) for three in limits.to_numpy()]
-    rows["result"] += ", n = " + rows["questions"].astype(str)
+    questions = rows.groupby([*CONFIGURATION, "result"])["questions"].transform("max")
+    rows["result"] += ", n = " + questions.astype(str)
     tables = []
     for _, some in rows.groupby(CONFIGURATION, sort=False):
         cells = some.pivot(index="method", columns="result", values="cell").fillna("--")
@@ -526,9 +530,7 @@ def latex(name: str) -> str:
         style = cells.rename_axis(index=None, columns=None).style.format(escape="latex")
         for axis in (0, 1):
             style = style.format_index(escape="latex", axis=axis)
-        caption = (
-            f"Test accuracy in percent; BBH is pooled over the files that all ran. {said(some)}"
-        )
+        caption = f"Test accuracy, percent; BBH is pooled over files that all ran. {said(some)}"
         place = {"position_float": "centering", "label": f"tab:{name}-{len(tables) + 1}"}
         tables.append(style.to_latex(hrules=True, caption=caption.translate(TEX), **place))
     return "\n".join(tables)
