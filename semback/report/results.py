@@ -496,8 +496,8 @@ def said(data: DataFrame) -> str:
     if "settings" in data and len(data[CONFIGURATION].drop_duplicates()) == 1:
         texts.append(f"Model: {configuration(data[CONFIGURATION].iloc[0])}.")
     if data["simulated"].any():
-        which = "These" if data["simulated"].all() else "In panels with the tag"
-        texts.append(f"{which} numbers are simulated.")
+        which = "" if data["simulated"].all() else " in panels with the tag"
+        texts.append(f"The results{which} are simulated.")
     return " ".join(texts)
 
 

@@ -255,10 +255,12 @@ def test_captions_say_what_is_drawn_from_what_and_with_which_intervals(batch):
     caption = figures.bbh_files(batch).caption
     assert caption.startswith("Test accuracy before training (square) and after it (circle, ")
     end = "Intervals are 95 %: Wilson over questions. Model: simulated, sample data."
-    assert caption.endswith(f"{end} These numbers are simulated.")
+    assert caption.endswith(f"{end} The results are simulated.")
     assert " or " not in end and "t over 2 seeds" in figures.methods(batch).caption
     mixed = figures.methods([*batch, *real(batch)]).caption
-    assert mixed.endswith("In panels with the tag numbers are simulated.") and "gpt-x" not in mixed
+    assert (
+        mixed.endswith("The results in panels with the tag are simulated.") and "gpt-x" not in mixed
+    )
     assert "simulated" not in figures.methods(real(batch)).caption
 
 
@@ -290,7 +292,7 @@ def test_a_figure_and_a_table_are_written_in_latex(batch, task, tmp_path):
     assert tex.startswith("\\begin{figure*}") and r"\includegraphics{methods.pdf}" in tex
     assert r"95 \%: " in tex and r"a\_b, coach c\&d" in tex and r"\label{fig:methods}" in tex
     table = results.latex("one_batch")
-    assert table.count(r"\toprule") == 1 and "These numbers are simulated." in table
+    assert table.count(r"\toprule") == 1 and "The results are simulated." in table
     assert "semantic gradient descent & " in table and results.latex("one_batch") == table
 
 
