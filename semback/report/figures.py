@@ -1,30 +1,32 @@
 """The figures of the paper's story: `sb.figures.methods(sb.results.load("demo"))`.
 
-Each function returns a Plot: a matplotlib Figure, the DataFrame of what it shows, and the runs that
-it rests on. Accuracies are proportions in the data and percent on the axes. Results of different
-configurations stand in different panels; panels with simulated results say so in a corner. Nothing
-here touches pyplot's global state or the user's settings, so a figure is the same in a notebook, a
-test and a worker without a screen.
+Each function returns a Plot: a matplotlib Figure, the DataFrame of what it shows, the runs that it
+rests on, and its caption, which begins with the first paragraph of the function's docstring.
+Accuracies are proportions in the data and percent on the axes. Results of different configurations
+stand in different panels; panels with simulated results say so in a corner. Nothing here touches
+pyplot's global state or the user's settings, so a figure is the same in a notebook, a test and a
+worker without a screen; `paper` changes its width, font and title.
 """
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
-import numpy
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from numpy.typing import ArrayLike
-from pandas import DataFrame, concat, read_csv
+from pandas import DataFrame, Series, concat, read_csv
 
 from ..errors import DataError
 from ..graph import Graph
@@ -33,20 +35,25 @@ from ..variants import METHODS, VARIANTS
 from . import results
 from .records import CONFIGURATION, Record, writing
 from .show import places
-from .statistics import complete
 
-COLUMN, PAGE = 3.4, 7.0  # widths of a paper's column and page, inches
+COLUMN, NARROW, PAGE = 3.4, 5.5, 7.0  # widths of a paper's column and pages, inches
+FONT = "DejaVu Sans"  # comes with matplotlib
+PAPER = ContextVar[tuple[float, list[str], str]]("paper", default=(0.0, [FONT], ""))
 # Okabe and Ito's colours, for all kinds of colour vision; shapes tell series apart in grey.
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"
+ORANGE, SKY, BROWN = "#E69F00", "#56B4E9", "#7A3300"
+OPEN = {"markerfacecolor": "white"}
 LOOKS: dict[str, dict[str, Any]] = {  # of variants; all others train one instruction only
     "full": {"marker": "o", "color": BLUE},
     "no_neighbourhood": {"marker": "^", "color": VERMILLION},
     "no_gradient": {"marker": "v", "color": GREEN},
     "start": {"marker": "s", "color": GREY},
     "no_gate": {"marker": "D", "color": PURPLE},
+    "comment": {"marker": "<", "color": ORANGE},
+    "critique": {"marker": ">", "color": SKY},
 }
 SERIES = list(LOOKS.values())  # of the studies, by place
-OPEN = {"markerfacecolor": "white"}
+LOOKS |= {name: look | OPEN for name, look in zip(list(METHODS)[1:], SERIES)}  # of other libraries
 CANDIDATES: dict[str, dict[str, Any]] = {  # of learning curves
     "the start graph": LOOKS["start"],
     "candidate, accepted": LOOKS["full"],
@@ -63,15 +70,18 @@ GROWTH = {
     "largest": "backward: longest prompt, tokens",
     "rounds": "forward, backward and update:\nrounds of calls that wait for each other",
 }
-LEVEL = "level of a gate: the largest share of useless updates that it accepts"
 REPORTED = Path(__file__).with_name("reported.csv")  # accuracies in arXiv 2412.03624
 SCORE = "score"  # a card right of the answer node, where the first gradient comes from
-CARD, PITCH, GAP, EDGE, LINE = 1.9, 2.8, 0.15, 0.1, 0.11  # inches; pitch: to the next column
-BROWN = "#7a3300"
-LETTERS, LINES = 38, 3  # of a text on a card: letters in a line, and lines
+CARD, APART, GAP, EDGE = 1.2, 0.45, 0.15, 0.1  # inches; cards are so wide, or wider
+ON_TEST = "accuracy on test questions"
+LINE, LETTER = 0.11, 0.048  # inches, of a text on a card
+LINES, MOST = 3, 12  # of a text on a card: whole sentences fit in three lines, or one in twelve
 
 
 Draw = Callable[[Axes, DataFrame], None]
+Parts = Sequence[tuple[str, DataFrame]]  # panels: title and rows of each
+Size = tuple[float, float, float]  # of a figure's width, a panel's height and least width, inches
+Labels = tuple[str, str]  # below and left of all panels
 
 
 class NothingToDraw(DataError):
@@ -88,6 +98,8 @@ class Plot:
         Laid out already; after changes, `figure.set_layout_engine("constrained")` does it anew.
     data : DataFrame
         The numbers or texts in the figure.
+    caption : str
+        What is drawn, from what, with which intervals.
     runs : tuple of str
         The ids of the runs that it rests on; the keys of their replies are in
         `runs/<batch>/responses/<run>.txt`.
@@ -95,11 +107,12 @@ class Plot:
 
     figure: Figure
     data: DataFrame
+    caption: str
     runs: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         rows = self.data.to_string(index=False, max_rows=12, max_colwidth=30)
-        return f"Plot of {len(self.data)} rows of data\n{rows}"
+        return f"{self.caption}\n{rows}"
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         image, (width, height) = BytesIO(), self.figure.get_size_inches()
@@ -108,8 +121,36 @@ class Plot:
         return image.getvalue(), {"width": round(110 * width), "height": round(110 * height)}
 
 
+@contextmanager
+def paper(width: float = 0.0, font: str = FONT, title: str = "") -> Iterator[None]:
+    """Draw figures for a paper: `with sb.figures.paper(3.25, "STIXGeneral"): ...`.
+
+    Parameters
+    ----------
+    width : float
+        Of figures, inches: 5.5 for NeurIPS, 3.25 or, across the page, 6.75 for ICML. By default
+        each figure has its own. A drawn graph is wider where its cards need it.
+    font : str
+        A family that matplotlib finds; letters that it lacks come from DejaVu Sans.
+    title : str
+        Stands above the panels.
+
+    Raises
+    ------
+    ValueError
+        There is no such font.
+    """
+    findfont(font, fallback_to_default=False)
+    token = PAPER.set((width, [font, FONT], title))
+    try:
+        yield
+    finally:
+        PAPER.reset(token)
+
+
 def save(plot: Plot, path: str | Path) -> list[Path]:
-    """Write a plot as PNG and PDF, its data as CSV and its runs, one a line, as text.
+    """Write a plot as PNG and PDF, its data as CSV, a LaTeX figure that includes the PDF, with the
+    caption, and its runs, one a line, as text.
 
     The same plot gives the same bytes.
 
@@ -122,16 +163,18 @@ def save(plot: Plot, path: str | Path) -> list[Path]:
     Returns
     -------
     list of Path
-        The four paths.
+        The five paths.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    endings = (".png", ".pdf", ".csv", ".runs.txt")
-    png, pdf, csv, runs = paths = [path.with_name(path.name + ending) for ending in endings]
+    endings = (".png", ".pdf", ".csv", ".tex", ".runs.txt")
+    png, pdf, csv, tex, runs = paths = [path.with_name(path.name + ending) for ending in endings]
     with style():
         plot.figure.savefig(png)
         plot.figure.savefig(pdf, metadata={"CreationDate": None})
+    wide = plot.figure.get_figwidth() > NARROW
     csv.write_bytes(plot.data.to_csv(index=False, lineterminator="\n").encode())
+    tex.write_bytes(results.latex_figure(path.name, plot.caption, wide).encode())
     runs.write_bytes("".join(f"{run}\n" for run in plot.runs).encode())
     return paths
 
@@ -158,7 +201,7 @@ def all_figures(name: str) -> list[Path]:
     Returns
     -------
     list of Path
-        PNG, PDF, CSV and list of runs of each. Errors are those of `drawn`.
+        The files of each, as `save` writes them. Errors are those of `drawn`.
     """
     target = results.folder(name) / "figures"
     with writing(target):
@@ -166,9 +209,8 @@ def all_figures(name: str) -> list[Path]:
 
 
 def learning_curves(records: Iterable[Record], variant: str = "full") -> Plot:
-    """Accuracy on the training examples, step by step, for each task.
-
-    The line is the accuracy of the graph, one for each seed; markers are candidates.
+    """Accuracy on the questions that the gate decides by, step by step. The line is the accuracy of
+    the graph, one line for each seed; markers are the start graph and its candidates.
 
     Parameters
     ----------
@@ -181,18 +223,20 @@ def learning_curves(records: Iterable[Record], variant: str = "full") -> Plot:
     NothingToDraw
         A DataError: there are no such results. Every figure raises it.
     """
-    return _curves(_chosen(results.steps(records), variant=variant))
+    return _curves(learning_curves, _chosen(results.steps(records), variant=variant))
 
 
 def learning_curve(run: Run) -> Plot:
-    """Accuracy on the training examples, step by step, of one Run."""
+    """Accuracy on the questions that the gate decides by, step by step, of one run. The line is the
+    accuracy of the graph; markers are the start graph and its candidates.
+    """
     names = dict.fromkeys(("group", "variant", "data"), "")
-    record: Any = {**results.facts(run), **names, "overlap": False}
-    record["experiment"] = run.task.partition("/")[0]
-    return replace(_curves(results.steps([record])), runs=())
+    experiment = run.task.partition("/")[0]
+    record: Any = {**results.facts(run), **names, "experiment": experiment, "overlap": False}
+    return replace(_curves(learning_curve, results.steps([record])), runs=())
 
 
-def _curves(data: DataFrame) -> Plot:
+def _curves(about: Callable, data: DataFrame) -> Plot:
     data = data.assign(runs=[(run,) for run in data["run"]], interval="Wilson over questions")
     kinds = data["accepted"].map({True: "candidate, accepted", False: "candidate, rejected"})
     data["candidate"] = kinds.mask(data["step"] == 0, "the start graph")
@@ -204,55 +248,52 @@ def _curves(data: DataFrame) -> Plot:
             evaluated = run.dropna(subset="accuracy")
             for kind, some in evaluated.groupby("candidate", sort=False):
                 points(ax, some["step"] + 0.1 * seed, some, label=kind, **CANDIDATES[kind])
-        ax.set(xlabel="step", xlim=(-0.3, rows["step"].max() + 0.6))
+        ax.set_xlim(-0.3, rows["step"].max() + 0.6)
         ax.xaxis.set_major_locator(ticker.MaxNLocator(10, integer=True))
 
-    width, legend = (COLUMN, 2) if data["result"].nunique() == 1 else (PAGE, 4)
-    kinds = set(data["judged_on"].fillna("training")) if "judged_on" in data else {"training"}
-    texts = {"ylabel": f"accuracy on {' or '.join(sorted(kinds))} questions", "legend": legend}
-    return _plot(data, draw, width, 1.3, ("result",), sharey=True, **texts)
+    width = COLUMN if data["result"].nunique() == 1 else PAGE
+    labels = "step", f"accuracy on {' or '.join(sorted(data['judged_on'].unique()))} questions"
+    return _plot(about, data, draw, (width, 1.3, 1.6), labels, sharey=True)
 
 
 def methods(records: Iterable[Record]) -> Plot:
-    """The variants and the methods of other libraries on GSM8K and both groups of BBH.
+    """Test accuracy of the start graph (square; line and band continue it) and after training by
+    each method, on GSM8K and the groups of BBH. Groups are pooled over the questions of the files
+    that all methods ran.
 
-    Line and band are the start graph and its interval. BBH is pooled over the questions of the
-    files that all methods ran. What the paper reports is drawn only beside real models on the full
-    data, never beside simulated ones; the column `source` tells them apart.
+    What the paper reports is drawn beside real models on the full data, and in no figure that has
+    simulated numbers; the column `source` tells them apart.
     """
     rows = results.frame(records)
     benchmark = (rows["experiment"] == "gsm8k") | rows["group"].isin(results.GROUPS)
     known = rows["variant"].isin([*VARIANTS, *METHODS])
-    data = _scored(_by_group(_chosen(rows[benchmark & known])), "result")
+    data = results.scored(_chosen(results.shared(_chosen(rows[benchmark & known]))), "result")
     data["source"] = data["simulated"].map({True: "simulated", False: "real model"})
-    beside = data[(data["source"] == "real model") & (data["data"] == "full")]
-    if len(beside):
+    beside, note = data[data["data"] == "full"], ""
+    if len(beside) and not data["simulated"].any():
         results_there = beside[[*CONFIGURATION, "result", "simulated"]].drop_duplicates()
         reported = read_csv(REPORTED, comment="#").merge(results_there, on="result")
-        methods_here = data.drop_duplicates("variant").set_index("variant")["method"]
-        reported["method"] = reported["variant"].map(methods_here).fillna(reported["method"])
         data = concat([data, reported], ignore_index=True)
-    place = {name: number for number, name in enumerate([*VARIANTS, *METHODS])}
-    names = list(data.sort_values("variant", key=lambda names: names.map(place))["method"].unique())
-    names = [name for name in names if name != results.START]
+        note = " Open markers are accuracies that the paper reports for its models."
+    names = data.drop_duplicates("variant").set_index("variant")["method"]
+    names = names.loc[sorted(names.index, key=["start", *VARIANTS, *METHODS].index)]
 
     def draw(ax: Axes, rows: DataFrame) -> None:
-        lines = dict(zip(names, _down_the_side(ax, names)))
-        _draw_start(ax, rows)
-        for source, some in rows[rows["variant"] != "start"].groupby("source", sort=False):
-            look, shift = LOOKS["full"] | {"label": "after training"}, 0.0
-            if source.startswith("reported"):
-                look, shift = LOOKS["no_neighbourhood"] | OPEN | {"label": f"{source} (paper)"}, 0.3
-            if source.endswith("not verified"):
-                look["marker"] = "X"
-            points(ax, some["method"].map(lines) + shift, some, True, **look)
-        ax.set_xlabel(f"accuracy on {rows['questions'].max():.0f} test questions")
+        reported = rows["source"].str.startswith("reported")
+        lines = _draw_methods(ax, rows[~reported], names)
+        for source, some in rows[reported].groupby("source"):
+            marker = "X" if source.endswith("not verified") else "^"
+            look = {"marker": marker, "color": VERMILLION, "label": f"{source} (paper)", **OPEN}
+            points(ax, some["variant"].map(lines) + 0.3, some, True, **look)
 
-    return _plot(data, draw, PAGE, 0.21 * len(names), ("result",), sharex=True, sharey=True)
+    size = PAGE, 0.2 * len(names), 1.75
+    plot = _plot(methods, data, draw, size, (ON_TEST, ""), sharex=True, sharey=True)
+    return replace(plot, caption=plot.caption + note)
 
 
 def bbh_files(records: Iterable[Record], variant: str = "full") -> Plot:
-    """Test accuracy on each BBH file, and pooled over groups of files, before and after descent.
+    """Test accuracy before training (square) and after it (circle, with its interval), on each file
+    of BBH and pooled over the questions of groups of files.
 
     Parameters
     ----------
@@ -260,45 +301,53 @@ def bbh_files(records: Iterable[Record], variant: str = "full") -> Plot:
     variant : str
         The variant that is shown.
     """
-    chosen = _chosen(results.frame(records), experiment="bbh", variant=variant)
-    rows = results.with_groups(chosen)
-    data = _scored(rows[rows["result"] != "BBH all"], "group", "result")
+    rows = results.with_groups(_chosen(results.frame(records), experiment="bbh", variant=variant))
+    data = results.scored(rows[rows["result"] != "BBH all"], "group", "result")
     data["file"] = ~data["result"].isin(results.GROUPS.values())  # groups come first
     data = data.sort_values([*CONFIGURATION, "group", "file"], kind="stable")
 
     def draw(ax: Axes, rows: DataFrame) -> None:
         start, after = rows[rows["variant"] == "start"], rows[rows["variant"] == variant]
-        lines = _down_the_side(ax, after["result"] + ", n = " + after["questions"].astype(str))
-        points(ax, lines - 0.13, start, True, label="the start graph", **LOOKS["start"])
-        points(ax, lines + 0.13, after, True, label="after the descent", **LOOKS["full"])
+        names = after["result"].str.removeprefix("BBH ")
+        lines = _down_the_side(ax, names + ", n = " + after["questions"].astype(str))
+        ax.hlines(lines, start["accuracy"], after["accuracy"], color=BLUE, alpha=0.3, linewidth=3)
+        points(ax, lines, start.assign(low=results.MISSING), True, **LOOKS["start"])
+        points(ax, lines, after, True, **LOOKS["full"])
+        first, last = start["accuracy"].iloc[0], after["accuracy"].iloc[0]
+        ends = sorted([(first, "before", GREY), (last, "after", BLUE)])
+        for (x, text, colour), side in zip(ends, ("right", "left")):
+            ax.annotate(text, (x, -0.3), color=colour, size=7, ha=side)
+        ax.set_ylim(top=-1)
+        ax.margins(x=0.12)
 
-    return _plot(data, draw, PAGE, _tall(data), sharex=True)
+    tall = data[data["variant"] == variant].groupby(CONFIGURATION).size().max() + 0.5
+    return _plot(bbh_files, data, draw, (PAGE, 0.2 * tall, 0), (ON_TEST, ""), sharex=True)
 
 
 def liar_ablation(records: Iterable[Record]) -> Plot:
-    """Test accuracy of the variants on LIAR; line and band are the start graph and its interval."""
-    data = _scored(_chosen(results.frame(records), experiment="liar"), "result")
+    """Test accuracy on LIAR of the start graph (square; line and band continue it) and after
+    training by each variant, sorted.
+    """
+    data = results.scored(_chosen(results.frame(records), experiment="liar"), "result")
     upwards = [True, True, True, True, False]
     data = data.sort_values([*CONFIGURATION, "accuracy"], ascending=upwards)
 
     def draw(ax: Axes, rows: DataFrame) -> None:
-        after = rows[rows["variant"] != "start"]
-        _draw_start(ax, rows)
-        lines = _down_the_side(ax, after["method"])
-        points(ax, lines, after, True, label="after the descent", **LOOKS["full"])
+        _draw_methods(ax, rows, rows.set_index("variant")["method"])
 
-    return _plot(data, draw, COLUMN, _tall(data), sharex=True)
+    tall = data.groupby(CONFIGURATION).size().max()
+    return _plot(liar_ablation, data, draw, (COLUMN, 0.2 * tall, 0), (ON_TEST, ""), sharex=True)
 
 
 def costs(records: Iterable[Record]) -> Plot:
-    """Test accuracy against cost: lines lead from the start graph to each variant.
+    """Test accuracy against cost, on a log scale; lines lead from the start graph to each method.
+    The cost is that of training and test, recorded or live, the mean over the seeds; that of the
+    start graph is its test. BBH is pooled over the questions of the files that all methods ran.
 
-    The cost of a variant is that of its training and test, recorded or live, the mean over the
-    seeds; that of the start graph is its test. It is in dollars where every price is known, else in
-    tokens sent and received. BBH is pooled over the questions of the files that all variants ran.
+    It is in dollars where every price is known, else in tokens sent and received.
     """
-    rows = _by_group(results.frame(records))
-    data = _scored(rows, "result")
+    rows = _chosen(results.shared(results.frame(records)))
+    data = results.scored(rows, "result")
     unit = "dollars" if rows["dollars"].notna().all() and rows["dollars"].sum() > 0 else "tokens"
     spent = rows.groupby(["run", "stage"])[unit].sum()
     sums = [sum(spent[run, row.stage] for run in row.runs) for row in data.itertuples()]
@@ -307,27 +356,29 @@ def costs(records: Iterable[Record]) -> Plot:
     def draw(ax: Axes, rows: DataFrame) -> None:
         for variant, point in rows.groupby("variant", sort=False):
             look = LOOKS.get(variant, {"marker": "x", "color": GREY})
-            label = point["method"].iloc[0] if variant in LOOKS else "one instruction only"
+            label = (
+                "one instruction only" if variant.startswith("only_") else point["method"].iloc[0]
+            )
             line = concat([rows.iloc[:1], point])  # the start graph comes first
             ax.plot(line["cost"], line["accuracy"], color=look["color"], linewidth=0.5, alpha=0.6)
             points(ax, point["cost"], point, label=label, **look)
         ax.margins(x=0.1)
-        ax.set(xscale="log", xlabel=f"{unit}, training and test")
+        ax.set_xscale("log")
         ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(ticker.EngFormatter(sep="") if unit == "tokens" else "{x:g}")
         ax.xaxis.set_minor_formatter(ticker.NullFormatter())
 
-    texts = {"ylabel": "accuracy on test questions", "legend": 4}
-    return _plot(data, draw, PAGE, 1.3, ("result",), sharey=True, **texts)
+    labels = f"{unit}, training and test", ON_TEST
+    return _plot(costs, data, draw, (PAGE, 1.3, 1.6), labels, sharey=True)
 
 
 def credit(data: DataFrame) -> Plot:
-    """Which nodes gradients reach, by depth and by width of the graph, as `sb.credit` measured it.
+    """Which nodes gradients reach, by depth and by width of the graph, for each method.
 
     Parameters
     ----------
     data : DataFrame
-        What `credit.credit` returned for one coach. Shown by depth are the graphs of the width
+        What `sb.credit` returned for one coach. Shown by depth are the graphs of the width
         that has the most depths, and the other way round.
 
     Raises
@@ -359,13 +410,15 @@ def credit(data: DataFrame) -> Plot:
         ax.set(xlabel=rows["label"].iloc[0], xlim=(-0.5, len(sizes) - 0.5), ylim=(-0.04, 1.04))
         ax.grid(axis="x", visible=False)
 
-    return Plot(panels(parts, draw, PAGE, 1.2, 3, 4, ylabel="proportion", sharey=True), data)
+    figure = panels(parts, draw, (PAGE, 1.2, 1.8), ("", "proportion"), sharey=True)
+    return Plot(figure, data, _caption(credit, data, "Intervals are 95 %."))
 
 
 def growth(data: DataFrame) -> Plot:
-    """What a graph costs by its number of nodes, as `sb.growth` measured it, on log scales.
+    """What a graph costs by its number of nodes, on log scales. Markers are filled with the
+    neighbourhood, open without.
 
-    Points are filled with the neighbourhood, open without.
+    The data is what `sb.growth` returned.
 
     Raises
     ------
@@ -387,26 +440,24 @@ def growth(data: DataFrame) -> Plot:
             look: dict[str, Any] = SERIES[place] | {"linewidth": 0.8} | own
             size = 8 - place  # smaller on larger, where they meet
             ax.plot(some["nodes"], some["cost"], line, markersize=size, **look)
-        for method, face in zip(names, (GREY, "white")):
-            ax.plot([], [], "o", color=GREY, markerfacecolor=face, label=method)
-        ax.set(xscale="log", yscale="log", xlabel="nodes")
+        ax.set(xscale="log", yscale="log")
         ax.set_xticks(sorted(set(rows["nodes"])), sorted(set(rows["nodes"])))
         ax.yaxis.set_major_formatter("{x:,.0f}")
         ax.minorticks_off()
 
-    return Plot(panels(parts, draw, PAGE, 1.5, 2, 7, sharex=True), shown)
+    figure = panels(parts, draw, (PAGE, 1.5, 2.5), ("nodes", ""), sharex=True)
+    return Plot(figure, shown, _caption(growth, shown))
 
 
 def gates(data: DataFrame, churn: float = 0.2) -> Plot:
-    """How often gates accept an update, by what it is worth, as `sb.gates` measured it.
-
-    A panel for each number of questions. Dotted lines are the levels of the gates in their colour:
-    at most so many useless updates (gain 0) pass, however few the questions.
+    """How often gates accept an update, by what it is worth; a panel for each number of questions.
+    Dotted lines are the levels of the gates in their colour: at most so many useless updates
+    (gain 0) pass, however few the questions.
 
     Parameters
     ----------
     data : DataFrame
-        What `gates.gates` returned.
+        What `sb.gates` returned.
     churn : float
         The rows that are shown: those with this share of questions whose answers are drawn anew.
 
@@ -418,19 +469,15 @@ def gates(data: DataFrame, churn: float = 0.2) -> Plot:
     shown = data[data["churn"] == churn].assign(simulated=True, interval="Wilson over updates")
     if shown.empty:
         there = ", ".join(map(str, data["churn"].unique())) or "nothing"
-        raise DataError(
-            f"there are no rows with churn {churn} to draw; there are some with {there}"
-        )
+        raise DataError(f"no rows have churn {churn} and could be drawn; there are {there}")
     fewest, last = shown["questions"].min(), shown["gain"].max()
-    parts = [
-        (f"{number} questions", rows.rename(columns={"accepted": "accuracy"}))
-        for number, rows in shown.groupby("questions")
-    ]
+    parts = [(f"{number} questions", rows) for number, rows in shown.groupby("questions")]
 
     def draw(ax: Axes, rows: DataFrame) -> None:
         labelled = rows["questions"].iloc[0] == fewest  # there the lines are furthest apart
         height = 1.1  # of a label; each gate accepts less than the one before
         for look, (gate, line) in zip(SERIES, rows.groupby("gate", sort=False)):
+            line = line.rename(columns={"accepted": "accuracy"})
             points(ax, 100 * line["gain"], line, **look)
             ax.plot(100 * line["gain"], line["accuracy"], color=look["color"])
             level = line["level"].iloc[0]  # of "strict" NaN, which draws nothing
@@ -440,18 +487,18 @@ def gates(data: DataFrame, churn: float = 0.2) -> Plot:
                 text: dict[str, Any] = {"color": look["color"], "size": 7, "va": "center"}
                 place = (100 * last, height), (5, 0), "data", "offset points"
                 ax.annotate(gate.replace(", ", ",\n"), *place, **text)
-        ax.plot([], [], ":", color=GREY, label=LEVEL)
         ax.set(xlim=(-1, 100 * last * (1.5 if labelled else 1.05)), ylim=(-0.04, 1.04))
-        ax.set(xlabel="true gain, points (0: useless)", xticks=100 * rows["gain"].unique())
+        ax.set_xticks(100 * rows["gain"].unique())
 
-    settings = {"sharey": True, "width_ratios": [1.5] + [1.05] * (len(parts) - 1)}
-    texts = {"title": f"{churn:.0%} of the answers drawn anew", "ylabel": "updates accepted"}
-    figure = panels(parts, draw, PAGE, 1.6, len(parts), 1, **texts, **settings)
-    return Plot(figure, shown.drop(columns="interval"))
+    labels = "true gain, points (0: useless)", "updates accepted"
+    figure = panels(parts, draw, (PAGE, 1.6, 1.6), labels, sharey=True)
+    caption = _caption(gates, shown, f"An update draws {churn:.0%} of the answers anew.")
+    return Plot(figure, shown.drop(columns="interval"), caption)
 
 
 def gradients(name: str) -> Plot:
-    """A graph with the gradients of one example: solid arrows carry values, dashed ones gradients.
+    """A graph with the gradients of one question. Solid arrows carry values, dashed ones gradients;
+    cards hold instructions and, in brown, the gradients for them, abridged.
 
     Of the batch's runs it is the one with the largest graph, of the full method before others and
     of a real model before a simulated one.
@@ -474,7 +521,10 @@ def gradients(name: str) -> Plot:
 
 
 def backward_pass(run: Run, step: int | None = None, example: str | None = None) -> Plot:
-    """A graph with the gradients of one example of a run; the Plot's data has them in full.
+    """A graph with the gradients of one question. Solid arrows carry values, dashed ones gradients;
+    cards hold instructions and, in brown, the gradients for them, abridged.
+
+    The Plot's data has them in full.
 
     Parameters
     ----------
@@ -507,66 +557,76 @@ def backward_pass(run: Run, step: int | None = None, example: str | None = None)
     rows = before.scores.rows if before.scores else ()
     answer = {score.id: score.answer for score in rows}.get(example)
     outcome = "accepted" if here.accepted else "rejected"
-    title = f"{run.task}, model {run.model}, coach {run.coach}: {example}, step {step} ({outcome})"
-    return Plot(_drawing(graph, data, answer or "unreadable", title), data)
+    note = f"Task {run.task}, question {example}; step {step}, {outcome}; model {run.model}, "
+    caption = _caption(backward_pass, data, f"{note}coach {run.coach}.")
+    return Plot(_drawing(graph, data, answer or "unreadable"), data, caption)
 
 
-def _drawing(graph: Graph, data: DataFrame, answer: str, title: str) -> Figure:
+def _drawing(graph: Graph, data: DataFrame, answer: str) -> Figure:
     """Cards in columns, in inches from the top left corner: a node's name, its instruction, and
     the gradients that it received. Arrows that skip a column are bent."""
     at = places(graph)
     last, row = at[graph.answer]
     at[SCORE] = last + 1, row
-    lines = {name: _abridged(graph[name].instruction, "black") for name in graph.order}
-    lines[SCORE] = _abridged(f"answer: {answer}", "black")
+    columns, width = last + 2, PAPER.get()[0] or PAGE
+    card = max(CARD, (width - 0.15 - 2 * EDGE - APART * (columns - 1)) / columns)
+    texts = [(name, graph[name].instruction, "black") for name in graph.order]
+    texts.append((SCORE, f"answer: {answer}", "black"))
     for source, target, text in data[["from", "to", "gradient"]].itertuples(index=False):
         shown = text if isinstance(text, str) else "(nothing)"
-        lines[target] += _abridged(f"{source}: {shown}", BROWN)
-    tall = 0.3 + LINE * max(map(len, lines.values()))
-    wide = EDGE * 2 + PITCH * (last + 1) + CARD
-    high = 0.6 + (tall + GAP) * (1 + max(row for _, row in at.values()))
+        texts.append((target, f"{source}: {shown}", BROWN))
     with style():
+        lines: dict[str, list[tuple[str, str]]] = {name: [] for name in at}
+        for name, text, colour in texts:
+            short = _abridged(_drawable(text), int((card - 0.12) / LETTER))
+            lines[name] += [(line, colour) for line in short]
+        tall = {name: 0.3 + LINE * len(lines[name]) for name in at}
+        slot = max(tall.values()) + GAP
+        wide = 2 * EDGE + columns * card + APART * (columns - 1)
+        high = 2 * EDGE - GAP + slot * (1 + max(row for _, row in at.values()))
         figure = Figure((wide + 0.15, high))  # a tag stands to the right of the axes
-        ax = figure.add_axes((0, 0, wide / (wide + 0.15), 0.98), xlim=(0, wide), ylim=(high, 0))
+        ax = figure.add_axes((0, 0, wide / (wide + 0.15), 1), xlim=(0, wide), ylim=(high, 0))
         ax.axis("off")
-        ax.text(EDGE, 0.15, _drawable(title), size=7, va="center")
-        corners = {}
+        middles = {}
         for name, (column, row) in at.items():
-            x, y = corners[name] = EDGE + PITCH * column, 0.3 + (tall + GAP) * row
+            x, y = EDGE + (card + APART) * column, EDGE + slot * row + (slot - GAP) / 2
+            middles[name] = x, y
+            top = y - tall[name] / 2
             colour = "#dbe9f6" if name != SCORE and graph[name].trainable else "white"
-            box = FancyBboxPatch((x, y), CARD, tall, "round,pad=0,rounding_size=0.05")
+            box = FancyBboxPatch((x, top), card, tall[name], "round,pad=0,rounding_size=0.05")
             ax.add_patch(box).set(facecolor=colour, edgecolor=BLUE, linewidth=0.6)
-            ax.text(x + 0.06, y + 0.14, _drawable(name[:30]), size=7, weight="bold", va="center")
+            ax.text(x + 0.06, top + 0.14, _drawable(name[:30]), size=7, weight="bold", va="center")
             for number, (line, colour) in enumerate(lines[name]):
-                ax.text(x + 0.06, y + 0.3 + LINE * number, line, size=6, va="center", color=colour)
+                y = top + 0.3 + LINE * number
+                ax.text(x + 0.06, y, line, size=6, va="center", color=colour)
         edges = [(name, user) for name in graph.order for user in graph.successors(name)]
         for name, user in [*edges, (graph.answer, SCORE)]:
-            (x, y), (end, end_y) = corners[name], corners[user]
+            (x, y), (end, end_y) = middles[name], middles[user]
             bend = 0.0 if at[user][0] == at[name][0] + 1 else -0.3
             look = {"connectionstyle": f"arc3,rad={bend}", "shrinkA": 0, "shrinkB": 0}
             for shift, head, line, colour in (0, "-|>", "-", GREY), (0.1, "<|-", "--", VERMILLION):
-                there = (x + CARD, y + tall / 2 + shift), (end, end_y + tall / 2 + shift)
+                there = (x + card, y + shift), (end, end_y + shift)
                 arrow = FancyArrowPatch(*there, arrowstyle=head, mutation_scale=6, **look)
                 ax.add_patch(arrow).set(linestyle=line, color=colour, linewidth=0.8, zorder=0.5)
-        ax.text(EDGE, high - 0.1, "→ forward: values", size=7, color=GREY)
-        ax.text(1.6, high - 0.1, "⇠ backward: gradients, abridged", size=7, color=VERMILLION)
         if data["simulated"].any():
             tag_simulated(ax)
     return figure
 
 
-def _abridged(text: str, colour: str) -> list[tuple[str, str]]:
-    """The start of a text, in a few lines of this colour."""
-    short = _drawable(" ".join(text.split()))
-    lines = textwrap.wrap(short, LETTERS, max_lines=LINES, placeholder=" …")
-    return [(line, colour) for line in lines]
+def _abridged(text: str, letters: int) -> list[str]:
+    """The first sentences of a text, in lines of so many letters: never less than a sentence."""
+    text = " ".join(text.split())
+    ends = [*(end.end() for end in re.finditer(r"[.!?](?=\s+[^a-z])", text)), len(text)]
+    end = max([end for end in ends if end <= LINES * letters], default=ends[0])
+    more = " …" if end < len(text) else ""
+    return textwrap.wrap(text[:end] + more, letters, max_lines=MOST, placeholder=" …")
 
 
 def _drawable(text: str) -> str:
-    """The text with a box for each letter that the font lacks, which matplotlib warns about."""
-    font = get_font(findfont("DejaVu Sans"))
-    known = (font.get_char_index(ord(letter)) for letter in text)
-    return "".join(letter if index else "\N{WHITE SQUARE}" for letter, index in zip(text, known))
+    """The text with a box for each letter that the fonts lack, which matplotlib warns about."""
+    fonts = [get_font(findfont(name)) for name in matplotlib.rcParams["font.family"]]
+    known = (any(font.get_char_index(ord(letter)) for font in fonts) for letter in text)
+    return "".join(letter if there else "\N{WHITE SQUARE}" for letter, there in zip(text, known))
 
 
 def _chosen(rows: DataFrame, **wanted: str) -> DataFrame:
@@ -579,135 +639,91 @@ def _chosen(rows: DataFrame, **wanted: str) -> DataFrame:
     return rows
 
 
-def _scored(rows: DataFrame, *by: str) -> DataFrame:
-    """The test accuracy of the start graph and of each variant, by configuration and `by`.
-
-    Where there were null controls, `floor` is by how much the start graph's accuracy differed.
-    """
-    keys = [*CONFIGURATION, *by, "variant", "method", "stage"]
-    found = [
-        {**dict(zip(keys, key)), **results.score(complete(runs))}
-        for key, runs in results.with_start(rows).groupby(keys, sort=False)
-    ]
-    data = DataFrame(found).sort_values(keys[:-3], kind="stable", ignore_index=True)
-    again = data["variant"] == "again"
-    if again.any():
-        control = data.loc[again, [*keys[:-3], "accuracy"]].rename(columns={"accuracy": "floor"})
-        data = data[~again].merge(control, how="left")
-        data["floor"] = (data["accuracy"] - data["floor"]).abs().where(data["variant"] == "start")
-    return data
-
-
-def _by_group(rows: DataFrame) -> DataFrame:
-    """Rows of `frame` with BBH's groups as results, of the files that all variants there ran."""
-    groups = rows["group"].map(results.GROUPS).fillna("BBH")
-    rows = rows.assign(result=rows["result"].where(rows["experiment"] != "bbh", groups))
-    keys = [*CONFIGURATION, "result"]
-    variants = rows.groupby(keys)["variant"].transform("nunique")
-    return _chosen(rows[rows.groupby([*keys, "task"])["variant"].transform("nunique") == variants])
+def _caption(about: Callable, data: DataFrame, note: str = "") -> str:
+    """The first paragraph of a figure's docstring, a note, and what there is to say of the data."""
+    first = " ".join((about.__doc__ or "").split("\n\n")[0].split())
+    return " ".join(filter(None, [first, note, results.said(data)]))
 
 
 def _plot(
-    data: DataFrame, draw: Draw, width: float, height: float, by: Sequence = (), **settings: Any
+    about: Callable, data: DataFrame, draw: Draw, size: Size, labels: Labels, **settings: Any
 ) -> Plot:
-    """A panel for each configuration in a column or, with `by`, up to four in a line."""
-    parts = list(data.groupby([*CONFIGURATION, *by], sort=False))
-    columns = math.ceil(len(parts) / math.ceil(len(parts) / 4)) if by else 1
-    one, titled = data.groupby(CONFIGURATION).ngroups == 1, []
-    for key, rows in parts:
-        configuration = [] if one else [_title(key, width / columns)]
-        titled.append(("\n".join([*key[4:], *configuration]), rows))
-    settings["title"] = _title(parts[0][0], width) if one else ""
+    """A panel for each configuration in a column or, where it has a least width, each result."""
+    by = [*CONFIGURATION, "result"] if size[2] else CONFIGURATION
+    several, titled = data.groupby(CONFIGURATION).ngroups > 1, []
+    for key, rows in data.groupby(by, sort=False):
+        names = [f"{name}, n\xa0=\xa0{rows['questions'].max():.0f}" for name in key[4:]]
+        names += [results.configuration(key[:4])] if several else []
+        titled.append(("\n".join(names), rows))
     runs = sorted({run for some in data["runs"].dropna() for run in some})
-    figure = panels(titled, draw, width, height, columns, **settings)
-    return Plot(figure, data.drop(columns="runs"), tuple(runs))
+    figure = panels(titled, draw, size, labels, **settings)
+    return Plot(figure, data.drop(columns="runs"), _caption(about, data), tuple(runs))
 
 
-def _title(configuration: Sequence[str], width: float) -> str:
-    """A configuration as the title of a panel of this width in inches."""
-    model, coach, data, settings = configuration[:4]
-    coached = "" if coach == model else f"coach {coach}"
-    parts = [model, coached, f"{data} data" if data else "", settings]
-    text, wide = ", ".join(filter(None, parts)), round(13 * width)
-    return textwrap.fill(text, wide, break_on_hyphens=False, break_long_words=False)
-
-
-def _tall(data: DataFrame) -> float:
-    """The height of panels with a line for each variant or file, in inches."""
-    return 0.21 * data[data["variant"] != "start"].groupby(CONFIGURATION).size().max()
-
-
-def _draw_start(ax: Axes, rows: DataFrame) -> None:
-    """Draw the start graph among rows of test accuracies: a line, and its interval as a band."""
+def _draw_methods(ax: Axes, rows: DataFrame, names: Series) -> dict[str, int]:
+    """Draw test accuracies, a variant a line; from the start graph a line and band lead on."""
+    lines = dict(zip(names.index, _down_the_side(ax, names)))
+    for start, some in rows.groupby(rows["variant"] == "start"):
+        look = LOOKS["start"] if start else LOOKS["full"] | {"label": "measured here"}
+        points(ax, some["variant"].map(lines), some, True, **look)
     start = rows[rows["variant"] == "start"].iloc[0]
-    ax.axvline(start["accuracy"], color=GREY, linestyle="--", label=results.START)
-    ax.axvspan(start["low"], start["high"], color=GREY, alpha=0.15, linewidth=0)
-    if start.get("floor", 0) > 0:
-        limits = start["accuracy"] - start["floor"], start["accuracy"] + start["floor"]
-        ax.axvspan(*limits, color=GREY, alpha=0.4, linewidth=0, label="the same, once more")
+    ax.axvline(start["accuracy"], color=GREY, linestyle="--", linewidth=0.7)
+    ax.axvspan(start["low"], start["high"], color=GREY, alpha=0.12, linewidth=0)
+    return lines
 
 
-def _down_the_side(ax: Axes, names: Iterable[str]) -> Any:
+def _down_the_side(ax: Axes, names: Series) -> range:
     """Name the lines of a panel; returns their places."""
-    names = list(names)
     ax.set_yticks(range(len(names)), names)
-    ax.set(ylim=(len(names) - 0.4, -0.6), xlabel="accuracy on test questions")
+    ax.set_ylim(len(names) - 0.4, -0.6)
     ax.label_outer()
     ax.grid(axis="y", visible=False)
-    return numpy.arange(len(names))
+    return range(len(names))
 
 
-def panels(
-    parts: Sequence[tuple[str, DataFrame]],
-    draw: Draw,
-    width: float,
-    height: float,
-    columns: int,
-    legend: int = 3,
-    title: str = "",
-    ylabel: str = "",
-    **settings: Any,
-) -> Figure:
+def panels(parts: Parts, draw: Draw, size: Size, labels: Labels, **settings: Any) -> Figure:
     """A figure with a panel for each part of the data.
 
     Parameters
     ----------
     parts : sequence of (str, rows)
-        The title of each panel and its data. A panel with simulated rows has a tag that says so,
-        and the legend names the kinds of `interval` in the rows.
+        The title of each panel and its data. A panel with simulated rows has a tag that says so.
     draw : callable
         Draws one part: (axes, rows).
-    width, height : float
-        Of the figure, and of each panel without its title and labels, in inches.
-    columns : int
-        Panels in a line.
-    legend : int
-        Columns of the legend.
-    title, ylabel : str
-        For all panels together.
+    size : (float, float, float)
+        The width of the figure, the height of each panel without its title, and the width that
+        panels in a line have at least, in inches; 0: one below the other.
+    labels : (str, str)
+        Below and left of all panels together.
     **settings
         As `Figure.subplots` takes them.
     """
-    handles, kinds, lines = {}, set(), math.ceil(len(parts) / columns)
+    width, _, title = PAPER.get()
+    width, height = width or size[0], size[1]
+    lines = math.ceil(len(parts) / max(1, int(width / (size[2] or width))))
+    columns = math.ceil(len(parts) / lines)
+    letters, handles, heads, above = round(13 * width / columns), {}, 0, 0.2 * bool(title)
     with style():
-        figure = Figure((width, 0.8 + lines * (height + 0.6)), layout="constrained")
+        figure = Figure((width, height), layout="constrained")
         grid = figure.subplots(lines, columns, squeeze=False, **settings)
         for ax in grid.flat[len(parts) :]:
             ax.remove()
         for ax, (name, rows) in zip(grid.flat, parts):
             draw(ax, rows)
-            ax.set_title(name)
+            ax.set_title("\n".join(textwrap.fill(line, letters) for line in name.split("\n")))
+            heads = max(heads, ax.get_title().count("\n") + bool(name))
             if rows["simulated"].any():
                 tag_simulated(ax)
             handles |= {text: handle for handle, text in zip(*ax.get_legend_handles_labels())}
-            if "interval" in rows:
-                kinds |= set(rows["interval"].dropna())
-        figure.suptitle(title)
-        figure.supylabel(ylabel)
-        bars = "bars: 95 % intervals, " + " or\n".join(sorted(kinds)) if kinds else None
-        place = {"loc": "outside lower center", "ncols": legend, "title": bars}
-        key = figure.legend(handles.values(), handles.keys(), **place)
-        key.get_title().set_multialignment("center")
+        figure.supxlabel(labels[0])
+        figure.supylabel(labels[1])
+        if len(handles) > 1:  # the caption says what markers of one kind are
+            across = max(1, int(width / (0.4 + 0.06 * max(map(len, handles)))))
+            above += 0.16 * math.ceil(len(handles) / across)
+            key = {"loc": "outside upper center", "ncols": across, "title": title}
+            figure.legend(handles.values(), handles.keys(), **key)
+        figure.suptitle("" if len(handles) > 1 else title)
+        figure.set_figheight(lines * (height + 0.3 + 0.13 * heads) + 0.2 + above)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once for all files, which takes longest
     return figure
@@ -716,8 +732,7 @@ def panels(
 def tag_simulated(ax: Axes) -> None:
     """Write "simulated" along the upper right edge of a panel, where no data is."""
     look = {"size": 6, "style": "italic", "color": GREY, "va": "top", "rotation": 270}
-    place = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    ax.annotate("simulated", (1, 1), (3, 0), **place, **look)
+    ax.annotate("simulated", (1, 1), (3, 0), "axes fraction", "offset points", **look)
 
 
 def points(ax: Axes, places: ArrayLike, rows: DataFrame, across: bool = False, **look: Any) -> None:
@@ -739,17 +754,18 @@ def points(ax: Axes, places: ArrayLike, rows: DataFrame, across: bool = False, *
     A broad bar around the start graph is its null control: how far a second evaluation was away.
     """
     values = rows["accuracy"]
-    if "floor" in rows and rows["floor"].notna().any():
-        bar = {"xerr" if across else "yerr": rows["floor"], "elinewidth": 5, "alpha": 0.3}
-        at = (values, places) if across else (places, values)
-        ax.errorbar(*at, **bar, color=look["color"], linestyle="none")
-    reach = [(values - rows["low"]).clip(lower=0), (rows["high"] - values).clip(lower=0)]
-    look |= {"linestyle": "none", "elinewidth": 0.7, "xerr" if across else "yerr": reach}
     x, y, axis = (values, places, ax.xaxis) if across else (places, values, ax.yaxis)
+    error = "xerr" if across else "yerr"
+    if "floor" in rows and rows["floor"].notna().any():
+        bar = {error: rows["floor"], "elinewidth": 5, "alpha": 0.3, "color": look["color"]}
+        ax.errorbar(x, y, **bar, linestyle="none")
+    reach = [(values - rows["low"]).clip(lower=0), (rows["high"] - values).clip(lower=0)]
+    look |= {error: reach, "linestyle": "none", "elinewidth": 0.7}
     ax.errorbar(x, y, **look)
     axis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
 
 
 def style() -> AbstractContextManager[None]:
     """The package's style on matplotlib's defaults; the user's settings are back afterwards."""
-    return matplotlib.style.context(Path(__file__).with_name("paper.mplstyle"), after_reset=True)
+    sheet = Path(__file__).with_name("paper.mplstyle")
+    return matplotlib.style.context([sheet, {"font.family": PAPER.get()[1]}], after_reset=True)

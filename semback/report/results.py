@@ -9,7 +9,7 @@ different configurations (model, coach, data, settings) or variants are never po
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -35,6 +35,10 @@ IDENTITY = ["experiment", "task", "variant", "seed", "model", "coach"]  # what a
 RUN = ["experiment", "task", "variant", "seed", *CONFIGURATION]  # what identifies a run
 CALLS = ["recorded", "live", "repeated", "cut", "refused", "unreadable"]
 MISSING, START = float("nan"), METHODS["start"]
+TEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "%&#$_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 
 
 def run_id(experiment: str, task: str, variant: str, seed: int, model: str, coach: str) -> str:
@@ -296,8 +300,8 @@ def steps(records: Iterable[Record]) -> DataFrame:
         candidate on the training examples, NaN where it was not evaluated; whether it was
         `accepted`; `current`, the accuracy of the graph after the step; `calls` of the run by then,
         repeats left out; `kept`, why nodes kept
-        their instruction. Where a run was judged on validation questions in place of the training
-        questions, `judged_on` says so.
+        their instruction; `judged_on`, the questions that the gate decides by: training, or
+        validation.
     """
     rows = []
     for record, columns in _ordered(records):
@@ -305,8 +309,7 @@ def steps(records: Iterable[Record]) -> DataFrame:
             kept = "; ".join(f"{node}: {reason}" for node, reason in step["kept"].items())
             own = {"step": step["step"], "accepted": step["accepted"], "current": MISSING}
             own["calls"] = step.get("calls", MISSING)
-            if record["settings"].get("validate"):
-                own["judged_on"] = "validation"
+            own["judged_on"] = "validation" if record["settings"].get("validate") else "training"
             rows.append({**columns, **_accuracy(step), **own, "kept": kept})
     table = DataFrame(rows)
     # Step 0 is accepted, so nothing is carried over from another run.
@@ -447,3 +450,95 @@ def _trained(records: list[Record]) -> DataFrame:
     nothing = rows["accuracy"].isna() & (rows["kept"] != "")
     failed = nothing.groupby(rows["run"]).sum()
     return DataFrame({"equal_calls": equal, "failed": failed}).reindex(rows["run"].unique())
+
+
+def shared(rows: DataFrame) -> DataFrame:
+    """Rows of `frame` with BBH's groups as results, of the files that all variants there ran."""
+    groups = rows["group"].map(GROUPS).fillna("BBH")
+    rows = rows.assign(result=rows["result"].where(rows["experiment"] != "bbh", groups))
+    keys = [*CONFIGURATION, "result"]
+    variants = rows.groupby(keys)["variant"].transform("nunique")
+    return rows[rows.groupby([*keys, "task"])["variant"].transform("nunique") == variants]
+
+
+def scored(rows: DataFrame, *by: str) -> DataFrame:
+    """The test accuracy of the start graph and of each variant, by configuration and `by`.
+
+    Where there were null controls, `floor` is by how much the start graph's accuracy differed.
+    """
+    keys = [*CONFIGURATION, *by, "variant", "method", "stage"]
+    found = [
+        {**dict(zip(keys, key)), **score(complete(runs))}
+        for key, runs in with_start(rows).groupby(keys, sort=False)
+    ]
+    data = DataFrame(found).sort_values(keys[:-3], kind="stable", ignore_index=True)
+    again = data["variant"] == "again"
+    if again.any():
+        control = data.loc[again, [*keys[:-3], "accuracy"]].rename(columns={"accuracy": "floor"})
+        data = data[~again].merge(control, how="left")
+        data["floor"] = (data["accuracy"] - data["floor"]).abs().where(data["variant"] == "start")
+    return data
+
+
+def configuration(names: Sequence[str]) -> str:
+    """The values of CONFIGURATION in words."""
+    model, coach, data, settings = names
+    coached = "" if coach == model else f"coach {coach}"
+    return ", ".join(filter(None, [model, coached, f"{data} data" if data else "", settings]))
+
+
+def said(data: DataFrame) -> str:
+    """What a caption says of data: its intervals, its configuration if it is one, simulated."""
+    texts = []
+    if "interval" in data:
+        kinds = " or ".join(sorted(data["interval"].dropna().unique()))
+        texts.append(f"Intervals are 95 %: {kinds}.")
+    if "settings" in data and len(data[CONFIGURATION].drop_duplicates()) == 1:
+        texts.append(f"Model: {configuration(data[CONFIGURATION].iloc[0])}.")
+    if data["simulated"].any():
+        which = "" if data["simulated"].all() else " in panels with the tag"
+        texts.append(f"The results{which} are simulated.")
+    return " ".join(texts)
+
+
+def latex(name: str) -> str:
+    r"""The results of a batch in LaTeX: a table for each configuration (`\usepackage{booktabs}`).
+
+    Returns
+    -------
+    str
+        A line a method, a column a benchmark: test accuracy in percent with its 95 % interval.
+        BBH is pooled over the questions of the files that all methods ran.
+
+    Raises
+    ------
+    DataError
+        There are no results, or none of all methods on the same files.
+    """
+    rows = shared(frame(load(name)))
+    if rows.empty:
+        raise DataError(f"there are no results of all methods on the same files in {name}")
+    rows = scored(rows, "result")
+    limits = 100 * rows[["accuracy", "low", "high"]]
+    rows["cell"] = ["{:.1f} [{:.1f}, {:.1f}]".format(*three) for three in limits.to_numpy()]
+    questions = rows.groupby([*CONFIGURATION, "result"])["questions"].transform("max")
+    rows["result"] += ", n = " + questions.astype(str)
+    tables = []
+    for _, some in rows.groupby(CONFIGURATION, sort=False):
+        cells = some.pivot(index="method", columns="result", values="cell").fillna("--")
+        cells = cells.loc[some["method"].unique(), some["result"].unique()]
+        style = cells.rename_axis(index=None, columns=None).style.format(escape="latex")
+        for axis in (0, 1):
+            style = style.format_index(escape="latex", axis=axis)
+        caption = f"Test accuracy, percent; BBH is pooled over files that all ran. {said(some)}"
+        place = {"position_float": "centering", "label": f"tab:{name}-{len(tables) + 1}"}
+        tables.append(style.to_latex(hrules=True, caption=caption.translate(TEX), **place))
+    return "\n".join(tables)
+
+
+def latex_figure(name: str, caption: str, wide: bool) -> str:
+    """LaTeX that includes `<name>.pdf`; a wide figure spans both columns where there are two."""
+    star, caption = "*" if wide else "", caption.translate(TEX)
+    lines = [rf"\begin{{figure{star}}}", rf"  \centering\includegraphics{{{name}.pdf}}"]
+    lines += [rf"  \caption{{{caption}}}\label{{fig:{name}}}", rf"\end{{figure{star}}}"]
+    return "\n".join(lines) + "\n"

@@ -1,9 +1,11 @@
 """Figures: each shows what its data says, the same every time, and what is simulated is tagged."""
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas
 import pytest
@@ -25,6 +27,7 @@ from semback import (
 from semback.report.figures import NothingToDraw
 from semback.run import Score, Step, wilson
 
+ENDINGS = (".png", ".pdf", ".csv", ".tex", ".runs.txt")
 DRAWN = ["learning_curves", "methods", "bbh_files", "liar_ablation", "costs"]
 
 
@@ -65,6 +68,10 @@ def texts(plot) -> list[str]:
     return [text.get_text() for ax in plot.figure.axes for text in ax.texts]
 
 
+def titled(*results) -> list[str]:
+    return [f"{name}, n\xa0=\xa0{questions}" for name, questions in results]
+
+
 def real(records):
     return [changed(record, model="gpt-x", coach="gpt-x", simulated=False) for record in records]
 
@@ -82,10 +89,10 @@ def test_every_simulated_panel_and_no_other_is_tagged(batch, name):
 def test_the_same_results_give_the_same_bytes(batch, name, tmp_path):
     draw = getattr(figures, name)
     one, two = (
-        figures.save(draw(batch), tmp_path / "one"),
-        figures.save(draw(batch[::-1]), tmp_path / "two"),
+        figures.save(draw(batch), tmp_path / "one" / name),
+        figures.save(draw(batch[::-1]), tmp_path / "two" / name),
     )
-    assert [path.name for path in one] == ["one.png", "one.pdf", "one.csv", "one.runs.txt"]
+    assert [path.name for path in one] == [f"{name}{ending}" for ending in ENDINGS]
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 
@@ -108,12 +115,12 @@ def test_all_figures_draws_what_there_are_results_for(task):
     assert [path.name for path in paths] == [
         f"{name}{ending}"
         for name in ("learning_curves", "costs", "gradients")
-        for ending in (".png", ".pdf", ".csv", ".runs.txt")
+        for ending in ENDINGS
     ]
     assert all(
         path.parent == results.folder("batch") / "figures" and path.stat().st_size for path in paths
     )
-    for path in paths[3::4]:
+    for path in paths[4::5]:
         (run,) = path.read_text().split()
         assert (results.folder("batch") / "responses" / f"{run}.txt").read_text()
 
@@ -141,13 +148,16 @@ def test_the_csv_holds_what_is_plotted(batch, tmp_path):
     plot = figures.liar_ablation(batch)
     csv = pandas.read_csv(figures.save(plot, tmp_path / "liar")[2])
     ax = plot.figure.axes[0]
-    reference, points = ax.lines[0], ax.containers[0]
-    start, csv = csv[csv["variant"] == "start"].iloc[0], csv[csv["variant"] != "start"]
+    (reference,) = (line for line in ax.lines if line.get_linestyle() == "--")
+    points = ax.containers[0]
+    start = csv[csv["variant"] == "start"].iloc[0]
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    csv = csv[csv["variant"] != "start"]
     low_high = [[*segment[:, 0]] for segment in points[2][0].get_segments()]
     assert reference.get_xdata()[0] == start["accuracy"]
     assert list(points[0].get_xdata()) == list(csv["accuracy"])
     assert low_high == [pytest.approx(pair) for pair in zip(csv["low"], csv["high"])]
-    assert [label.get_text() for label in ax.get_yticklabels()] == list(csv["method"])
+    assert [names[int(place)] for place in points[0].get_ydata()] == list(csv["method"])
 
 
 def test_liar_is_sorted_by_accuracy(batch):
@@ -158,20 +168,23 @@ def test_liar_is_sorted_by_accuracy(batch):
 
 def test_methods_shows_reported_numbers_beside_real_models_on_the_full_data_only(batch):
     on_full = [changed(record, data="full") for record in real(batch)]
-    plot = figures.methods([*batch, *real(batch), *on_full])
+    plot = figures.methods([*real(batch), *on_full])
     reported = plot.data[plot.data["source"].str.startswith("reported")]
     assert sorted(reported["accuracy"]) == [0.487, 0.669, 0.782, 0.825, 0.856, 0.932]
     assert reported["low"].isna().all() and set(reported["data"]) == {"full"}
     unverified = reported[reported["source"] == "reported, not verified"]
     assert sorted(unverified["accuracy"]) == [0.487, 0.669]
     assert set(unverified["variant"]) == {"textgrad"}
+    assert "Open markers are accuracies that the paper reports" in plot.caption
     drawn = {ax.get_title(): ax.get_legend_handles_labels()[1] for ax in plot.figure.axes}
     with_reported = [
         title for title, labels in drawn.items() if any("reported" in each for each in labels)
     ]
     assert with_reported == [
-        f"{result}\ngpt-x, full data" for result in ("BBH NLP", "BBH algorithmic", "GSM8K")
+        f"{result}\ngpt-x, full data"
+        for result in titled(("BBH NLP", 12), ("BBH algorithmic", 24), ("GSM8K", 12))
     ]
+    assert "reported" not in figures.methods([*batch, *on_full]).data.to_csv()
 
 
 def test_methods_says_what_is_simulated_and_draws_what_was_run(batch):
@@ -191,8 +204,7 @@ def test_methods_shows_what_is_reported_only_beside_what_was_run(batch):
     plot = figures.methods([changed(record, data="full") for record in real(some)])
     assert set(plot.data["result"]) == {"BBH algorithmic"}
     (ax,) = plot.figure.axes
-    assert ax.get_title() == "BBH algorithmic"
-    assert ax.get_xlabel() == "accuracy on 24 test questions"
+    assert [ax.get_title()] == titled(("BBH algorithmic", 24))
 
 
 def test_a_start_graph_on_several_seeds_is_the_mean_of_them(batch):
@@ -217,7 +229,7 @@ def test_a_contaminated_test_has_a_panel_of_its_own(batch):
     titles = [ax.get_title() for ax in plot.figure.axes]
     assert {title.replace("\n", " ") for title in titles} == {
         f"{result} simulated, sample data{more}"
-        for result in ("BBH NLP", "BBH algorithmic", "GSM8K")
+        for result in titled(("BBH NLP", 12), ("BBH algorithmic", 24), ("GSM8K", 12))
         for more in ("", ", contaminated test")
     }
 
@@ -239,13 +251,49 @@ def test_methods_that_share_no_file_are_not_compared(batch):
         figures.methods(apart)
 
 
-def test_figures_say_what_their_intervals_are(batch):
-    def title(plot):
-        return plot.figure.legends[0].get_title().get_text()
+def test_captions_say_what_is_drawn_from_what_and_with_which_intervals(batch):
+    caption = figures.bbh_files(batch).caption
+    assert caption.startswith("Test accuracy before training (square) and after it (circle, ")
+    end = "Intervals are 95 %: Wilson over questions. Model: simulated, sample data."
+    assert caption.endswith(f"{end} The results are simulated.")
+    assert " or " not in end and "t over 2 seeds" in figures.methods(batch).caption
+    mixed = figures.methods([*batch, *real(batch)]).caption
+    assert (
+        mixed.endswith("The results in panels with the tag are simulated.") and "gpt-x" not in mixed
+    )
+    assert "simulated" not in figures.methods(real(batch)).caption
 
-    assert title(figures.bbh_files(batch)) == "bars: 95 % intervals, Wilson over questions"
-    both = "bars: 95 % intervals, Wilson over questions or\nt over 2 seeds"
-    assert title(figures.methods(batch)) == both
+
+def test_a_paper_sets_width_font_and_title_of_its_figures(batch):
+    with figures.paper(3.25, "STIXGeneral", "Ours"):
+        plot = figures.liar_ablation(batch)
+    assert plot.figure.get_figwidth() == 3.25 and plot.figure.get_suptitle() == "Ours"
+    family = plot.figure.axes[0].get_yticklabels()[0].get_fontfamily()
+    assert family == ["STIXGeneral", "DejaVu Sans"]
+    after = figures.liar_ablation(batch).figure
+    assert (after.get_figwidth(), after.get_suptitle()) == (figures.COLUMN, "")
+    with pytest.raises(ValueError, match="No Such Font"), figures.paper(font="No Such Font"):
+        pass
+
+
+@pytest.mark.parametrize("width", [3.25, 5.5])
+def test_nothing_in_a_figure_of_a_paper_overlaps_its_labels(batch, width):
+    with figures.paper(width):
+        figure = figures.costs(batch).figure
+    boxes = [ax.get_tightbbox() for ax in figure.axes]
+    boxes += [figure.legends[0].get_window_extent()]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_a_figure_and_a_table_are_written_in_latex(batch, task, tmp_path):
+    record_of("one_batch", task)
+    named = [changed(record, model="a_b", coach="c&d") for record in batch]
+    tex = figures.save(figures.methods(named), tmp_path / "methods")[3].read_text()
+    assert tex.startswith("\\begin{figure*}") and r"\includegraphics{methods.pdf}" in tex
+    assert r"95 \%: " in tex and r"a\_b, coach c\&d" in tex and r"\label{fig:methods}" in tex
+    table = results.latex("one_batch")
+    assert table.count(r"\toprule") == 1 and "The results are simulated." in table
+    assert "semantic gradient descent & " in table and results.latex("one_batch") == table
 
 
 def test_bbh_files_pools_each_group_and_draws_each_file(batch):
@@ -262,14 +310,18 @@ def test_bbh_files_pools_each_group_and_draws_each_file(batch):
 
 def test_every_task_has_a_learning_curve(batch):
     tasks = ["BBH snarks", "BBH navigate", "BBH word_sorting", "GSM8K", "LIAR"]
-    assert [ax.get_title() for ax in figures.learning_curves(batch).figure.axes] == tasks
+    questions = batch[0]["train"][0]["questions"]
+    titles = [
+        ax.get_title().replace("\n", " ") for ax in figures.learning_curves(batch).figure.axes
+    ]
+    assert titles == titled(*((name, questions) for name in tasks))
 
 
 def test_models_have_panels_of_their_own(batch):
     plot = figures.methods([*batch, *real(batch)])
     assert {ax.get_title() for ax in plot.figure.axes} == {
         f"{result}\n{model}, sample data"
-        for result in ("BBH NLP", "BBH algorithmic", "GSM8K")
+        for result in titled(("BBH NLP", 12), ("BBH algorithmic", 24), ("GSM8K", 12))
         for model in ("gpt-x", "simulated")
     }
 
@@ -277,7 +329,7 @@ def test_models_have_panels_of_their_own(batch):
 def test_learning_curves_have_an_interval_on_every_number(batch):
     plot = figures.learning_curves(batch)
     liar = plot.data[plot.data["result"] == "LIAR"]
-    ax = next(ax for ax in plot.figure.axes if ax.get_title() == "LIAR")
+    ax = next(ax for ax in plot.figure.axes if ax.get_title().startswith("LIAR"))
     bars = sorted(
         (*segment[:, 1],)
         for container in ax.containers
@@ -338,7 +390,8 @@ def test_one_file_with_several_seeds_has_room_for_its_panel(batch):
         ]
     )
     (ax,), figure = plot.figure.axes, plot.figure
-    assert not figure.legends[0].get_window_extent().overlaps(ax.get_tightbbox())
+    assert ax.get_window_extent().height > 0.2 * figure.dpi
+    assert ax.get_tightbbox().y1 <= figure.bbox.y1
 
 
 def test_costs_are_in_dollars_where_every_price_is_known(batch):
@@ -388,6 +441,17 @@ def test_gradients_can_be_asked_for_by_step_and_example(task):
             figures.backward_pass(run, *wrong)
 
 
+def test_a_gradient_is_shown_to_a_full_stop(task):
+    llm = LLM.simulated(task)
+    run = asyncio.run(descend(task, Language(llm, llm), steps=1))
+    first = "The hint says, e.g. in its second line, " + "what is known, " * 12 + "twice."
+    said = [["answer", "hint_1", f"{first} It should be short."], ["answer", "hint_2", "Stay."]]
+    step = replace(run.steps[1], messages={run.steps[1].examples[0]: said})
+    shown = " ".join(texts(figures.backward_pass(replace(run, steps=(run.steps[0], step)))))
+    assert f"answer: {first} …" in shown and "It should be short." not in shown
+    assert "answer: Stay. answer" in shown, "what is whole has no dots"
+
+
 def test_long_strange_and_missing_gradients_are_drawn_without_a_warning(task):
     nodes = (
         Node("first", "Look."),
@@ -418,7 +482,7 @@ def test_long_strange_and_missing_gradients_are_drawn_without_a_warning(task):
     plot._repr_png_()
     shown = texts(plot)
     assert "answer: unreadable" in shown and "simulated" not in shown
-    assert any(text.endswith(": (nothing)") for text in shown) and len(shown) < 50
+    assert any(text.endswith(": (nothing)") for text in shown) and len(shown) < 70
 
 
 def test_a_batch_shows_the_largest_graph_of_the_full_method(task):
