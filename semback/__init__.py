@@ -49,7 +49,15 @@ _LAZY |= {name: f"studies.{name}" for name in ("clerk", "credit", "gates", "grow
 
 __all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "Control", "DataError"]
 __all__ += ["Example", "Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]
-__all__ += ["ParameterError", "PromptTooLong", "Questions", "Reply", "ResponseCache", "Run", "Scores"]
+__all__ += [
+    "ParameterError",
+    "PromptTooLong",
+    "Questions",
+    "Reply",
+    "ResponseCache",
+    "Run",
+    "Scores",
+]
 __all__ += [
     "SembackError",
     "Step",

@@ -1,9 +1,9 @@
 """The report of a batch: `runs/<name>/index.html`, one page that holds all and loads nothing.
 
-It shows what notebooks show: a sentence for each result, figures, tables, and each run with its test
-questions and steps. Real models come before simulated ones. The same files give the same bytes with
-the same libraries, whose versions the page names. The executed notebooks beside it are linked. No
-script runs but the click on a drawn graph, and nothing is loaded.
+It shows what notebooks show: a sentence for each result, figures, tables, and each run with its
+test questions and steps. Real models come before simulated ones. The same files give the same bytes
+with the same libraries, whose versions the page names. The executed notebooks beside it are linked.
+No script runs but the click on a drawn graph, and nothing is loaded.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from ..paths import write_text
 from ..run import OUTCOMES, Questions
 from . import comparisons, figures, results
 from .records import CONFIGURATION, Record, settings_of, writing
-from .show import CLICK, as_html, percent, render, usage_table
+from .show import CLICK, as_html, interval, percent, render, usage_table
 from .summary import Summary
 
 LINES, TRACES = 9000, 250  # test questions of a page, and those that open into their traces
@@ -87,21 +87,21 @@ def sentences(records: Sequence[Record]) -> Iterator[str]:
 
     BBH files of which there is a group are left out. The p value is adjusted; see `comparisons`.
     """
-    table, compared = results.table(records), comparisons.table(records)
+    table, keys = results.table(records), [*CONFIGURATION, "result"]
+    compared = comparisons.table(records).to_dict("records")
+    p = {tuple(map(row.get, keys)): row["holm"] for row in compared if row["against"] == "start"}
     grouped = (table["files"] > 1).any()
-    for key, rows in table.groupby([*CONFIGURATION, "result"], sort=False):
+    for key, rows in table.groupby(keys, sort=False):
         full = rows[rows["variant"] == comparisons.FULL]
         for row in (rows if full.empty else full).to_dict("records"):
             if grouped and row["files"] == 1 and row["result"].startswith("BBH "):
                 continue
-            low, high, gain = (100 * row[each] for each in ("low", "high", "after"))
-            gain -= 100 * row["before"]
-            text = f"{row['result']}: {row['method']} {100 * row['before']:.1f} → "
-            text += f"{percent(row['after'])} [{low:.1f}, {high:.1f}], {gain:+.1f} points"
-            if row["variant"] == comparisons.FULL and len(compared):
-                same = (compared[[*CONFIGURATION, "result"]] == list(key)).all(axis="columns")
-                p = compared.loc[same & (compared["against"] == "start"), "holm"].item()
-                text += ", p < .001" if p < 0.001 else f", p = {p:.3f}".replace("0.", ".", 1)
+            gain = 100 * (row["after"] - row["before"])
+            share = f"{100 * row['before']:.1f} → {percent(row['after'])}"
+            text = f"{row['result']}: {row['method']} {share} {interval(row['low'], row['high'])}"
+            text += f", {gain:+.1f} points"
+            if key in p and not full.empty:
+                text += ", p < .001" if p[key] < 0.001 else f", p = {p[key]:.3f}"
             yield text + (", simulated" if row["simulated"] else f" ({row['model']})")
 
 

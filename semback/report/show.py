@@ -222,7 +222,8 @@ def drawing(
         if gradient is not None:
             kind = "stays" if stays(gradient) else "changes"
             lines = [(line, kind) for line in _lines(f"← {source}: {gradient}", width)]
-            notes[target] += [] if lines[0] in notes[target] and lines[-1] in notes[target] else lines
+            if not set(lines) <= set(notes[target]):  # another example said the same
+                notes[target] += lines
             changes[source, target] = min(kind, changes.get((source, target), kind))
     height = 28 + 13 * max(map(len, notes.values()))
     corners = {
@@ -280,7 +281,7 @@ def scores_view(scores: Scores) -> View:
         groups[kind if row.answer is not None else "unreadable"].append((row,))
     simulated = any(model.startswith(SIMULATED) for _, model in scores.usage.counts)
     headline = _scored(scores) + (", simulated" if simulated else "")
-    return headline, *(_answers(f"{kind} answers", groups[kind], scores) for kind in groups)
+    return headline, *(_answers(f"{kind} answers", groups[kind], [scores]) for kind in groups)
 
 
 @shows(Questions)
@@ -292,11 +293,11 @@ def questions_view(questions: Questions) -> View:
             groups[outcome].append((before, after))
     counts = ", ".join(f"{len(rows)} {outcome}" for outcome, rows in groups.items())
     stages = questions.before, questions.after
-    tables = [_answers(outcome, rows, *stages) for outcome, rows in groups.items()]
+    tables = [_answers(outcome, rows, stages) for outcome, rows in groups.items()]
     return f"{len(questions.rows)} questions: {counts}", *tables
 
 
-def _answers(title: str, rows: Sequence[tuple[Score, ...]], *stages: Scores) -> Table:
+def _answers(title: str, rows: Sequence[Sequence[Score]], stages: Sequence[Scores]) -> Table:
     """The first of these questions: what is right, and what each stage answered."""
     if len(rows) > ANSWERS:
         title = f"the first of {len(rows)} {title}"
@@ -403,7 +404,7 @@ def task_view(task: Task) -> View:
 
 def mark(score: Score) -> str:
     """Whether an answer was correct; a graded one's score."""
-    return {0: "✗", 1: "✓"}.get(score.correct) or f"{score.correct:.2g}"
+    return "✓" if score.correct == 1 else f"{score.correct:.2g}" if score.correct else "✗"
 
 
 def inputs(graph: Graph, name: str) -> str:
