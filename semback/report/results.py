@@ -266,6 +266,8 @@ def questions(name: str, record: Record) -> Questions:
     with reading(path, "the questions of a run") if path.exists() else nullcontext():
         if path.exists():
             texts = json.loads(path.read_text(encoding="utf-8"))
+            if not texts.keys() & {id for id, *_ in record["test"]["after"]["answers"]}:
+                raise ValueError("it has none of its questions")
         before, after = (
             _restored(record["test"][stage]["answers"], texts, stage, graphs.get(stage))
             for stage in ("before", "after")
