@@ -49,26 +49,9 @@ _LAZY |= {name: f"studies.{name}" for name in ("clerk", "credit", "gates", "grow
 
 __all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "Control", "DataError"]
 __all__ += ["Example", "Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]
-__all__ += [
-    "ParameterError",
-    "PromptTooLong",
-    "Questions",
-    "Reply",
-    "ResponseCache",
-    "Run",
-    "Scores",
-]
-__all__ += [
-    "SembackError",
-    "Step",
-    "Task",
-    "Trace",
-    "backward",
-    "baselines",
-    "batch",
-    "clerk",
-    "comparisons",
-]
+__all__ += ["ParameterError", "PromptTooLong", "Questions", "Reply", "ResponseCache", "Run"]
+__all__ += ["Scores", "SembackError", "Step", "Task", "Trace", "backward", "baselines", "batch"]
+__all__ += ["clerk", "comparisons"]
 __all__ += ["control", "credit", "descend", "errors", "evaluate", "figures", "forward", "gates"]
 __all__ += ["growth", "home", "model", "models", "page", "results", "summary", "tasks"]
 __all__ += ["variant_settings", "worth"]
