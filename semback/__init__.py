@@ -29,7 +29,7 @@ from .paths import home
 from .propagate import Gradients, Trace, backward, forward
 from .replies import Reply
 from .report import show as _show  # noqa: F401 - gives the classes above their looks
-from .run import Run, Scores, Step
+from .run import Questions, Run, Scores, Step
 from .task import Example, Task
 from .variants import variant_settings
 
@@ -49,18 +49,9 @@ _LAZY |= {name: f"studies.{name}" for name in ("clerk", "credit", "gates", "grow
 
 __all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "Control", "DataError"]
 __all__ += ["Example", "Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]
-__all__ += ["ParameterError", "PromptTooLong", "Reply", "ResponseCache", "Run", "Scores"]
-__all__ += [
-    "SembackError",
-    "Step",
-    "Task",
-    "Trace",
-    "backward",
-    "baselines",
-    "batch",
-    "clerk",
-    "comparisons",
-]
+__all__ += ["ParameterError", "PromptTooLong", "Questions", "Reply", "ResponseCache", "Run"]
+__all__ += ["Scores", "SembackError", "Step", "Task", "Trace", "backward", "baselines", "batch"]
+__all__ += ["clerk", "comparisons"]
 __all__ += ["control", "credit", "descend", "errors", "evaluate", "figures", "forward", "gates"]
 __all__ += ["growth", "home", "model", "models", "page", "results", "summary", "tasks"]
 __all__ += ["variant_settings", "worth"]

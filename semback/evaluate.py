@@ -18,7 +18,7 @@ async def evaluate(
     examples: Example | Iterable[Example],
     task: Task,
     lang: Language,
-    traces: bool = False,
+    traces: bool = True,
 ) -> Scores:
     """Answer examples with a graph and score the answers.
 
@@ -104,7 +104,7 @@ async def scored(
     with progress(title, len(examples), lang.usage) as step:
         await together(work() for _ in range(min(lang.model.in_flight, len(examples))))
     answered = (rows[example.id] for example in examples if example.id in rows)
-    return Scores(tuple(answered), lang.usage, traces)
+    return Scores(tuple(answered), lang.usage, traces, {each.id: each for each in examples})
 
 
 async def _answer(

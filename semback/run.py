@@ -12,6 +12,7 @@ from .errors import DataError, SembackError, check
 from .graph import Graph
 from .paths import write_text
 from .propagate import Message, Trace
+from .task import Example
 from .usage import SIMULATED, Usage
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from .gate import Comparison
 
+# Of a question; one whose answer was unreadable, before or after, also has one of the others.
+OUTCOMES = ("got better", "got worse", "still wrong", "still right", "unreadable")
 Z = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
@@ -123,11 +126,14 @@ class Scores:
         What the evaluation asked of the models. Not saved.
     traces : dict of str to Trace
         {example id: Trace} if they were to be kept, else empty. Not saved.
+    examples : dict of str to Example
+        {example id: Example}. Not saved.
     """
 
     rows: tuple[Score, ...]
     usage: Usage = field(default_factory=Usage, compare=False, repr=False)
     traces: dict[str, Trace] = field(default_factory=dict, compare=False, repr=False)
+    examples: dict[str, Example] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def graded(self) -> bool:
@@ -153,6 +159,34 @@ class Scores:
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the accuracy, the questions being a sample of all such questions."""
         return interval([float(row.correct) for row in self.rows])[:2]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Test questions before and after a descent.
+
+    Parameters
+    ----------
+    before, after : Scores
+        Of the start graph and of the graph that the descent led to, on the same examples.
+    """
+
+    before: Scores
+    after: Scores
+
+    @property
+    def rows(self) -> list[tuple[Score, Score, tuple[str, ...]]]:
+        """(score before, score after, outcomes) of each question; see `OUTCOMES`."""
+        found = []
+        earlier = {row.id: row for row in self.before.rows}
+        for after in self.after.rows:
+            if before := earlier.get(after.id):
+                kind = "still right" if after.correct == 1 else "still wrong"
+                if after.correct != before.correct:
+                    kind = "got better" if after.correct > before.correct else "got worse"
+                unreadable = ("unreadable",) if None in (before.answer, after.answer) else ()
+                found.append((before, after, (kind, *unreadable)))
+        return found
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,28 @@
 """The report of a batch: `runs/<name>/index.html`, one page that holds all and loads nothing.
 
-It shows what notebooks show: tables, figures, and each run with its steps. The same files give the
-same bytes with the same libraries, whose versions the page names. The executed notebooks beside it
-are linked. No script runs but the click on a drawn graph, and nothing is loaded.
+It shows what notebooks show: a sentence for each result, figures, tables, and each run with its
+test questions and steps. Real models come before simulated ones. The same files give the same bytes
+with the same libraries, whose versions the page names. The executed notebooks beside it are linked.
+No script runs but the click on a drawn graph, and nothing is loaded.
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
+from typing import Any
 
 from ..cache import ResponseCache, recording
 from ..paths import write_text
-from . import figures, results
-from .records import settings_of, writing
-from .show import CLICK, as_html, render, usage_table
+from ..run import OUTCOMES, Questions
+from . import comparisons, figures, results
+from .records import CONFIGURATION, Record, settings_of, writing
+from .show import CLICK, as_html, interval, percent, render, usage_table
 from .summary import Summary
 
+LINES, TRACES = 9000, 250  # test questions of a page, and those that open into their traces
 LIBRARIES = ("semback", "jinja2", "matplotlib", "openai", "pandas", "scipy")
 
 
@@ -44,13 +50,16 @@ def html(name: str) -> str:
     """The report of the batch `runs/<name>` as a page of HTML. Raises: as `write`."""
     records, keys = results.load(name), results.responses(name)
     by_run = {results.run_of(record): record for record in records}
+    kinds = [[each for each in records if each["simulated"] is kind] for kind in (False, True)]
+    rows = results.frame(records).query("stage == 'after'")
     runs = []  # in the order of the tables
-    for row in results.frame(records).query("stage == 'after'").to_dict("records"):
+    for row in rows.sort_values("simulated", kind="stable").to_dict("records"):
         record = by_run[row["run"]]
         usage = as_html("Training and test:", usage_table(record["usage"]))
         run = results.history(name, record)
         training = render("run.html.j2", run=run) if run else ""
-        runs.append((row, record, settings_of(record), usage, training))
+        questions = _questions(results.questions(name, record), row["run"], len(records))
+        runs.append((row, record, settings_of(record), usage, training, questions))
     drawn = []
     for stem, plot in figures.drawn(name):
         caption = getattr(figures, stem).__doc__.split("\n\n")[0]
@@ -59,10 +68,12 @@ def html(name: str) -> str:
         "page.html.j2",
         name=name,
         records=records,
-        summary=Summary(records),
+        sentences=[text for some in kinds if some for text in sentences(some)],
+        summaries=[Summary(some) for some in kinds if some],
         figures=drawn,
         runs=runs,
         keys=keys,
+        outcomes=[outcome.replace(" ", "-") for outcome in OUTCOMES],
         recorded=recorded(set().union(*keys.values())),
         notebooks=sorted(path.stem for path in results.folder(name).glob("notebooks/*.ipynb")),
         versions={"Python": python_version()} | {each: version(each) for each in LIBRARIES},
@@ -71,11 +82,48 @@ def html(name: str) -> str:
     return page.encode(errors="replace").decode()  # a reply may hold half a surrogate pair
 
 
-def recorded(keys: set[str]) -> tuple[int, int, str]:
-    """How many replies these are, how many of them the cache holds, and the SHA-256 of the lines
-    that `semback cache export` writes for those."""
-    found, digest = 0, hashlib.sha256()
+def sentences(records: Sequence[Record]) -> Iterator[str]:
+    """What came of each result, in a sentence: of the full method where it was run, else of all.
+
+    BBH files of which there is a group are left out. The p value is adjusted; see `comparisons`.
+    """
+    table, keys = results.table(records), [*CONFIGURATION, "result"]
+    compared = comparisons.table(records).to_dict("records")
+    p = {tuple(map(row.get, keys)): row["holm"] for row in compared if row["against"] == "start"}
+    grouped = (table["files"] > 1).any()
+    for key, rows in table.groupby(keys, sort=False):
+        full = rows[rows["variant"] == comparisons.FULL]
+        for row in (rows if full.empty else full).to_dict("records"):
+            if grouped and row["files"] == 1 and row["result"].startswith("BBH "):
+                continue
+            gain = 100 * (row["after"] - row["before"])
+            share = f"{100 * row['before']:.1f} → {percent(row['after'])}"
+            text = f"{row['result']}: {row['method']} {share} {interval(row['low'], row['high'])}"
+            text += f", {gain:+.1f} points"
+            if key in p and not full.empty:
+                text += ", p < .001" if p[key] < 0.001 else f", p = {p[key]:.3f}"
+            yield text + (", simulated" if row["simulated"] else f" ({row['model']})")
+
+
+def _questions(questions: Questions, run: str, runs: int) -> str:
+    """The test questions of a run, one of so many on the page."""
+    rows, opened, most = questions.rows, Counter(), max(1, TRACES // len(OUTCOMES) // runs)
+    shown: list[Any] = []
+    for before, after, outcomes in rows[: LINES // runs]:
+        opens = after.id in questions.after.traces and min(opened[each] for each in outcomes) < most
+        opened.update(outcomes if opens else ())
+        shown.append((before, after, outcomes, opens))
+    counts = Counter(outcome for *_, outcomes in rows for outcome in outcomes)
+    values = {"questions": questions, "rows": shown, "counts": counts, "most": most, "run": run}
+    return render("questions.html.j2", outcomes=OUTCOMES, **values)
+
+
+def recorded(keys: set[str]) -> tuple[int, int, str, list[str]]:
+    """How many replies these are, how many of them the cache holds, the SHA-256 of the lines that
+    `semback cache export` writes for those, and the days on which they were recorded."""
+    found, digest, days = 0, hashlib.sha256(), set()
     for key, entry in ResponseCache().entries(keys):
         digest.update(recording.line(key, entry))
         found += 1
-    return len(keys), found, digest.hexdigest()
+        days.add(str(entry["source"].get("time", ""))[:10])
+    return len(keys), found, digest.hexdigest(), sorted(days - {""})

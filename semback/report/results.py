@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -18,10 +19,12 @@ from pandas import DataFrame, concat
 
 from ..control import Control
 from ..errors import DataError, ParameterError, check
+from ..graph import Graph
 from ..llm.budget import priced_rows
 from ..paths import home, write_text
-from ..run import Run, Scores, interval, wilson
-from ..task import Task
+from ..propagate import Trace
+from ..run import Questions, Run, Score, Scores, interval, wilson
+from ..task import Example, Task, checked
 from ..variants import METHODS, VARIANTS
 from .records import CONFIGURATION, Record, TestScores, UsageRow, labels, read, reading
 from .statistics import complete, pooled
@@ -89,8 +92,8 @@ def save(
 ) -> Path:
     """Write the record of a run to `runs/<name>/results/`, in place of an earlier one.
 
-    The Run itself and the number of its calls go to `history/` beside it, and the keys of its
-    replies, one a line, to `responses/`.
+    The Run itself, its test questions with the value of every node, and the number of its calls go
+    to `history/` beside it, and the keys of its replies, one a line, to `responses/`.
 
     Parameters
     ----------
@@ -167,6 +170,8 @@ def save(
     history = folder(name) / "history"
     run.save(history / f"{identity}.json")
     write_text(history / f"{identity}.calls.json", json.dumps(made) + "\n")
+    texts = json.dumps(_texts(task, before, after), indent=1, ensure_ascii=False) + "\n"
+    write_text(history / f"{identity}.questions.json", texts)
     write_text(folder(name) / "responses" / f"{identity}.txt", "".join(f"{key}\n" for key in keys))
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     return write_text(folder(name) / "results" / f"{identity}.json", text)
@@ -177,6 +182,17 @@ def facts(run: Run) -> dict[str, Any]:
     names = ("task", "model", "coach", "simulated", "settings", "stopped", "params")
     own = {name: getattr(run, name) for name in names}
     return {**own, "seed": run.settings["seed"], "train": run.training}
+
+
+def _texts(task: Task, before: Scores, after: Scores) -> dict[str, dict[str, Any]]:
+    """{id: question, right answer, and before and after the value of every node}."""
+    texts = {}
+    for example in task.test:
+        texts[example.id] = {"question": example.question, "answer": example.answer}
+        for stage, scores in (("before", before), ("after", after)):
+            trace = scores.traces.get(example.id)
+            texts[example.id][stage] = dict(trace.values) if trace else None
+    return texts
 
 
 def _test_scores(scores: Scores) -> TestScores:
@@ -236,6 +252,45 @@ def history(name: str, record: Record) -> Run | None:
         return None
     with reading(path, "a saved run"):
         return Run.load(path)
+
+
+def questions(name: str, record: Record) -> Questions:
+    """The test questions of a run of a batch, before and after the descent.
+
+    Without texts and traces where a file in `history/` was removed.
+
+    Raises
+    ------
+    DataError
+        A file holds something else.
+    """
+    run, texts = history(name, record), {}
+    graphs = {"before": run.steps[0].candidate, "after": run.graph} if run else {}
+    path = folder(name) / "history" / f"{run_of(record)}.questions.json"
+    with reading(path, "the questions of a run") if path.exists() else nullcontext():
+        if path.exists():
+            texts = json.loads(path.read_text(encoding="utf-8"))
+            if not texts.keys() & {id for id, *_ in record["test"]["after"]["answers"]}:
+                raise ValueError("it has none of its questions")
+        before, after = (
+            _restored(record["test"][stage]["answers"], texts, stage, graphs.get(stage))
+            for stage in ("before", "after")
+        )
+    return Questions(before, after)
+
+
+def _restored(answers: Iterable, texts: dict, stage: str, graph: Graph | None) -> Scores:
+    """The scores of a stage with the texts that `_texts` made."""
+    rows, traces, examples = [], {}, {}
+    for id, answer, correct in answers:
+        if text := texts.get(id):
+            examples[id] = checked(Example(id, text["question"], text["answer"]))
+            if graph and text[stage]:
+                values = {node: text[stage][node] for node in graph.order}
+                traces[id] = Trace(graph, text["question"], values)
+        reply = traces[id].answer if id in traces else None
+        rows.append(Score(id, reply, answer, correct))
+    return Scores(tuple(rows), traces=traces, examples=examples)
 
 
 def calls(name: str, runs: Iterable[str]) -> dict[str, int]:

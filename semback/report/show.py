@@ -15,7 +15,7 @@ import textwrap
 from base64 import b64encode
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,25 +24,34 @@ from ..diff import Diff
 from ..graph import Graph
 from ..llm.budget import priced_rows
 from ..propagate import Gradients, Trace
-from ..run import Run, Scores, Step
+from ..run import OUTCOMES, Questions, Run, Score, Scores, Step
 from ..task import Task
 from ..usage import SIMULATED
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-FIRST = 3  # examples of a task, and wrong answers, that are shown
+FIRST = 3  # examples of a task that are shown
+ANSWERS = 10  # of one outcome that are shown
 FEW = 40  # rows that are shown unfolded
 USAGE = ("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", "notes")
 COUNTS = ("calls", "repeated", "prompt_tokens", "completion_tokens")
 NUMBER = r"[$\[]?[+-]?\d[\d.,% \]]*"  # a cell with a number, a share or an interval
 
-# A click on a node hides the rows of the others, a click beside the nodes shows all of them.
+# A click on a node hides the rows of the others; another one on it, or one beside the nodes, shows
+# all of them.
 CLICK = (
-    "const node = event.target.dataset.node, texts = this.nextElementSibling; texts.open = true;"
+    "const { node } = event.target.dataset, texts = this.nextElementSibling,"
+    " chosen = node === this.dataset.chosen ? undefined : node;"
+    " this.dataset.chosen = chosen; texts.open = true;"
+    " this.querySelectorAll('button').forEach(button => {"
+    " button.style.outline = button.dataset.node === chosen ? '3px solid #d55e00' : '' });"
     " [...texts.querySelectorAll('tr')].slice(1).forEach("
-    "(row, place) => { row.hidden = node && place !== +node })"
+    "(row, place) => { row.hidden = chosen && place !== +chosen })"
 )
+# A gradient that asks for no change, in the words of the prompt or others that models write.
+STAYS = r"(stay|remain|fine|good|keep it) (just |exactly )?(as (it is|is|they are)|unchanged)"
+WIDE = 620  # pixels that a drawing with texts may take, if it has few columns
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,10 @@ class Table:
     rows : sequence of sequences
     graph : Graph, optional
         It is drawn above its table, which has a row for each node, in the order of the graph.
+    values : mapping, optional
+        {node: value} in the drawing.
+    messages : sequence of (source, target, gradient), optional
+        In the drawing; a source may be no node, as the score.
     detail : bool
         Left out of the text form, and folded in HTML; there as well, where there are many rows.
     """
@@ -65,6 +78,8 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[Any]]
     graph: Graph | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    messages: Sequence[tuple[str, str, Any]] = ()
     detail: bool = False
 
     def as_text(self) -> str:
@@ -118,7 +133,7 @@ def _templates() -> "Environment":
     templates = jinja2.Environment(
         loader=loader, autoescape=True, undefined=undefined, trim_blocks=True, lstrip_blocks=True
     )
-    used = (plain, short, percent, interval, base64, is_number, drawing)
+    used = (plain, short, percent, interval, base64, is_number, drawing, mark, inputs)
     templates.globals |= {function.__name__: function for function in used} | {"click": CLICK}
     return templates
 
@@ -171,24 +186,59 @@ def places(graph: Graph) -> dict[str, tuple[int, float]]:
     }
 
 
-def drawing(graph: Graph) -> tuple[str, dict[str, tuple[int, int]], tuple[int, int]]:
-    """The graph as SVG.
+def stays(gradient: object) -> bool:
+    """Whether a gradient asks for no change."""
+    return re.search(STAYS, plain(gradient), re.IGNORECASE) is not None
+
+
+def drawing(
+    graph: Graph,
+    values: Mapping[str, Any] | None = None,
+    messages: Sequence[tuple[str, str, Any]] = (),
+) -> tuple[str, dict[str, tuple[int, int]], tuple[int, int], tuple[int, int]]:
+    """The graph as SVG, with the beginning of values and gradients, and an arrow for each message.
+
+    Parameters
+    ----------
+    graph, values, messages
+        As in `Table`.
 
     Returns
     -------
     svg : str
     corners : dict of str to (int, int)
-        The left and top of each node, in pixels; all are 130 by 28.
+        The left and top of each node, in pixels.
+    box : (int, int)
+        Width and height of every node, in pixels.
     size : (int, int)
         Width and height of the drawing, in pixels.
     """
+    width, notes, changes = 130, {name: [] for name in graph.order}, {}
+    if values or messages:
+        width = max(width, WIDE // (1 + max(graph.depth.values())) - 66)
+    for name, value in (values or {}).items():
+        notes[name] += [(line, "value") for line in _lines(value, width)]
+    for source, target, gradient in messages:
+        if gradient is not None:
+            kind = "stays" if stays(gradient) else "changes"
+            lines = [(line, kind) for line in _lines(f"← {source}: {gradient}", width)]
+            if not set(lines) <= set(notes[target]):  # another example said the same
+                notes[target] += lines
+            changes[source, target] = min(kind, changes.get((source, target), kind))
+    height = 28 + 13 * max(map(len, notes.values()))
     corners = {
-        name: (10 + 186 * column, round(22 + 44 * row))
+        name: (10 + (width + 56) * column, round(22 + (height + 16) * row))
         for name, (column, row) in places(graph).items()
     }
     right, bottom = (max(values) for values in zip(*corners.values()))
-    size = right + 140, bottom + 38
-    return render("graph.svg.j2", graph=graph, corners=corners, size=size), corners, size
+    box, size = (width, height), (right + width + 10, bottom + height + 10)
+    shown = {"corners": corners, "box": box, "size": size, "notes": notes, "changes": changes}
+    return render("graph.svg.j2", graph=graph, **shown), corners, box, size
+
+
+def _lines(value: object, width: int) -> list[str]:
+    """The first two lines of a text in letters of 10 pixels, cut at words."""
+    return textwrap.wrap(plain(value), 2 * (width - 12) // 11, max_lines=2, placeholder=" …")
 
 
 @shows(Graph)
@@ -197,7 +247,7 @@ def graph_view(graph: Graph) -> View:
     rows = []
     for node in (graph[name] for name in graph.order):
         training = "trainable" if node.trainable else "fixed"
-        rows.append((node.name, training, _inputs(graph, node.name), node.form, node.instruction))
+        rows.append((node.name, training, inputs(graph, node.name), node.form, node.instruction))
     head = ("node", "training", "inputs", "form", "instruction")
     return f"Graph, answer node {graph.answer!r}", Table("nodes", head, rows, graph)
 
@@ -206,8 +256,8 @@ def graph_view(graph: Graph) -> View:
 def trace_view(trace: Trace) -> View:
     """The question, and the value of each node."""
     graph = trace.graph
-    rows = [(name, _inputs(graph, name), trace.values[name]) for name in graph.order]
-    values = Table("values", ("node", "inputs", "value"), rows, graph)
+    rows = [(name, inputs(graph, name), trace.values[name]) for name in graph.order]
+    values = Table("values", ("node", "inputs", "value"), rows, graph, trace.values)
     return f"Trace of {plain(trace.question)!r}", values
 
 
@@ -217,35 +267,77 @@ def gradients_view(gradients: Gradients) -> View:
     graph, values = gradients.trace.graph, gradients.trace.values
     rows = [(name, values[name], gradients.get(name, "no gradient")) for name in graph.order]
     messages = [("(score)", graph.answer, gradients.get(graph.answer)), *gradients.messages]
-    nodes = Table("gradients", ("node", "value", "gradient"), rows, graph, detail=True)
+    head = ("node", "value", "gradient")
+    nodes = Table("gradients", head, rows, graph, values, messages, detail=True)
     return "Gradients", nodes, Table("messages", ("from", "to", "gradient"), messages)
 
 
 @shows(Scores)
 def scores_view(scores: Scores) -> View:
-    """Correct answers, accuracy with its 95 % interval, and the first wrong answers."""
-    wrong = [row for row in scores.rows if not row.correct]
-    rows = [(row.id, row.answer or "(unreadable)", row.reply) for row in wrong[:FIRST]]
-    title = f"the first of {len(wrong)} wrong answers"
+    """Correct answers, accuracy with its 95 % interval, and the first answers of each outcome."""
+    groups = {"wrong": [], "unreadable": [], "correct": []}
+    for row in scores.rows:
+        kind = "correct" if row.correct == 1 else "wrong"
+        groups[kind if row.answer is not None else "unreadable"].append((row,))
     simulated = any(model.startswith(SIMULATED) for _, model in scores.usage.counts)
     headline = _scored(scores) + (", simulated" if simulated else "")
-    return headline, Table(title, ("example", "answer", "reply"), rows, detail=True)
+    return headline, *(_answers(f"{kind} answers", groups[kind], [scores]) for kind in groups)
+
+
+@shows(Questions)
+def questions_view(questions: Questions) -> View:
+    """How many questions have which outcome, and the first of each."""
+    groups = {outcome: [] for outcome in OUTCOMES}
+    for before, after, outcomes in questions.rows:
+        for outcome in outcomes:
+            groups[outcome].append((before, after))
+    counts = ", ".join(f"{len(rows)} {outcome}" for outcome, rows in groups.items())
+    stages = questions.before, questions.after
+    tables = [_answers(outcome, rows, stages) for outcome, rows in groups.items()]
+    return f"{len(questions.rows)} questions: {counts}", *tables
+
+
+def _answers(title: str, rows: Sequence[Sequence[Score]], stages: Sequence[Scores]) -> Table:
+    """The first of these questions: what is right, and what each stage answered."""
+    if len(rows) > ANSWERS:
+        title = f"the first of {len(rows)} {title}"
+    names = ("before", "after") if len(stages) > 1 else ("answer",)
+    shown = []
+    for scores in rows[:ANSWERS]:
+        last, example = scores[-1], stages[-1].examples.get(scores[-1].id)
+        cells = [" → ".join(map(mark, scores)), last.id]
+        cells += [example.question, example.answer] if example else ["", ""]
+        cells += [score.answer or "(unreadable)" for score in scores]
+        for score, stage in zip(scores, stages):
+            trace = stage.traces.get(score.id)
+            values = trace.values.items() if trace else [("reply", score.reply)]
+            cells.append("\n".join(f"{name}: {plain(value)}" for name, value in values))
+        shown.append(cells)
+    head = ["", "example", "question", "right answer", *names]
+    head += [f"{name}, node by node".removeprefix("answer, ") for name in names]
+    return Table(title, head, shown, detail=True)
 
 
 @shows(Step)
 def step_view(step: Step) -> View:
-    """What came of the step, the graph that was tried, and all messages."""
-    rows, messages = [], []
+    """What came of the step, the graph that was tried with its gradients, all messages, and, where
+    they are at hand, the questions that the gate saw."""
+    rows, messages, answer = [], [], step.candidate.answer
     for name in step.candidate.order:
         gradients = [texts[name] for texts in step.gradients.values() if name in texts]
-        rows.append((name, "\n".join(gradients), step.candidate[name].instruction))
+        rows.append((name, step.candidate[name].instruction, "\n".join(gradients)))
     for example in step.examples:
+        if score := step.gradients.get(example, {}).get(answer):
+            messages.append((example, "(score)", answer, score))
         messages += [(example, *message) for message in step.messages.get(example, ())]
-    head = ("node", "gradients", "instruction")
+    drawn = [message[1:] for message in messages]
+    head = ("node", "instruction", "gradients")
+    seen = scores_view(step.judged)[1:] if step.judged and step.judged.examples else ()
     return (
         f"Step: {_verdict(step)}, {_scored(step.judged)}; learned from {_learned(step)}",
-        Table("instructions", head, rows, step.candidate, detail=True),
+        Table("instructions", head, rows, step.candidate, messages=drawn, detail=True),
         Table("messages", ("example", "from", "to", "gradient"), messages),
+        *seen,
     )
 
 
@@ -310,7 +402,13 @@ def task_view(task: Task) -> View:
     )
 
 
-def _inputs(graph: Graph, name: str) -> str:
+def mark(score: Score) -> str:
+    """Whether an answer was correct; a graded one's score."""
+    return "✓" if score.correct == 1 else f"{score.correct:.2g}" if score.correct else "✗"
+
+
+def inputs(graph: Graph, name: str) -> str:
+    """What a node is given, in words."""
     return ", ".join(graph[name].inputs) or "the question"
 
 

@@ -238,6 +238,15 @@ def test_a_report_opens_from_disk_fits_a_telephone_and_shows_what_is_clicked(tas
         assert page.get_by_text("These numbers are simulated.").is_visible()
         run = page.locator(f"[id='run-{title}']")
         run.locator("> summary").click()
+        questions = run.locator(".questions .q:not(.head)")
+        right = run.locator(".questions .still-right").count()
+        assert 0 < right < len(task.test) == questions.count()
+        run.get_by_label(f"still right {right}").check()
+        assert sum(row.is_visible() for row in questions.all()) == right
+        run.get_by_label(f"all {len(task.test)}").check()
+        assert all(row.is_visible() for row in questions.all())
+        questions.first.locator("> summary").click()
+        assert questions.first.get_by_text("was given").first.is_visible()
         step = run.locator("> details").first
         step.locator("> summary").click()
         rows = step.locator("table").first.locator("tr")
@@ -245,8 +254,14 @@ def test_a_report_opens_from_disk_fits_a_telephone_and_shows_what_is_clicked(tas
         shown = [row.inner_text().split()[0] for row in rows.all() if row.is_visible()]
         assert shown == ["node", "hint_1"]
         shot(page, "report-click", full_page=True)
-        step.locator("img").first.click(position={"x": 2, "y": 2})  # beside the nodes
-        assert all(row.is_visible() for row in rows.all()) and rows.count() == 4
+        for back in (
+            lambda: step.locator("button[title^='hint_1:']").click(),
+            lambda: step.locator("img").first.click(position={"x": 2, "y": 2}),  # beside the nodes
+        ):
+            back()
+            assert all(row.is_visible() for row in rows.all()) and rows.count() == 4
+            step.locator("button[title^='answer:']").click()
+            assert sum(row.is_visible() for row in rows.all()) == 2
         link = page.get_by_role("link", name="The notebook as it was executed")
         assert link.evaluate("link => link.href") == notebook.as_uri()
         for scheme, wide in (("light", 1300), ("dark", 400)):

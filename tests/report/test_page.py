@@ -96,6 +96,73 @@ def test_a_report_shows_objects_as_a_notebook_does(no_figures, record):
     assert repr(Summary([record])).startswith("Runs: 1; groups of BBH")
 
 
+def test_a_report_shows_every_test_question_and_opens_into_its_traces(no_figures, record, task):
+    page = Elements(report.html("trial"))
+    filters = [attrs["value"] for tag, attrs in page.found if tag == "input"]
+    assert filters == ["all", "got-better", "got-worse", "still-wrong", "still-right", "unreadable"]
+    assert len({attrs["name"] for tag, attrs in page.found if tag == "input"}) == 1
+    rows = [attrs["class"] for tag, attrs in page.found if attrs.get("class", "").startswith("q ")]
+    assert len(rows) == 1 + len(task.test) and set(rows[1:]) <= {f"q {each}" for each in filters}
+    for each in task.test:
+        assert f"{each.question}{each.answer}" in page.text
+        assert f"{each.id}{each.question}" in page.text
+    after = results.questions("trial", record).after
+    assert all(after.traces[row.id].answer == row.reply for row in after.rows)
+    assert after.rows[0].reply in page.text and after.traces[after.rows[0].id].graph != task.graph
+
+
+@pytest.mark.parametrize("lost", ["questions.json", "json"])
+def test_without_saved_texts_the_questions_have_ids_and_answers(no_figures, record, lost):
+    (folder("trial") / f"history/{RUN}.{lost}").unlink()
+    questions, text = results.questions("trial", record), text_of("trial")
+    assert questions.after.traces == {} and "was given" not in text
+    assert [[row.id, row.answer, row.correct] for row in questions.after.rows] == (
+        record["test"]["after"]["answers"]
+    )
+    assert f"all {len(questions.rows)}" in text
+
+
+def test_a_large_report_stays_light(no_figures, record, monkeypatch):
+    path = folder("trial") / f"history/{RUN}.questions.json"
+    values = {name: f"{name} " * 100 for name in record["instructions"]}
+    text = {"question": "What is it? " * 40, "answer": "1", "before": values, "after": values}
+    path.write_text(json.dumps({f"q/{number}": text for number in range(6000)}))
+    answers = [[f"q/{number}", "1", True] for number in range(6000)]
+    scores = {"questions": 6000, "correct": 6000, "unreadable": 0, "answers": answers}
+    only_record().write_text(json.dumps(record | {"test": {"before": scores, "after": scores}}))
+    html = report.html("trial")
+    assert html.count('class="q still-right"') == 6000 and len(html.encode()) < 5_000_000
+    assert html.count("<caption>before</caption>") == report.TRACES // 5
+    assert f"the first {report.TRACES // 5} open into" in Elements(html).text
+
+
+def test_every_result_has_a_sentence_and_real_models_come_first(no_figures, record):
+    row = results.table([record]).iloc[0]
+    before, after = (100 * row[name] for name in ("before", "after"))
+    (sentence,) = report.sentences([record])
+    assert sentence.startswith(
+        f"LIAR sums: semantic gradient descent {before:.1f} → {after:.1f} % [{100 * row['low']:.1f}"
+    )
+    assert f"], {after - before:+.1f} points, p = " in sentence and sentence.endswith(", simulated")
+    real = changed(record, model="z-real", coach="z-real", simulated=False)
+    only_record().with_name("real.json").write_text(json.dumps(real))
+    text = text_of("trial")
+    first = sentence.replace(", simulated", " (z-real)")
+    assert text.index(first) < text.index(sentence)
+    for part in ("model {}, coach", "semantic gradient descent, seed 0, {}"):
+        assert text.index(part.format("z-real")) < text.index(part.format("simulated"))
+
+
+def test_a_report_says_when_its_replies_were_recorded(no_figures, record, cache, monkeypatch):
+    assert "replies recorded" not in text_of("trial")
+    entries = list(cache.entries())
+    monkeypatch.setattr(cache, "mode", "refresh")
+    for (key, entry), day in zip(entries, ("24", "22")):
+        source = {"host": "example.org", "time": f"2026-11-{day}T02:56:32Z"}
+        cache.add(key, entry | {"source": source})
+    assert "; replies recorded 2026-11-22 to 2026-11-24." in text_of("trial")
+
+
 @pytest.mark.slow
 def test_the_same_files_give_the_same_bytes(record):
     notebook("trial", "first")
@@ -228,6 +295,7 @@ DAMAGE = {
     "pipe": as_pipe,
 }
 FILES = [f"results/{RUN}.json", f"history/{RUN}.json", f"responses/{RUN}.txt"]
+FILES += [f"history/{RUN}.questions.json"]
 
 
 @pytest.mark.slow

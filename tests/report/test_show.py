@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semback import Example, Gradients, Graph, Node, Run, Scores, Step, Task, Trace
+from semback import Example, Gradients, Graph, Node, Questions, Run, Scores, Step, Task, Trace
 from semback.diff import Diff, texts_diff
 from semback.propagate import Message
 from semback.report import show
@@ -20,8 +20,8 @@ from semback.run import Score
 from semback.usage import Usage
 
 EVIL = "<script>alert(1)</script><img src=x onerror=\"alert('2')\"> & $x$ </details></table></svg>"
-IN_A_PAGE = set("div b table tr th td details summary del ins span img button".split())
-IN_A_DRAWING = set("svg marker g path rect title text".split())
+IN_A_PAGE = set("div b small table tr th td details summary del ins span img button".split())
+IN_A_DRAWING = set("svg style marker g path rect title text".split())
 
 
 class Page(HTMLParser):
@@ -77,8 +77,11 @@ GRADIENTS = Gradients(
     (Message("end", "facts", EVIL), Message("end", "plan", None)),
 )
 SCORES = Scores(
-    (Score(EVIL, EVIL, EVIL, False), Score("b", None, None, False), Score("c", "5", "5", True))
+    (Score(EVIL, EVIL, EVIL, False), Score("b", None, None, False), Score("c", "5", "5", True)),
+    traces={EVIL: TRACE},
+    examples={EVIL: Example(EVIL, EVIL, EVIL)},
 )
+QUESTIONS = Questions(SCORES, SCORES)
 STEP = Step(
     GRAPH.with_instructions({"facts": EVIL + " and more"}),
     SCORES,
@@ -91,14 +94,14 @@ STEP = Step(
 FAILURE = {"phase": EVIL, "node": EVIL, "problem": EVIL, "reply": EVIL}
 RUN = Run(EVIL, EVIL, EVIL, {}, (Step(GRAPH, SCORES, True), STEP), EVIL, Usage(failures=[FAILURE]))
 TASK = Task(EVIL, (Example(EVIL, EVIL, EVIL),), (Example("b", EVIL, EVIL),), GRAPH)
-KINDS = [GRAPH, TRACE, GRADIENTS, SCORES, STEP, RUN, RUN.diff(), TASK]
+KINDS = [GRAPH, TRACE, GRADIENTS, SCORES, QUESTIONS, STEP, RUN, RUN.diff(), TASK]
 EVERY = pytest.mark.parametrize("thing", KINDS, ids=lambda thing: type(thing).__name__)
 
 
 @EVERY
 def test_html_in_a_question_a_name_or_a_reply_is_shown_and_not_run(thing):
     shown = page(thing)
-    assert EVIL in shown.text and (EVIL in repr(thing) or isinstance(thing, Scores))
+    assert EVIL in shown.text and (EVIL in repr(thing) or isinstance(thing, Scores | Questions))
     assert {tag for tag, _ in shown.elements} <= IN_A_PAGE
     for svg in shown.drawings:
         tags = {element.tag.rpartition("}")[2] for element in ET.fromstring(svg).iter()}
@@ -133,9 +136,10 @@ def test_a_graph_in_text_names_every_node_its_training_inputs_and_instruction():
     ]
 
 
-def drawn(graph):
-    """The box of each node (left, top, right, bottom) and all edges, as lists of points."""
-    svg, corners, size = show.drawing(graph)
+def drawn(graph, *texts):
+    """The box of each node (left, top, right, bottom), all edges, and all arrows of gradients, as
+    lists of points."""
+    svg, corners, _, size = show.drawing(graph, *texts)
     root = ET.fromstring(svg.replace(' xmlns="http://www.w3.org/2000/svg"', ""))
     boxes = {}
     for group in root.iter("g"):
@@ -145,9 +149,12 @@ def drawn(graph):
             )
             assert corners[title.text] == (x, y)
             boxes[title.text] = (x, y, x + w, y + h)
-    paths = [path.get("d") for path in root.iter("path") if path.get("marker-end")]
-    numbers = [[int(number) for number in re.findall(r"-?\d+", path)] for path in paths]
-    return boxes, [list(zip(path[::2], path[1::2])) for path in numbers], size
+    found = {"tip": [], "stays": [], "changes": []}
+    for path in root.iter("path"):
+        if end := path.get("marker-end"):
+            numbers = [int(number) for number in re.findall(r"-?\d+", path.get("d"))]
+            found[end[5:-1]].append(list(zip(numbers[::2], numbers[1::2])))
+    return boxes, found.pop("tip"), size, found
 
 
 @st.composite
@@ -173,7 +180,7 @@ DENSE = [Graph.layered([6, 8, 8, 7, 1]), Graph.layered([2, 3, 2, 2, 1], skips=Tr
 
 @given(st.one_of(graphs(), st.sampled_from([CHAIN, WIDE, *DENSE])))
 def test_nodes_stand_apart_right_of_their_inputs_and_inside_the_drawing(graph):
-    boxes, _, (width, height) = drawn(graph)
+    boxes, _, (width, height), _ = drawn(graph)
     assert set(boxes) == set(graph.order)
     for name, (left, top, right, bottom) in boxes.items():
         assert 0 <= left and right <= width and 0 <= top and bottom <= height
@@ -187,7 +194,7 @@ def test_nodes_stand_apart_right_of_their_inputs_and_inside_the_drawing(graph):
 
 @given(st.one_of(graphs(), st.sampled_from([CHAIN, WIDE, *DENSE])))
 def test_every_edge_leads_from_an_input_to_its_user(graph):
-    boxes, edges, _ = drawn(graph)
+    boxes, edges, *_ = drawn(graph)
     ends = [(edge[0], edge[-1]) for edge in edges]
     expected = [
         ((boxes[source][2], boxes[source][1] + 14), (boxes[name][0], boxes[name][1] + 14))
@@ -207,19 +214,19 @@ def test_columns_are_depths_and_rows_follow_the_order_of_the_graph():
 
 
 def test_a_chain_is_straight_and_an_edge_that_skips_a_node_is_bent_past_it():
-    boxes, edges, (width, _) = drawn(CHAIN)
+    boxes, edges, (width, _), _ = drawn(CHAIN)
     assert len({top for _, top, _, _ in boxes.values()}) == 1 and width > 60 * 130
     assert all(len({y for _, y in edge}) == 1 for edge in edges)
     shown = CHAIN._repr_html_()
     assert "overflow-x:auto" in shown and "max-width:none" in shown
-    _, edges, _ = drawn(GRAPH)
+    _, edges, *_ = drawn(GRAPH)
     assert [edge for edge in edges if edge[1][1] < edge[0][1]] == [
         edge for edge in edges if edge[-1][0] - edge[0][0] > 150
     ]
 
 
 def test_a_drawing_has_no_ground_so_that_it_can_stand_on_white_and_on_black():
-    svg, corners, _ = show.drawing(GRAPH)
+    svg, corners, *_ = show.drawing(GRAPH)
     assert svg.count("<rect") == len(corners) and "100%" not in svg and "background" not in svg
 
 
@@ -245,6 +252,49 @@ def test_a_copy_without_images_describes_the_graph():
     (image,) = page(graph).all("img")
     assert image["alt"] == "a → b; a → end; b → end; answer: end"
     assert "atrainablethe questionA." in page(graph).text
+
+
+def test_gradients_are_drawn_as_arrows_back_grey_where_all_should_stay():
+    graph = Graph((Node("a", ""), Node("b", "", ("a",)), Node("end", "", ("a", "b"))))
+    messages = [
+        ("(score)", "end", "It should be 6."),
+        ("end", "a", "The hint should stay as it is."),
+        ("end", "b", "Name the units. " * 20),
+        ("end", "b", "It is fine as it is."),
+        ("b", "a", None),
+    ]
+    values = dict.fromkeys(graph.order, "a long value " * 20)
+    boxes, edges, (width, _), arrows = drawn(graph, values, messages)
+    assert len(edges) == 3 and width <= show.WIDE
+    starts = {kind: [(path[0], path[-1]) for path in paths] for kind, paths in arrows.items()}
+    for kind, source, target in (("stays", "end", "a"), ("changes", "end", "b")):
+        (((x, y), (x1, y1)),) = starts[kind]
+        assert x == boxes[source][0] and x1 == boxes[target][2]
+        assert boxes[source][1] < y < boxes[source][3] and boxes[target][1] < y1 < boxes[target][3]
+    root = ET.fromstring(show.drawing(graph, values, messages)[0])
+    texts = [(text.get("class"), text.text) for text in root.iter() if text.tag.endswith("text")]
+    lines = {kind: [text for each, text in texts if each == kind] for kind, _ in texts}
+    assert len(lines["value"]) == 6 and all(line.endswith("a …") for line in lines["value"][1::2])
+    assert lines["changes"][0].startswith("← end: Name the units.")
+    assert lines["changes"][2].startswith("← (score): It should")
+    assert lines["stays"][0].startswith("← end: The hint")
+    again = show.drawing(graph, values, [*messages, *messages])[0]
+    assert again == show.drawing(graph, values, messages)[0], "the same text twice is shown once"
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("It should stay as it is.", True),
+        ("This hint is fine as it is; keep it.", True),
+        ("The hints should remain as they are.", True),
+        ("It should remain unchanged.", True),
+        ("It should have named the units.", False),
+        ("Stay with the question.", False),
+    ],
+)
+def test_a_gradient_that_asks_for_no_change_is_known(text, expected):
+    assert show.stays(text) is expected
 
 
 # Traces and gradients
@@ -396,16 +446,36 @@ def test_a_step_shows_its_outcome_its_examples_its_instructions_and_every_messag
         "  e1       answer  hint  g",
     ]
     text = page(step).text
-    assert "hintgThink.answerAnswer the whole question." in text and "e1answerhintg" in text
+    assert "hintThink.ganswerAnswer the whole question." in text and "e1answerhintg" in text
 
 
-def test_scores_show_the_first_wrong_answers_and_how_many_are_unreadable():
-    text = page(scores(12)).text
-    assert text.startswith("12 of 20 correct: 60.0 % [38.7, 78.1]")
-    assert "the first of 8 wrong answers (3)" in text and "reply 12" in text
-    assert "reply 15" not in text and "reply 11" not in text
+def test_scores_show_the_first_answers_of_each_outcome_with_their_traces():
+    text = page(scores(4)).text
+    assert text.startswith("4 of 20 correct: 20.0 % [8.1, 41.6]")
+    assert "the first of 16 wrong answers (10)" in text and "✗44reply: reply 4" in text
+    assert "reply 14" not in text and "correct answers (4)" in text and "✓00reply: reply 0" in text
     assert "wrong" not in page(scores(20)).text
-    assert "1 unreadable" in repr(SCORES) and "b(unreadable)(none)" in page(SCORES).text
+    shown = page(SCORES).text
+    assert "1 unreadable" in repr(SCORES) and "✗b(unreadable)reply: (none)" in shown
+    assert f"✗{EVIL}{EVIL}{EVIL}{EVIL}facts: {EVIL}\nplan: {EVIL}\nend: {EVIL}" in shown
+
+
+def test_questions_are_grouped_by_what_became_of_them():
+    def of(*rows):
+        return Scores(tuple(Score(id, id, answer, correct) for id, answer, correct in rows))
+
+    before = of(("a", "1", False), ("b", "2", True), ("c", None, False), ("d", "4", True))
+    after = of(("a", "9", True), ("b", "8", False), ("c", "7", 0.5), ("d", "4", True))
+    questions = Questions(before, after)
+    assert [outcomes for *_, outcomes in questions.rows] == [
+        ("got better",), ("got worse",), ("got better", "unreadable"), ("still right",)
+    ]  # fmt: skip
+    assert repr(questions) == (
+        "4 questions: 2 got better, 1 got worse, 0 still wrong, 1 still right, 1 unreadable"
+    )
+    text = page(questions).text
+    assert "✗ → ✓a19reply: areply: a" in text and "✗ → 0.5c(unreadable)7" in text
+    assert text.index("got better (2)") < text.index("got worse (1)") < text.index("unreadable (1)")
 
 
 def test_a_diff_shows_removed_and_added_words_as_git_does():
