@@ -129,7 +129,7 @@ async def descend(
             keeping = {name for name in names if draw_between and random_.random() < 0.5}
             changing = [name for name in names if name not in keeping]
             title = f"step {number} of {steps}"
-            with progress(title, 0, lang.usage):
+            with progress(f"{title}, backward and update", 0, lang.usage):
                 step = await _propose(current, chosen, changing, task, lang, finder)
             if step.candidate != current.candidate:
                 step = await _judge(step, current, train, validation, accepts, task, lang, title)

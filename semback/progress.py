@@ -84,7 +84,7 @@ def _line(title, total, scores, seconds, phases, usage) -> str:
     if dollars := sum(row.get("live_cost") or 0 for row in rows):
         parts.append(f"${dollars:,.4f}")
     parts += [f"{flying:,} in flight"] if flying else []
-    look = f"{{desc}}: |{{bar}}| {done}/{total} " if total else "{desc} "
+    look = f"{{desc}}: |{{bar:6}}| {done}/{total} " if total else "{desc} "
     look += f"[{', '.join([times, *parts])}]"
     columns = shutil.get_terminal_size().columns - 1
     return tqdm.format_meter(done, total, seconds, ncols=columns, prefix=title, bar_format=look)
@@ -106,6 +106,6 @@ def _screen() -> Callable[[str], object] | None:
         elif outputs:
             outputs[0].update(data, raw=True)
         else:
-            outputs.append(ipython.display.display(data, raw=True, display_id=True))
+            outputs.append(sys.modules["IPython"].display.display(data, raw=True, display_id=True))
 
     return show if notebook or sys.stderr.isatty() else None
