@@ -10,7 +10,6 @@ import os
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,13 +42,12 @@ def progress(title: str, total: int, usage: Usage) -> Iterator[Callable[[float],
         yield lambda score: None
         return
     scores: list[float] = []
-    start, before, shown = time.time(), _phases(usage), False
+    start, shown = time.time(), False
 
     def tick() -> None:
         nonlocal timer, shown
         timer, shown = loop.call_later(EVERY, tick), True
-        phases = {} if total else _phases(usage) - before
-        show(_line(title, total, scores, time.time() - start, phases, usage))
+        show(_line(title, total, scores, time.time() - start, priced_rows(usage)))
 
     loop = asyncio.get_running_loop()
     timer = loop.call_later(EVERY, tick)
@@ -61,31 +59,25 @@ def progress(title: str, total: int, usage: Usage) -> Iterator[Callable[[float],
             show("")
 
 
-def _phases(usage: Usage) -> Counter[str]:
-    """The calls that are done, by phase."""
-    phases = Counter()
-    for (phase, _), count in usage.counts.items():
-        phases[phase] += count.calls
-    return phases
-
-
-def _line(title, total, scores, seconds, phases, usage) -> str:
+def _line(title: str, total: int, scores: list[float], seconds: float, rows: list[dict]) -> str:
     from tqdm import tqdm  # here, since `import semback` should be quick
 
     # A request in flight is a task that says so (llm.flight); on average half of it is over.
     flying = sum(getattr(task, "in_flight", False) for task in asyncio.all_tasks())
-    done, rows = len(scores), priced_rows(usage)
-    over = done + min(flying, total - done) / 2
-    left = tqdm.format_interval(seconds * (total - over) / over) if done else "?"
-    times = tqdm.format_interval(seconds) + (f"<{left}" if total else "")
-    parts = [f"{sum(scores) / done:.0%} correct"] if done else []
-    parts += [f"{calls:,} {phase}" for phase, calls in phases.items()]
-    parts += [f"{n:,} {kind}" for kind in ("live", "recorded") if (n := sum(r[kind] for r in rows))]
-    if dollars := sum(row.get("live_cost") or 0 for row in rows):
-        parts.append(f"${dollars:,.4f}")
-    parts += [f"{flying:,} in flight"] if flying else []
+    done, left = len(scores), "?"
+    if done:
+        over = done + min(flying, total - done) / 2
+        left = tqdm.format_interval(seconds * (total - over) / over)
+    parts = [tqdm.format_interval(seconds) + (f"<{left}" if total else "")]
+    parts += [f"{sum(scores) / done:.0%} correct"] if done else []
+    parts += [f"{row['calls']:,} {row['phase']}" for row in rows if not total]
+    counts = {kind: sum(row[kind] for row in rows) for kind in ("live", "recorded")}
+    counts["in flight"] = flying
+    dollars = sum(row.get("live_cost") or 0 for row in rows)
+    parts += [f"${dollars:,.4f}"] if dollars else []
+    parts += [f"{count:,} {kind}" for kind, count in counts.items() if count]
     look = f"{{desc}}: |{{bar:6}}| {done}/{total} " if total else "{desc} "
-    look += f"[{', '.join([times, *parts])}]"
+    look += f"[{', '.join(parts)}]"
     columns = shutil.get_terminal_size().columns - 1
     return tqdm.format_meter(done, total, seconds, ncols=columns, prefix=title, bar_format=look)
 

@@ -48,8 +48,8 @@ def side_by_side(one: str, other: str) -> str:
         answers = [DataFrame(each["test"]["after"]["answers"], columns=columns) for each in records]
         both = answers[0].merge(answers[1], on="id").fillna("unreadable")
         same = (both["answer_x"] == both["answer_y"]).sum()
-        first, second = both["correct_x"], both["correct_y"]
-        right = ((first == 1) & (second == 1)).sum()
+        first, second = both["correct_x"] * 1, both["correct_y"] * 1  # True is 1
+        right = (first + second == 2).sum()
         lines += [run, f"  {same} of {len(both)} answers are the same; {right} correct in both"]
         for name, ids in ((one, both["id"][first > second]), (other, both["id"][first < second])):
             if len(ids):
@@ -69,14 +69,11 @@ def _parting(runs: Sequence[Run | None], keys: Sequence[set[str]]) -> str:
     for place in {**mine, **theirs}:
         if mine.get(place) != theirs.get(place):
             side = place not in mine
-            text = (mine.get(place) or theirs.get(place) or "").removesuffix(CUT)
-            found = [
-                (key in keys[not side], entry["source"].get("time", ""), key)
-                for key, entry in ResponseCache().entries(keys[side])
-                if text in entry["reply"]["text"]
-            ]
-            key = f"semback cache show {min(found)[2][:12]}" if found else "it is not in the cache"
-            return f"they part in {place} ({key})"
+            text = ((mine, theirs)[side][place] or "").removesuffix(CUT)
+            entries = ResponseCache().entries(keys[side] - keys[not side])
+            found = [key[:12] for key, entry in entries if text in entry["reply"]["text"]]
+            look = f"semback cache show {found[0]}" if found else "it is not in the cache"
+            return f"they part in {place} ({look})"
     return f"no reply in training differs; {len(keys[0] ^ keys[1])} recordings are of one only"
 
 

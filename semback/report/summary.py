@@ -19,6 +19,7 @@ SHOWN = ["result", "variant", "files", "questions", "before", "again", "after", 
 SHOWN += ["interval", "seeds", "calls", "tokens", "dollars", "equal_calls", "failed"]
 COMPARED = ["result", "against", "both", "only_variant", "only_against", "neither", "words"]
 HEADS = ["result", "against", "both correct", "only it", "only the other", "neither", "it is"]
+PAIR = [*CONFIGURATION, "result"]
 SCREEN, WIDE = 30, 120  # lines of results, so that all of `semback run` has 40; columns
 NOTE = "vs full: against semantic gradient descent; 95 % intervals; Holm-adjusted p"
 
@@ -44,8 +45,8 @@ class Summary:
             Of the terminal, in columns. From 120 on, calls, tokens and dollars are shown too.
         """
         table, compared = results.table(self.records), comparisons.table(self.records)
-        keys = [*CONFIGURATION, "result", "against"]
-        pairs = {tuple(row[key] for key in keys): row for row in compared.to_dict("records")}
+        key = [*PAIR, "against"]
+        pairs = compared.set_index(key).to_dict("index") if len(compared) else {}
         lines = [_headline(self.records, table)]
         for configuration, own in _on_a_screen(table).groupby(CONFIGURATION, sort=False):
             lines += textwrap.wrap(_title(*configuration), width, subsequent_indent="  ")
@@ -97,11 +98,11 @@ def _title(model: str, coach: str, data: str, settings: str) -> str:
 def _on_a_screen(table: DataFrame) -> DataFrame:
     """The first of these that fit: all rows, those without files in groups, the widest groups."""
     bbh = table["result"].str.startswith("BBH ")
-    files = table.groupby([*CONFIGURATION, "result"])["files"].transform("max")
+    files = table.groupby(PAIR)["files"].transform("max")
     most = files.where(bbh).groupby([table[key] for key in CONFIGURATION]).transform("max")
     rest = ~bbh | (files == most)
     for rows in (table, table[rest | (files > 1)], table[rest]):
-        if len(rows) + rows.groupby([*CONFIGURATION, "result"]).ngroups <= SCREEN:
+        if len(rows) + rows.groupby(PAIR).ngroups <= SCREEN:
             break
     return rows
 
@@ -119,7 +120,7 @@ def _line(row: dict, pairs: Mapping[tuple, dict], wide: bool) -> str:
     """One result, 78 columns wide or, with what it cost, 120."""
     full = row["variant"] == comparisons.FULL
     against = "start" if full else row["variant"]
-    pair = pairs.get((*(row[key] for key in CONFIGURATION), row["result"], against))
+    pair = pairs.get((*(row[key] for key in PAIR), against))
     change, other, p = row["after"] - row["before"], "start", ""
     if pair:
         change, other = (pair["difference"], "start") if full else (-pair["difference"], "full")

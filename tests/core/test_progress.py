@@ -47,7 +47,7 @@ def test_a_terminal_shows_a_line_from_the_first_second_on_of_which_nothing_is_le
     first, *lines, end = work(Screen(), 2, 2, 2).split("\r\x1b[K")[1:]
     assert first == "step 1 of 4: |      | 0/3 [00:00<?]"
     assert "step 1 of 4: |██    | 1/3 [00:00<00:00, 0% correct, 1 recorded]" in lines
-    last = "step 1 of 4: |████  | 2/3 [00:00<00:00, 50% correct, 1 live, 1 recorded, $0.0008]"
+    last = "step 1 of 4: |████  | 2/3 [00:00<00:00, 50% correct, $0.0008, 1 live, 1 recorded]"
     assert lines[-1] == last and not end
 
 
