@@ -17,6 +17,7 @@ from .gate import Gate, gate_function
 from .graph import Graph
 from .language import Case, Language
 from .leaks import Leaks
+from .progress import progress
 from .prompts import digest
 from .propagate import Gradients, backward, together
 from .run import Run, Step
@@ -127,9 +128,10 @@ async def descend(
             chosen = random_.sample(pool, min(errors, len(pool)))
             keeping = {name for name in names if draw_between and random_.random() < 0.5}
             changing = [name for name in names if name not in keeping]
-            step = await _propose(current, chosen, changing, task, lang, finder)
+            title = f"step {number} of {steps}"
+            with progress(f"{title}, backward and update", 0, lang.usage):
+                step = await _propose(current, chosen, changing, task, lang, finder)
             if step.candidate != current.candidate:
-                title = f"step {number} of {steps}"
                 step = await _judge(step, current, train, validation, accepts, task, lang, title)
             kept = dict.fromkeys(sorted(keeping), "drew the old one") | step.kept
             history.append(replace(step, kept=kept, calls=lang.usage.calls))
@@ -173,12 +175,7 @@ async def _judge(
 
 
 async def _propose(
-    current: Step,
-    chosen: list[str],
-    names: list[str],
-    task: Task,
-    lang: Language,
-    finder: Leaks,
+    current: Step, chosen: list[str], names: list[str], task: Task, lang: Language, finder: Leaks
 ) -> Step:
     """A step that is not evaluated yet: a candidate from the gradients of the chosen examples."""
     graph, scores = current.candidate, current.scores

@@ -4,15 +4,35 @@ What a message is made of stays available as attributes, so that programs need n
 """
 
 import difflib
+import os
+import sysconfig
+import traceback
 from collections.abc import Callable, Collection
 from functools import cached_property
 from os import PathLike
+from types import TracebackType
 
 UNWORKABLE = (400, 413, 422)  # statuses: the request itself is refused, and would be again
 
 
 class SembackError(Exception):
     """Any error that semback raises on purpose."""
+
+    def _render_traceback_(self) -> list[str]:
+        """The traceback that a notebook shows: IPython calls this in place of its own.
+
+        Frames of semback, of installed packages and of Python are left out, since the message says
+        what went wrong there. Plain Python shows all.
+        """
+        from IPython import get_ipython
+
+        places = map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))
+        hidden, shown = (os.path.dirname(__file__), *places), None
+        for frame, line in reversed(list(traceback.walk_tb(self.__traceback__))):
+            if not frame.f_code.co_filename.startswith(hidden):
+                shown = TracebackType(shown, frame, frame.f_lasti, line)
+        show = get_ipython().InteractiveTB.structured_traceback
+        return show(type(self), self, shown or self.__traceback__)
 
 
 class GraphError(SembackError):

@@ -1,31 +1,35 @@
 """How far long work is: one line that is rewritten in place, in a notebook as in a terminal.
 
-Work that is done within a second of its first example shows nothing, so replayed notebooks stay
-quiet. Where nobody looks (a pipe, a log) nothing is written. `SEMBACK_PROGRESS=off` turns it off.
+It appears after a second, whether anything is done by then or not, and nothing is left of it. Where
+nobody looks (a pipe, a log) nothing is written. `SEMBACK_PROGRESS=off` turns it off. In a batch the
+line goes to the file SEMBACK_STATUS, from which `batch.run` shows it.
 """
 
-import io
+import asyncio
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from .usage import Usage
 
-PATIENCE = 1.0  # seconds from the first example that is done until a line appears
+EVERY = 1.0  # seconds until the line appears, and until it is written anew
+priced_rows: Callable[[Usage], list[dict]] = Usage.rows  # `llm.budget` sets one that has prices
 
 
 @contextmanager
 def progress(title: str, total: int, usage: Usage) -> Iterator[Callable[[float], object]]:
-    """Show the progress of an evaluation while the context lasts; nothing is left of it.
+    """Show the progress of work in the running event loop while the context lasts.
 
     Parameters
     ----------
     title : str
         The first words of the line.
     total : int
-        The number of examples.
+        The number of examples; 0 for other work, of which the calls are shown by phase.
     usage : Usage
         Where the calls of the run are counted.
 
@@ -34,45 +38,66 @@ def progress(title: str, total: int, usage: Usage) -> Iterator[Callable[[float],
     callable
         To be called with the score of each example that is done.
     """
-    ipython = sys.modules.get("IPython")
-    notebook = ipython and hasattr(ipython.get_ipython(), "kernel")
-    if os.environ.get("SEMBACK_PROGRESS") == "off" or not (notebook or sys.stderr.isatty()):
+    if (show := _screen()) is None:
         yield lambda score: None
         return
+    scores: list[float] = []
+    start, shown = time.time(), False
+
+    def tick() -> None:
+        nonlocal timer, shown
+        timer, shown = loop.call_later(EVERY, tick), True
+        show(_line(title, total, scores, time.time() - start, priced_rows(usage)))
+
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(EVERY, tick)
+    try:
+        yield scores.append
+    finally:
+        timer.cancel()
+        if shown:
+            show("")
+
+
+def _line(title: str, total: int, scores: list[float], seconds: float, rows: list[dict]) -> str:
     from tqdm import tqdm  # here, since `import semback` should be quick
 
-    class Bar(tqdm):
-        monitor_interval = 0  # no thread, which would outlive the evaluation
+    # A request in flight is a task that says so (llm.flight); on average half of it is over.
+    flying = sum(getattr(task, "in_flight", False) for task in asyncio.all_tasks())
+    done, left = len(scores), "?"
+    if done:
+        over = done + min(flying, total - done) / 2
+        left = tqdm.format_interval(seconds * (total - over) / over)
+    parts = [tqdm.format_interval(seconds) + (f"<{left}" if total else "")]
+    parts += [f"{sum(scores) / done:.0%} correct"] if done else []
+    parts += [f"{row['calls']:,} {row['phase']}" for row in rows if not total]
+    counts = {kind: sum(row[kind] for row in rows) for kind in ("live", "recorded")}
+    counts["in flight"] = flying
+    dollars = sum(row.get("live_cost") or 0 for row in rows)
+    parts += [f"${dollars:,.4f}"] if dollars else []
+    parts += [f"{count:,} {kind}" for kind, count in counts.items() if count]
+    look = f"{{desc}}: |{{bar:6}}| {done}/{total} " if total else "{desc} "
+    look += f"[{', '.join(parts)}]"
+    columns = shutil.get_terminal_size().columns - 1
+    return tqdm.format_meter(done, total, seconds, ncols=columns, prefix=title, bar_format=look)
 
-    file, correct = _Cell() if notebook else sys.stderr, 0.0
-    look = {"unit": "ex", "position": 0, "dynamic_ncols": True, "leave": False}
-    with Bar(desc=title, total=total, file=file, miniters=1, delay=PATIENCE, **look) as bar:
 
-        def step(score: float) -> None:
-            nonlocal correct
-            if not bar.n:
-                bar.delay += time.time() - bar.start_t  # its call imports what it needs
-            correct += score
-            new = sum(count.live for count in usage.counts.values())
-            recorded = sum(count.recorded for count in usage.counts.values())
-            bar.postfix = f"{correct / (bar.n + 1):.1%} correct"
-            bar.postfix += f"; calls of the run: {new:,} new, {recorded:,} recorded"
-            bar.update()
+def _screen() -> Callable[[str], object] | None:
+    """What shows a text in place of the one before; None where nobody looks."""
+    if os.environ.get("SEMBACK_PROGRESS") == "off":
+        return None
+    if status := os.environ.get("SEMBACK_STATUS"):
+        return Path(status).write_text
+    ipython, outputs = sys.modules.get("IPython"), []
+    notebook = ipython and hasattr(ipython.get_ipython(), "kernel")
 
-        yield step
-
-
-class _Cell(io.StringIO):
-    """A file whose latest line is an output of a notebook's cell."""
-
-    handle = None
-
-    def write(self, text: str) -> int:
-        from IPython.display import display
-
-        data = {"text/plain": text.strip()}
-        if self.handle:
-            self.handle.update(data, raw=True)
+    def show(text: str) -> None:
+        data = {"text/plain": text} if text else {}
+        if not notebook:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        elif outputs:
+            outputs[0].update(data, raw=True)
         else:
-            self.handle = display(data, raw=True, display_id=True)
-        return len(text)
+            outputs.append(sys.modules["IPython"].display.display(data, raw=True, display_id=True))
+
+    return show if notebook or sys.stderr.isatty() else None

@@ -10,12 +10,13 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -128,11 +129,16 @@ def run(
             for last in (False, True):
                 group = [job for job in jobs if (job.notebook.stem == LAST) == last]
                 futures = {executor.submit(one, job, again=again): job for job in group}
-                for future in as_completed(futures):
-                    outcome = _outcome(future, futures[future])
-                    outcomes[outcome.job.id] = outcome
-                    again = again or outcome.state != "skipped"  # LAST has something new to read
-                    print(f"[{len(outcomes)}/{len(jobs)}] {outcome}", file=sys.stderr)
+                pending, drawn = set(futures), 0
+                while pending:
+                    ended, pending = wait(pending, 1, FIRST_COMPLETED)
+                    print("\x1b[A\x1b[K" * drawn, end="", file=sys.stderr)
+                    for future in ended:
+                        outcome = _outcome(future, futures[future])
+                        outcomes[outcome.job.id] = outcome
+                        again = again or outcome.state != "skipped"  # LAST has something to read
+                        print(f"[{len(outcomes)}/{len(jobs)}] {outcome}", file=sys.stderr)
+                    drawn = _draw_running(Path(shared))
         except BaseException:
             _stop(futures, partial(on_all, _send_signal, shared))
             raise
@@ -158,9 +164,11 @@ def execute(job: Job, folder: Path, again: bool, environment: Mapping[str, str])
         return Outcome(job, "skipped", path)
     started, earlier, fingerprint = time.perf_counter(), _written(record), _fingerprint(job, folder)
     failed = path.with_suffix(".failed.ipynb")
+    status = Path(environment["SEMBACK_BATCH"], f"{job.id}.status")
+    status.write_text("starts")
     path.unlink(missing_ok=True)  # so that it never stands beside a newer record than its own
     try:
-        _execute(job, failed, environment)
+        _execute(job, failed, {**environment, "SEMBACK_STATUS": str(status)})
         if job.experiment and _written(record) == earlier:
             raise DataError(f"the notebook wrote no record: sb.results.save makes {record}")
     except Exception as problem:
@@ -172,6 +180,8 @@ def execute(job: Job, folder: Path, again: bool, environment: Mapping[str, str])
             shown = isinstance(problem, papermill.PapermillExecutionError)  # in its cell
             _finish(job, failed, failed, [] if shown else [nbformat.v4.new_markdown_cell(error)])
         return Outcome(job, "failed", failed, time.perf_counter() - started, error)
+    finally:
+        status.unlink(missing_ok=True)
     _finish(job, failed, path, semback={"fingerprint": fingerprint, "record": _hashes([record])})
     return Outcome(job, "ok", path, time.perf_counter() - started)
 
@@ -191,6 +201,19 @@ def complete(job: Job, folder: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return left == {"fingerprint": _fingerprint(job, folder), "record": _hashes([record])}
+
+
+def _draw_running(shared: Path) -> int:
+    """Write a line for each running notebook, if anybody looks. Returns how many there are."""
+    if os.environ.get("SEMBACK_PROGRESS") == "off" or not sys.stderr.isatty():
+        return 0
+    lines = []
+    for path in sorted(shared.glob("*.status")):
+        with suppress(OSError):  # it ended just now
+            line = f"  {path.stem:30.30}  {path.read_text()}"
+            lines.append(line[: shutil.get_terminal_size().columns - 1])
+    print("".join(f"{line}\n" for line in lines), end="", file=sys.stderr, flush=True)
+    return len(lines)
 
 
 def _outcome(future: Future[Outcome], job: Job) -> Outcome:

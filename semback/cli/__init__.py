@@ -4,6 +4,7 @@ Imports inside of commands keep `semback --help` quick.
 """
 
 import os
+import shutil
 import signal
 import sys
 from collections import defaultdict
@@ -128,12 +129,34 @@ def plan(**choice: Any) -> None:
 
 @main.command()
 @click.argument("name")
-def table(name: str) -> None:
-    """Show the results of a batch, and which differences between them are significant."""
-    from ..report import results
-    from ..report.summary import Summary
+@click.argument("other", default="")
+@click.option("--full", is_flag=True, help="All columns, and the comparisons in words.")
+@click.option("--csv", is_flag=True, help="The results as CSV.")
+def table(name: str, other: str, full: bool, csv: bool) -> None:
+    """Show the results of a batch, and which differences between them are significant.
 
-    echo(Summary(results.load(name)))
+    With OTHER, a second batch: how far they agree, question by question, and where they part.
+    """
+    from ..report import batches, results, show, summary
+
+    if other:
+        echo(batches.side_by_side(name, other))
+        return
+    records = results.load(name)
+    if csv:
+        echo(results.table(records).to_csv(index=False).rstrip())
+    elif full:
+        echo(show.as_text(*summary.summary_view(summary.Summary(records))))
+    else:
+        echo(summary.Summary(records).text(shutil.get_terminal_size().columns))
+
+
+@main.command()
+def runs() -> None:
+    """List the batches in runs/: size, models, when they ran, and their reports."""
+    from ..report import batches
+
+    echo(batches.listing())
 
 
 @main.command()
@@ -211,10 +234,12 @@ def _show_results(name: str, outcomes: list["Outcome"]) -> None:
     folder = results.folder(name)
     executed = [each.job.id for each in outcomes if each.state == "ok" and each.job.experiment]
     calls = ", ".join(f"{count:,} {kind}" for kind, count in results.calls(name, executed).items())
-    echo(f"calls      {calls}\nnotebooks  {folder / 'notebooks'}")
     if any((folder / "results").glob("*.json")):
-        echo(f"results    {folder / 'results'}\nreport     {page.write(name)}\n")
-        echo(Summary(results.load(name)))
+        report = page.write(name)
+        echo(f"{Summary(results.load(name)).text(shutil.get_terminal_size().columns)}\n")
+        echo(f"report     {report}\nresults    {folder / 'results'}")
+        echo(f"details    semback table {name} --full")
+    echo(f"notebooks  {folder / 'notebooks'}\ncalls      {calls}")
 
 
 def _stop_on_signals() -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from .. import progress
 from ..errors import BudgetExceeded, CacheError, ParameterError
 from ..usage import SIMULATED, Usage
 
@@ -201,3 +202,6 @@ def priced_rows(usage: Usage) -> list[dict]:
             cost = price(model, row["prompt_tokens"], row["completion_tokens"], calls, PRICED)
         rows.append({**row, "cost": cost, "live_cost": live_cost})
     return rows
+
+
+progress.priced_rows = priced_rows

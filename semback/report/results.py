@@ -493,7 +493,7 @@ def table(records: Iterable[Record]) -> DataFrame:
         training = {"equal_calls": own["equal_calls"].mean(), "failed": own["failed"].sum()}
         rows.append({**names, **shown, **score(stages["after"]), **spent, **training})
     table = DataFrame(rows).rename(columns={"accuracy": "after"})
-    return table.sort_values(CONFIGURATION, kind="stable", ignore_index=True)
+    return table.sort_values(["simulated", *CONFIGURATION], kind="stable", ignore_index=True)
 
 
 def _trained(records: list[Record]) -> DataFrame:

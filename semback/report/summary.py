@@ -1,9 +1,10 @@
 """The results of a batch and their comparisons: the tables of the command, notebooks and page."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pandas import isna
+from pandas import DataFrame, isna
 
 from ..variants import METHODS
 from . import comparisons, results, show
@@ -12,40 +13,63 @@ from .records import CONFIGURATION, CONTAMINATED, Record
 FORMATS = {
     **dict.fromkeys(("before", "again", "after", "low", "high", "equal_calls"), show.percent),
     **dict.fromkeys(("questions", "calls", "tokens"), "{:,.0f}".format),
-    "dollars": "{:.2f}".format,
+    "dollars": "{:.4f}".format,
 }
 SHOWN = ["result", "variant", "files", "questions", "before", "again", "after", "low", "high"]
 SHOWN += ["interval", "seeds", "calls", "tokens", "dollars", "equal_calls", "failed"]
 COMPARED = ["result", "against", "both", "only_variant", "only_against", "neither", "words"]
 HEADS = ["result", "against", "both correct", "only it", "only the other", "neither", "it is"]
+PAIR = [*CONFIGURATION, "result"]
+SCREEN, WIDE = 30, 120  # lines of results, so that all of `semback run` has 40; columns
+NOTE = "vs full: against semantic gradient descent; 95 % intervals; Holm-adjusted p"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The results of a batch and their comparisons, shown as two tables for each configuration."""
+    """The results of a batch and their comparisons.
+
+    As text a line for each result; in HTML two tables for each configuration.
+    """
 
     records: Sequence[Record]
+
+    def text(self, width: int = 80) -> str:
+        """A line for each result: before → after, interval, and a comparison with its p.
+
+        Where all would not fit on a screen, files of BBH are left out that a group has pooled, or
+        groups that "BBH all" has.
+
+        Parameters
+        ----------
+        width : int
+            Of the terminal, in columns. From 120 on, calls, tokens and dollars are shown too.
+        """
+        table, compared = results.table(self.records), comparisons.table(self.records)
+        key = [*PAIR, "against"]
+        pairs = compared.set_index(key).to_dict("index") if len(compared) else {}
+        lines = [_headline(self.records, table)]
+        for configuration, own in _on_a_screen(table).groupby(CONFIGURATION, sort=False):
+            lines += textwrap.wrap(_title(*configuration), width, subsequent_indent="  ")
+            for result, rows in own.groupby("result", sort=False):
+                lines.append(f"{result}: {_sample(rows)}")
+                lines += [_line(row, pairs, width >= WIDE) for row in rows.to_dict("records")]
+        return "\n".join([*lines, NOTE] if pairs else lines)
 
 
 @show.shows(Summary)
 def summary_view(summary: Summary) -> show.View:
     """The tables; unknown prices are question marks."""
     table, compared = results.table(summary.records), comparisons.table(summary.records)
-    headline = f"Runs: {len(summary.records)}; groups of BBH files are pooled over their questions"
-    if table["simulated"].any():
-        headline += "\nsimulated model: these numbers say nothing about real models"
-    if table["settings"].str.contains(CONTAMINATED).any():
-        headline += f"\n{CONTAMINATED}: its accuracies are too high, training questions are in it"
     hidden = {"again"} if table["again"].isna().all() else set()
     if not table["variant"].isin(METHODS).any():
         hidden |= {"equal_calls", "failed"}
     shown = [name for name in SHOWN if name not in hidden]
+    headline = _headline(summary.records, table)
     for column, form in FORMATS.items():
         table[column] = ["?" if isna(value) else form(value) for value in table[column]]
     tables = []
-    for configuration, rows in table.groupby(CONFIGURATION):
-        model, coach, data, settings = configuration
-        title = f"model {model}, coach {coach}, {data} data" + (f", {settings}" if settings else "")
+    for configuration, rows in table.groupby(CONFIGURATION, sort=False):
+        title = _title(*configuration)
         tables.append(show.Table(f"results, {title}", shown, rows[shown].values.tolist()))
         if len(compared):
             same = (compared[CONFIGURATION] == list(configuration)).all(axis="columns")
@@ -53,3 +77,57 @@ def summary_view(summary: Summary) -> show.View:
             title = f"semantic gradient descent against others, {title}"
             tables.append(show.Table(title, HEADS, rows))
     return headline, *tables
+
+
+Summary.__repr__ = Summary.text  # in place of that of these tables, which are wide
+
+
+def _headline(records: Sequence[Record], table: DataFrame) -> str:
+    text = f"Runs: {len(records)}; groups of BBH files are pooled over their questions"
+    if table["simulated"].any():
+        text += "\nsimulated model: these numbers say nothing about real models"
+    if table["settings"].str.contains(CONTAMINATED).any():
+        text += f"\n{CONTAMINATED}: its accuracies are too high, training questions are in it"
+    return text
+
+
+def _title(model: str, coach: str, data: str, settings: str) -> str:
+    return f"model {model}, coach {coach}, {data} data" + (f", {settings}" if settings else "")
+
+
+def _on_a_screen(table: DataFrame) -> DataFrame:
+    """The first of these that fit: all rows, those without files in groups, the widest groups."""
+    bbh = table["result"].str.startswith("BBH ")
+    files = table.groupby(PAIR)["files"].transform("max")
+    most = files.where(bbh).groupby([table[key] for key in CONFIGURATION]).transform("max")
+    rest = ~bbh | (files == most)
+    for rows in (table, table[rest | (files > 1)], table[rest]):
+        if len(rows) + rows.groupby(PAIR).ngroups <= SCREEN:
+            break
+    return rows
+
+
+def _sample(rows: DataFrame) -> str:
+    """What the results of a task or group rest on."""
+    files, seeds, again = (rows[name].max() for name in ("files", "seeds", "again"))
+    text = f"{rows['questions'].max():,.0f} questions"
+    text += f" in {files} files" if files > 1 else ""
+    text += f", {seeds} seeds" if seeds > 1 else ""
+    return text if isna(again) else f"{text}; start graph again {100 * again:.1f}"
+
+
+def _line(row: dict, pairs: Mapping[tuple, dict], wide: bool) -> str:
+    """One result, 78 columns wide or, with what it cost, 120."""
+    full = row["variant"] == comparisons.FULL
+    against = "start" if full else row["variant"]
+    pair = pairs.get((*(row[key] for key in PAIR), against))
+    change, other, p = row["after"] - row["before"], "start", ""
+    if pair:
+        change, other = (pair["difference"], "start") if full else (-pair["difference"], "full")
+        p = "p<.001" if pair["holm"] < 0.001 else f"p={pair['holm']:.3f}".replace("=0", "=")[:6]
+    line = f"  {row['method']:25.25}  {100 * row['before']:4.1f} → {100 * row['after']:<5.1f}"
+    line += f" {show.interval(row['low'], row['high']):>13}  {100 * change:+z5.1f} vs {other:5} {p}"
+    if wide:
+        price = "price ?" if isna(row["dollars"]) else f"${row['dollars']:,.4f}"
+        line = f"{line:78} {row['calls']:7,.0f} calls {row['tokens']:10,.0f} tokens {price:>8}"
+    return line.rstrip()

@@ -1,11 +1,14 @@
 """Batches: many notebooks through papermill. tests/notebooks has a notebook of each kind."""
 
+import inspect
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import nbformat
@@ -224,7 +227,41 @@ def test_dask_workers_execute_notebooks_too(own_home, notebook):
     assert files(own_home) == ["plain.ipynb", "raises.failed.ipynb"]
 
 
+@pytest.mark.slow
+@pytest.mark.process
+def test_an_error_of_semback_in_a_notebook_shows_the_lines_of_the_user_and_the_message(notebook):
+    path = notebook("plain")
+    code = "import semback as sb\n\ndef mine():\n    return sb.tasks.bbh('snark')\n\nmine()"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), path)
+    (outcome,) = batch.run([Job(path, {})], "test")
+    assert outcome.error == "ParameterError: category='snark' does not exist; did you mean snarks?"
+    (output,) = nbformat.read(outcome.path, as_version=4).cells[-1].outputs
+    shown = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(output.traceback))
+    assert output.ename == "ParameterError" and shown.count(", line ") == 2
+    assert "----> 6 mine()" in shown and "----> 4     return sb.tasks.bbh('snark')" in shown
+    assert shown.endswith(outcome.error)
+
+
 # Without kernels
+
+
+def test_a_terminal_shows_a_line_for_each_running_notebook(notebook, executed, monkeypatch, capfd):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    execute = papermill.execute_notebook
+
+    def slow(*arguments, **settings):
+        manager = settings["kernel_manager_class"]
+        status = inspect.getclosurevars(manager.start_kernel).nonlocals["environment"]
+        Path(status["SEMBACK_STATUS"]).write_text("step 1 of 4: " + 60 * "x")
+        time.sleep(1.5)
+        return execute(*arguments, **settings)
+
+    monkeypatch.setattr(papermill, "execute_notebook", slow)
+    batch.run([Job(notebook("plain"), {})], "test")
+    lines = capfd.readouterr().err.split("\n")
+    assert lines[0] == f"  plain{' ' * 27}step 1 of 4: {'x' * 12}"
+    assert lines[1].startswith("\x1b[A\x1b[K[1/1] ok ")
 
 
 def test_what_is_complete_runs_again_only_if_something_changed(own_home, notebook, executed):

@@ -71,6 +71,7 @@ def test_every_command_explains_itself(semback):
         "run",
         "plan",
         "table",
+        "runs",
         "figures",
         "report",
         "data",

@@ -150,9 +150,8 @@ def test_models_and_data_are_never_compared_with_each_other(record):
 
 def test_without_the_full_method_nothing_is_compared(record):
     table = comparisons.table([changed(record, variant="no_gate")])
-    assert table.empty and "against others" not in repr(
-        Summary([changed(record, variant="no_gate")])
-    )
+    text = repr(Summary([changed(record, variant="no_gate")]))
+    assert table.empty and "Holm" not in text and re.search(r"\+\d+\.\d vs start$", text)
     with pytest.raises(DataError, match="no results to show"):
         comparisons.table([])
 
@@ -164,14 +163,39 @@ def test_methods_that_met_other_questions_are_left_out(record):
     assert "no_gate" not in set(comparisons.table([record, other])["against"])
 
 
-def test_the_summary_is_a_table_and_a_line_for_each_comparison(record):
+def test_the_summary_has_a_line_for_each_result_and_fits_into_a_terminal(record):
     text = repr(Summary([started(record, 4), changed(record, 22, 30, variant="no_gate")]))
-    heading, columns, first, second = text.split("\n")[-4:]
-    configuration = "model simulated, coach simulated, sample data"
-    assert f"results, {configuration}:\n" in text and "sums    full     1      30" in text
-    assert heading == f"semantic gradient descent against others, {configuration}:"
-    assert re.search("sums +start .* better with this seed: 66.7 points", first)
-    assert re.search("sums +no_gate .* not distinguishable at this sample size: 6.7 p", second)
+    *_, configuration, heading, full, other, note = text.split("\n")
+    assert configuration == "model simulated, coach simulated, sample data"
+    assert heading == "sums: 30 questions"
+    found = "  semantic gradient descent  13.3 → 80.0   [62.7, 90.5]  +66.7 vs start p<.001"
+    assert full == found and len(found) == 78
+    assert other.startswith("  without the gate ") and other.endswith(" -6.7 vs full  p=.500")
+    assert "Holm" in note and max(map(len, text.split("\n"))) <= 78
+    wide = Summary([record]).text(120)
+    assert re.search(r"p<\.001 +\d+ calls +[\d,]+ tokens +\$0\.0000\n", wide)
+    assert max(map(len, wide.split("\n"))) <= 120
+
+
+def test_real_models_come_before_simulated_ones(record):
+    real = changed(record, 24, 30, model="zeta", coach="zeta", simulated=False)
+    text = repr(Summary([record, real]))
+    assert text.index("\nmodel zeta, ") < text.index("\nmodel simulated, ")
+
+
+def test_what_does_not_fit_on_a_screen_is_pooled(record):
+    """Of 20 files in two groups the groups are shown; of many ways, all files together."""
+    names = [f"file_{number}" for number in range(20)]
+    files = [
+        changed(record, 9, 10, experiment="bbh", task=f"bbh/{name}", group=group)
+        for name, group in zip(names, ["nlp", "algorithmic"] * 10)
+    ]
+    shown = re.findall(r"^(.+): \d+ questions", repr(Summary(files)), re.MULTILINE)
+    assert shown == ["BBH NLP", "BBH algorithmic", "BBH all"]
+    several = [changed(each, variant=f"way {number}") for each in files for number in range(10)]
+    assert re.findall(r"^(.+): \d+ questions", repr(Summary(several)), re.MULTILINE) == ["BBH all"]
+    few = repr(Summary(files[:4]))
+    assert "BBH file_0: 10 questions\n" in few and "BBH all: 40 questions in 4 files\n" in few
 
 
 def test_the_summary_says_simulated_and_contaminated_and_shows_unknown_prices(record):
@@ -179,8 +203,8 @@ def test_the_summary_says_simulated_and_contaminated_and_shows_unknown_prices(re
     assert simulated in repr(Summary([record])).split("\n")
     usage = [{**row, "cost": None} for row in record["usage"]]
     real = changed(record, model="gpt-x", coach="gpt-x", simulated=False, usage=usage)
-    text = repr(Summary([real]))
-    assert "simulated" not in text and " ?" in text and "contaminated" not in text
+    text = Summary([real]).text(120)
+    assert "simulated" not in text and "price ?" in text and "contaminated" not in text
     text = repr(Summary([changed(record, overlap=True)]))
-    assert "\nresults, model simulated, coach simulated, sample data, contaminated test:" in text
+    assert "\nmodel simulated, coach simulated, sample data, contaminated test\n" in text
     assert "contaminated test: its accuracies are too high" in text
