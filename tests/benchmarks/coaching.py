@@ -15,9 +15,8 @@ from dataclasses import replace
 from rapidfuzz.fuzz import ratio
 
 import semback as sb
-from semback.llm import llama
-
 from benchmarks.pilot import MODEL, SHORT
+from semback.llm import llama
 
 COACHES = ("qwen2.5-coder-1.5b-instruct-q4_k_m", MODEL)
 FILES = ("date_understanding", "object_counting", "boolean_expressions")
