@@ -79,7 +79,10 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """All parameters of the notebook, with the values that it will run with."""
-        return {**self.defaults, **self.parameters}
+        settings = {**self.defaults, **self.parameters}
+        if settings.get("coach", "") is None:
+            settings["coach"] = settings["model"]
+        return settings
 
     @property
     def experiment(self) -> str | None:

@@ -3,11 +3,13 @@
 import os
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from ..cache import ResponseCache
 from ..errors import ParameterError, check
 from ..task import Task
+from ..usage import SIMULATED
 from . import simulated
 from .budget import Budget
 from .chat import LLM, default_params
@@ -20,7 +22,7 @@ ADDRESS = r"https?://[^\s@?#]+"  # without a password or a query, which might be
 
 def models(
     model: str,
-    coach: str,
+    coach: str | None,
     task: Task,
     cache: ResponseCache | None = None,
     budget: Budget | None = None,
@@ -43,7 +45,8 @@ def models(
     Parameters
     ----------
     model, coach : str
-        Their names; one that begins with "simulated" is a simulated model.
+        Their names; one that begins with "simulated" is a simulated model. A coach of None is the
+        model.
     task : Task
         What a simulated model can answer.
     cache : ResponseCache, optional
@@ -65,8 +68,14 @@ def models(
     Raises
     ------
     ParameterError
-        An argument that `LLM` refuses; an address that is none, or contains more than an address.
+        An argument that `LLM` refuses; an address that is none, or contains more than an address;
+        a name that is almost "simulated".
     """
+    coach = model if coach is None else coach
+    for name in (model, coach):
+        start = str(name)[: len(SIMULATED)]
+        if start != SIMULATED and get_close_matches(start.lower(), [SIMULATED], cutoff=0.8):
+            raise ParameterError(f"there is no model {name!r}; did you mean {SIMULATED!r}?")
     for name, url in {"base_url": base_url, "coach_url": coach_url}.items():
         if url is not None and not re.fullmatch(ADDRESS, str(url)):
             raise ParameterError(

@@ -212,3 +212,16 @@ def test_two_jobs_that_would_overwrite_each_other_are_refused():
     twice = [Job(NOTEBOOKS / "greets.ipynb", {"times": times}) for times in (1, 2)]
     with pytest.raises(ParameterError, match="two jobs would be called greets"):
         jobs.check(twice, "test")
+
+
+def test_without_a_coach_the_model_is_its_own(task):
+    both = models("some-model", None, task)
+    assert [each.model for each in both] == ["some-model"] * 2
+    job = Job(NOTEBOOKS / "04_liar_ablation.ipynb", {"model": "some-model", "coach": None})
+    assert job.settings["coach"] == "some-model"
+
+
+@pytest.mark.parametrize("name", ["simulatd", "Simulated", "simluated-2"])
+def test_a_name_that_is_almost_simulated_is_asked_about(task, name):
+    with pytest.raises(ParameterError, match="did you mean 'simulated'"):
+        models(name, None, task)
