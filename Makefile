@@ -1,4 +1,4 @@
-# make reproduce   the paper's experiments with recorded responses: runs/demo/
+# make reproduce   the paper's experiments from recorded replies: of a simulated model, runs/demo/, and of real ones, runs/real/
 # make real        the study with real models that run here; continues where it was stopped: runs/real/
 #                  (MODEL=, COACH=: other models, or GGUF files; THREADS=1 beside other work)
 # make test        lint, the tests (two at a time), and the committed notebooks against their saved outputs
@@ -19,14 +19,17 @@ BIN := .venv/bin
 # The locks are complete: pip is to resolve nothing (it would stop at an extra, as of pydantic[email], of which there is a newer release).
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "semback needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 …")'
+	@echo "Installing the pinned packages into .venv (requirements.lock): once, some minutes."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
-	$(BIN)/python -m compileall -q semback  # or each import would do it, where PYTHONDONTWRITEBYTECODE is set, as in many containers
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@$(BIN)/python -m compileall -q semback  # or each import would do it, where PYTHONDONTWRITEBYTECODE is set, as in many containers
 	@touch $@
 
+# First the simulated model, then real ones; both from recordings.
 reproduce: .venv/ready .venv-peers/ready
 	$(BIN)/semback run --name demo --again
+	SEMBACK_CACHE_MODE=replay $(BIN)/semback run --study notebooks/real.toml --again
 
 THREADS ?= 2
 real: .venv/ready .venv-peers/ready .venv-llama/ready
@@ -62,8 +65,9 @@ test: lint
 .venv-llama/ready: export LLAMA_CPP_BUILD_JOBS = 2
 .venv-litellm/ready .venv-langchain/ready .venv-peers/ready .venv-bench/ready .venv-docs/ready: BINARY = --only-binary :all:
 .venv-litellm/ready .venv-langchain/ready .venv-compat/ready .venv-peers/ready .venv-bench/ready .venv-docs/ready .venv-llama/ready: .venv-%/ready:
+	@echo "Installing $< into .venv-$*: once, some minutes."
 	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps $(BINARY) --requirement $<
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps $(BINARY) --requirement $<
 	@touch $@
 
 compat: .venv/ready .venv-compat/ready
