@@ -9,11 +9,12 @@
 #                  PEERS=1: other libraries beside it, in an environment of their own)
 # make docs        the documentation: build/docs/index.html
 # make codecheck   codecheck.yml anew: figures and tables of runs/demo with their SHA-256
+# make crate       runs/NAME as an RO-Crate, for an archive (NAME=demo)
 # make recording, make notebooks, make lock   anew: the recording that ships, the saved outputs, the pinned versions
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce real pilot coaching test lint size compat bench docs codecheck recording notebooks lock clean
+.PHONY: reproduce real pilot coaching test lint size compat bench docs codecheck crate recording notebooks lock clean
 .DEFAULT_GOAL := reproduce
 
 # The locks are complete: pip is to resolve nothing (it would stop at an extra, as of pydantic[email], of which there is a newer release).
@@ -82,6 +83,10 @@ docs: .venv-docs/ready
 
 codecheck: .venv/ready
 	$(BIN)/python tests/codecheck.py
+
+NAME ?= demo
+crate: .venv/ready
+	$(BIN)/python tests/crate.py $(NAME)
 
 # The recording that ships, anew: what the demo asks of the simulated model. Run it after a change to prompts or simulation.
 recording: .venv/ready .venv-peers/ready
