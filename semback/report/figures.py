@@ -472,7 +472,7 @@ def _drawing(graph: Graph, data: DataFrame, answer: str) -> Figure:
     last, row = at[graph.answer]
     at[SCORE] = last + 1, row
     width = max(PAPER.get()[0] or PAGE, (CARD + APART) * (last + 2))
-    card = (width - EDGE) / (last + 2) - APART
+    card = (width - 2 * EDGE + APART) / (last + 2) - APART
     texts = [(name, graph[name].instruction, "black") for name in graph.order]
     texts.append((SCORE, f"answer: {answer}", "black"))
     for message in data.fillna("(nothing)").itertuples(index=False):
@@ -507,7 +507,8 @@ def _drawing(graph: Graph, data: DataFrame, answer: str) -> Figure:
             look = {"connectionstyle": f"arc3,rad={bend}", "shrinkA": 0, "shrinkB": 0, "lw": 0.8}
             for shift, head, line, colour in (0, "-|>", "-", GREY), (0.1, "<|-", "--", VERMILLION):
                 arrow = look | {"arrowstyle": head, "linestyle": line, "color": colour}
-                ax.annotate("", (end, end_y + shift), (x + card, y + shift), arrowprops=arrow)
+                ends = (end, end_y + shift), (x + card, y + shift)
+                ax.annotate("", *ends, arrowprops=arrow, zorder=0.5)  # behind cards
         if data["simulated"].any():
             tag_simulated(ax)
     return figure
