@@ -53,24 +53,22 @@ def table(records: Iterable[Record]) -> DataFrame:
         it is compared with), verdict. Records of simulated models are left out.
     """
     real = [record for record in records if not record["simulated"]]
+    keys, rows = ["result", "model", "coach", "data"], []
     compared = comparisons.table(real) if real else DataFrame()
-    rows = []
+    if compared.empty:
+        compared = DataFrame(columns=[*keys, "against"], dtype=str)
     for claim in CLAIMS:
         own = [record for record in real if record["experiment"] == claim.experiment]
         names = {"claim": claim.text, "reported": _reported(claim)}
-        mine = compared
-        if len(compared):
-            task = compared["result"].str.startswith(results.NAMES[claim.experiment])
-            mine = compared[task & compared["against"].isin(claim.against)]
+        task = compared["result"].str.startswith(results.NAMES[claim.experiment])
+        mine = compared[task & compared["against"].isin(claim.against)]
         if mine.empty:
             rows.append({**names, "verdict": "cannot be told: not run with a real model"})
-        for (result, model, coach, data), some in (
-            mine.groupby(["result", "model", "coach", "data"], sort=False) if len(mine) else ()
-        ):
+        for key, some in mine.groupby(keys, sort=False):
             calls = sum(row["calls"] for record in own for row in record["usage"])
             found = "; ".join(f"{row.method}: {row.words}" for row in some.itertuples(index=False))
-            who = {"result": result, "model": model, "coach": coach, "data": data}
-            rows.append({**names, **who, "calls": calls, "found": found, "verdict": verdict(some)})
+            told = {"calls": calls, "found": found, "verdict": verdict(some)}
+            rows.append(names | dict(zip(keys, key)) | told)
     columns = ["claim", "result", "model", "coach", "data", "calls", "reported", "found", "verdict"]
     return DataFrame(rows).reindex(columns=columns)
 

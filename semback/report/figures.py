@@ -24,7 +24,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch
 from numpy.typing import ArrayLike
 from pandas import DataFrame, Series, concat, read_csv
 
@@ -43,20 +43,15 @@ PAPER = ContextVar[tuple[float, list[str], str]]("paper", default=(0.0, [FONT], 
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"
 ORANGE, SKY, BROWN = "#E69F00", "#56B4E9", "#7A3300"
 OPEN = {"markerfacecolor": "white"}
-LOOKS: dict[str, dict[str, Any]] = {  # of variants; all others train one instruction only
-    "full": {"marker": "o", "color": BLUE},
-    "no_neighbourhood": {"marker": "^", "color": VERMILLION},
-    "no_gradient": {"marker": "v", "color": GREEN},
-    "start": {"marker": "s", "color": GREY},
-    "no_gate": {"marker": "D", "color": PURPLE},
-    "comment": {"marker": "<", "color": ORANGE},
-    "critique": {"marker": ">", "color": SKY},
-}
-SERIES = list(LOOKS.values())  # of the studies, by place
-LOOKS |= {name: look | OPEN for name, look in zip(list(METHODS)[1:], SERIES)}  # of other libraries
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+SERIES: list[dict[str, Any]] = [
+    {"marker": marker, "color": colour} for marker, colour in zip("o^vD<>", COLOURS)
+]
+FULL: dict[str, Any] = SERIES[0]
+START: dict[str, Any] = {"marker": "s", "color": GREY}
 CANDIDATES: dict[str, dict[str, Any]] = {  # of learning curves
-    "the start graph": LOOKS["start"],
-    "candidate, accepted": LOOKS["full"],
+    "the start graph": START,
+    "candidate, accepted": FULL,
     "candidate, rejected": {"marker": "x", "color": VERMILLION},
 }
 MEASURES = {
@@ -64,17 +59,12 @@ MEASURES = {
     "blamed": "innocent nodes get\na wrong number",
     "only": "the faulty node gets it,\nand no innocent node does",
 }
-GROWTH = {
-    "calls": "backward: calls",
-    "prompt_tokens": "backward: tokens sent",
-    "largest": "backward: longest prompt, tokens",
-    "rounds": "forward, backward and update:\nrounds of calls that wait for each other",
-}
 REPORTED = Path(__file__).with_name("reported.csv")  # accuracies in arXiv 2412.03624
 SCORE = "score"  # a card right of the answer node, where the first gradient comes from
-CARD, APART, GAP, EDGE = 1.2, 0.45, 0.15, 0.1  # inches; cards are so wide, or wider
+CARD, APART, GAP, EDGE, HEAD = 1.2, 0.45, 0.15, 0.2, 0.3  # inches; cards are as wide, or wider
 ON_TEST = "accuracy on test questions"
-LINE, LETTER = 0.11, 0.048  # inches, of a text on a card
+LINE, LETTER = 0.11, 0.05  # inches, of a text on a card
+SMALL: Any = {"size": 6, "va": "center"}
 LINES, MOST = 3, 12  # of a text on a card: whole sentences fit in three lines, or one in twelve
 
 
@@ -188,7 +178,7 @@ def drawn(name: str) -> Iterator[tuple[str, Plot]]:
         There are no results at all, or a file is not a record.
     """
     records = results.load(name)
-    for draw in (learning_curves, methods, bbh_files, liar_ablation, costs):
+    for draw in (learning_curves, methods, bbh_files, liar_ablation):
         with suppress(NothingToDraw):
             yield draw.__name__, draw(records)
     with suppress(NothingToDraw):
@@ -311,8 +301,8 @@ def bbh_files(records: Iterable[Record], variant: str = "full") -> Plot:
         names = after["result"].str.removeprefix("BBH ")
         lines = _down_the_side(ax, names + ", n = " + after["questions"].astype(str))
         ax.hlines(lines, start["accuracy"], after["accuracy"], color=BLUE, alpha=0.3, linewidth=3)
-        points(ax, lines, start.assign(low=results.MISSING), True, **LOOKS["start"])
-        points(ax, lines, after, True, **LOOKS["full"])
+        points(ax, lines, start.assign(low=results.MISSING), True, **START)
+        points(ax, lines, after, True, **FULL)
         first, last = start["accuracy"].iloc[0], after["accuracy"].iloc[0]
         ends = sorted([(first, "before", GREY), (last, "after", BLUE)])
         for (x, text, colour), side in zip(ends, ("right", "left")):
@@ -337,39 +327,6 @@ def liar_ablation(records: Iterable[Record]) -> Plot:
 
     tall = data.groupby(CONFIGURATION).size().max()
     return _plot(liar_ablation, data, draw, (COLUMN, 0.2 * tall, 0), (ON_TEST, ""), sharex=True)
-
-
-def costs(records: Iterable[Record]) -> Plot:
-    """Test accuracy against cost, on a log scale; lines lead from the start graph to each method.
-    The cost is that of training and test, recorded or live, the mean over the seeds; that of the
-    start graph is its test. BBH is pooled over the questions of the files that all methods ran.
-
-    It is in dollars where every price is known, else in tokens sent and received.
-    """
-    rows = _chosen(results.shared(results.frame(records)))
-    data = results.scored(rows, "result")
-    unit = "dollars" if rows["dollars"].notna().all() and rows["dollars"].sum() > 0 else "tokens"
-    spent = rows.groupby(["run", "stage"])[unit].sum()
-    sums = [sum(spent[run, row.stage] for run in row.runs) for row in data.itertuples()]
-    data = data.assign(cost=sums / data["seeds"], unit=unit)
-
-    def draw(ax: Axes, rows: DataFrame) -> None:
-        for variant, point in rows.groupby("variant", sort=False):
-            look = LOOKS.get(variant, {"marker": "x", "color": GREY})
-            label = (
-                "one instruction only" if variant.startswith("only_") else point["method"].iloc[0]
-            )
-            line = concat([rows.iloc[:1], point])  # the start graph comes first
-            ax.plot(line["cost"], line["accuracy"], color=look["color"], linewidth=0.5, alpha=0.6)
-            points(ax, point["cost"], point, label=label, **look)
-        ax.margins(x=0.1)
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(ticker.EngFormatter(sep="") if unit == "tokens" else "{x:g}")
-        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
-
-    labels = f"{unit}, training and test", ON_TEST
-    return _plot(costs, data, draw, (PAGE, 1.3, 1.6), labels, sharey=True)
 
 
 def credit(data: DataFrame) -> Plot:
@@ -414,41 +371,6 @@ def credit(data: DataFrame) -> Plot:
     return Plot(figure, data, _caption(credit, data, "Intervals are 95 %."))
 
 
-def growth(data: DataFrame) -> Plot:
-    """What a graph costs by its number of nodes, on log scales. Markers are filled with the
-    neighbourhood, open without.
-
-    The data is what `sb.growth` returned.
-
-    Raises
-    ------
-    DataError
-        No rows.
-    """
-    if not len(data):
-        raise DataError("there is nothing to draw; `await semback.growth.grow()` measures it")
-    keys = ["shape", "method", "nodes"]
-    backward = data[data["phase"] == "backward"].drop(columns="rounds")
-    shown = backward.merge(data.groupby(keys, as_index=False)["rounds"].sum(), on=keys)
-    shapes, names = list(dict.fromkeys(shown["shape"])), list(dict.fromkeys(shown["method"]))
-    parts = [(title, shown.assign(cost=shown[cost])) for cost, title in GROWTH.items()]
-
-    def draw(ax: Axes, rows: DataFrame) -> None:
-        for (shape, method), some in rows.groupby(["shape", "method"], sort=False):
-            place = shapes.index(shape)
-            line, own = ("-", {"label": shape}) if method == names[0] else ("--", OPEN)
-            look: dict[str, Any] = SERIES[place] | {"linewidth": 0.8} | own
-            size = 8 - place  # smaller on larger, where they meet
-            ax.plot(some["nodes"], some["cost"], line, markersize=size, **look)
-        ax.set(xscale="log", yscale="log")
-        ax.set_xticks(sorted(set(rows["nodes"])), sorted(set(rows["nodes"])))
-        ax.yaxis.set_major_formatter("{x:,.0f}")
-        ax.minorticks_off()
-
-    figure = panels(parts, draw, (PAGE, 1.5, 2.5), ("nodes", ""), sharex=True)
-    return Plot(figure, shown, _caption(growth, shown))
-
-
 def gates(data: DataFrame, churn: float = 0.2) -> Plot:
     """How often gates accept an update, by what it is worth; a panel for each number of questions.
     Dotted lines are the levels of the gates in their colour: at most so many useless updates
@@ -470,24 +392,16 @@ def gates(data: DataFrame, churn: float = 0.2) -> Plot:
     if shown.empty:
         there = ", ".join(map(str, data["churn"].unique())) or "nothing"
         raise DataError(f"no rows have churn {churn} and could be drawn; there are {there}")
-    fewest, last = shown["questions"].min(), shown["gain"].max()
     parts = [(f"{number} questions", rows) for number, rows in shown.groupby("questions")]
 
     def draw(ax: Axes, rows: DataFrame) -> None:
-        labelled = rows["questions"].iloc[0] == fewest  # there the lines are furthest apart
-        height = 1.1  # of a label; each gate accepts less than the one before
         for look, (gate, line) in zip(SERIES, rows.groupby("gate", sort=False)):
             line = line.rename(columns={"accepted": "accuracy"})
-            points(ax, 100 * line["gain"], line, **look)
+            points(ax, 100 * line["gain"], line, label=gate, **look)
             ax.plot(100 * line["gain"], line["accuracy"], color=look["color"])
             level = line["level"].iloc[0]  # of "strict" NaN, which draws nothing
             ax.axhline(level, color=look["color"], linestyle=":")
-            if labelled:
-                height = min(height - 0.12, line["accuracy"].iloc[-1])
-                text: dict[str, Any] = {"color": look["color"], "size": 7, "va": "center"}
-                place = (100 * last, height), (5, 0), "data", "offset points"
-                ax.annotate(gate.replace(", ", ",\n"), *place, **text)
-        ax.set(xlim=(-1, 100 * last * (1.5 if labelled else 1.05)), ylim=(-0.04, 1.04))
+        ax.set_ylim(-0.04, 1.04)
         ax.set_xticks(100 * rows["gain"].unique())
 
     labels = "true gain, points (0: useless)", "updates accepted"
@@ -520,36 +434,25 @@ def gradients(name: str) -> Plot:
     raise NothingToDraw(f"no run of {name} has accepted a step that gradients led to")
 
 
-def backward_pass(run: Run, step: int | None = None, example: str | None = None) -> Plot:
+def backward_pass(run: Run) -> Plot:
     """A graph with the gradients of one question. Solid arrows carry values, dashed ones gradients;
     cards hold instructions and, in brown, the gradients for them, abridged.
 
-    The Plot's data has them in full.
-
-    Parameters
-    ----------
-    run : Run
-    step : int, optional
-        Its number; by default the first that was accepted, or else the first with gradients.
-    example : str, optional
-        The id of one of the step's examples; by default the first.
+    It is the first question of the first step that was accepted, or else of the first with
+    gradients. The Plot's data has the texts in full.
 
     Raises
     ------
-    DataError
-        The step has no gradients of that example.
+    NothingToDraw
+        No step has gradients.
     """
-    steps = {number: each for number, each in enumerate(run.steps) if each.messages}
-    if step is None:
-        step = min(steps, key=lambda number: (not steps[number].accepted, number), default=0)
-    if step not in steps or example not in (None, *steps[step].messages):
-        raise DataError(
-            f"step {step} of the run on {run.task} has no gradients of {example or 'any example'}; "
-            f"steps that have some: {', '.join(map(str, steps)) or 'none'}"
-        )
-    here = steps[step]
+    steps = [number for number, each in enumerate(run.steps) if each.messages]
+    if not steps:
+        raise NothingToDraw(f"no step of the run on {run.task} has gradients")
+    step = min(steps, key=lambda number: not run.steps[number].accepted)
+    here = run.steps[step]
     before = next(each for each in reversed(run.steps[:step]) if each.accepted)
-    graph, example = before.candidate, example or here.examples[0]
+    graph, example = before.candidate, here.examples[0]
     first = (SCORE, graph.answer, here.gradients[example].get(graph.answer))
     data = DataFrame([first, *here.messages[example]], columns=["from", "to", "gradient"])
     same = {"task": run.task, "model": run.model, "coach": run.coach, "step": step}
@@ -568,46 +471,44 @@ def _drawing(graph: Graph, data: DataFrame, answer: str) -> Figure:
     at = places(graph)
     last, row = at[graph.answer]
     at[SCORE] = last + 1, row
-    columns, width = last + 2, PAPER.get()[0] or PAGE
-    card = max(CARD, (width - 0.15 - 2 * EDGE - APART * (columns - 1)) / columns)
+    width = max(PAPER.get()[0] or PAGE, (CARD + APART) * (last + 2))
+    card = (width - 2 * EDGE + APART) / (last + 2) - APART
     texts = [(name, graph[name].instruction, "black") for name in graph.order]
     texts.append((SCORE, f"answer: {answer}", "black"))
-    for source, target, text in data[["from", "to", "gradient"]].itertuples(index=False):
-        shown = text if isinstance(text, str) else "(nothing)"
-        texts.append((target, f"{source}: {shown}", BROWN))
+    for message in data.fillna("(nothing)").itertuples(index=False):
+        texts.append((message.to, f"{message[0]}: {message.gradient}", BROWN))
+    lines: dict[str, list[tuple[str, str]]] = {name: [] for name in at}
     with style():
-        lines: dict[str, list[tuple[str, str]]] = {name: [] for name in at}
         for name, text, colour in texts:
-            short = _abridged(_drawable(text), int((card - 0.12) / LETTER))
+            short = _abridged(_drawable(text), int(card / LETTER))
             lines[name] += [(line, colour) for line in short]
-        tall = {name: 0.3 + LINE * len(lines[name]) for name in at}
-        slot = max(tall.values()) + GAP
-        wide = 2 * EDGE + columns * card + APART * (columns - 1)
-        high = 2 * EDGE - GAP + slot * (1 + max(row for _, row in at.values()))
-        figure = Figure((wide + 0.15, high))  # a tag stands to the right of the axes
-        ax = figure.add_axes((0, 0, wide / (wide + 0.15), 1), xlim=(0, wide), ylim=(high, 0))
+        slot = HEAD + LINE * max(map(len, lines.values())) + GAP
+        height = slot * (1 + max(row for _, row in at.values()))
+        figure = Figure((width, height))
+        right = 1 - EDGE / width  # of it stands the tag
+        ax = figure.add_axes((0, 0, right, 1), xlim=(0, width * right), ylim=(height, 0))
         ax.axis("off")
-        middles = {}
-        for name, (column, row) in at.items():
-            x, y = EDGE + (card + APART) * column, EDGE + slot * row + (slot - GAP) / 2
-            middles[name] = x, y
-            top = y - tall[name] / 2
+        spots = {
+            name: ((card + APART) * column + EDGE / 2, slot * (row + 0.5))
+            for name, (column, row) in at.items()
+        }
+        for name, (x, y) in spots.items():
+            top = y - (HEAD + LINE * len(lines[name])) / 2
             colour = "#dbe9f6" if name != SCORE and graph[name].trainable else "white"
-            box = FancyBboxPatch((x, top), card, tall[name], "round,pad=0,rounding_size=0.05")
-            ax.add_patch(box).set(facecolor=colour, edgecolor=BLUE, linewidth=0.6)
+            box = (x, top), card, 2 * (y - top), "round,pad=0,rounding_size=0.05"
+            ax.add_patch(FancyBboxPatch(*box, facecolor=colour, edgecolor=BLUE, linewidth=0.6))
             ax.text(x + 0.06, top + 0.14, _drawable(name[:30]), size=7, weight="bold", va="center")
             for number, (line, colour) in enumerate(lines[name]):
-                y = top + 0.3 + LINE * number
-                ax.text(x + 0.06, y, line, size=6, va="center", color=colour)
-        edges = [(name, user) for name in graph.order for user in graph.successors(name)]
-        for name, user in [*edges, (graph.answer, SCORE)]:
-            (x, y), (end, end_y) = middles[name], middles[user]
-            bend = 0.0 if at[user][0] == at[name][0] + 1 else -0.3
-            look = {"connectionstyle": f"arc3,rad={bend}", "shrinkA": 0, "shrinkB": 0}
+                ax.text(x + 0.06, top + HEAD + LINE * number, line, **SMALL, color=colour)
+        edges = [(source, name) for name in graph.order for source in graph[name].inputs]
+        for source, user in [*edges, (graph.answer, SCORE)]:
+            (x, y), (end, end_y) = spots[source], spots[user]
+            bend = 0.0 if at[user][0] == at[source][0] + 1 else -0.3
+            look = {"connectionstyle": f"arc3,rad={bend}", "shrinkA": 0, "shrinkB": 0, "lw": 0.8}
             for shift, head, line, colour in (0, "-|>", "-", GREY), (0.1, "<|-", "--", VERMILLION):
-                there = (x + card, y + shift), (end, end_y + shift)
-                arrow = FancyArrowPatch(*there, arrowstyle=head, mutation_scale=6, **look)
-                ax.add_patch(arrow).set(linestyle=line, color=colour, linewidth=0.8, zorder=0.5)
+                arrow = look | {"arrowstyle": head, "linestyle": line, "color": colour}
+                ends = (end, end_y + shift), (x + card, y + shift)
+                ax.annotate("", *ends, arrowprops=arrow, zorder=0.5)  # behind cards
         if data["simulated"].any():
             tag_simulated(ax)
     return figure
@@ -664,7 +565,7 @@ def _draw_methods(ax: Axes, rows: DataFrame, names: Series) -> dict[str, int]:
     """Draw test accuracies, a variant a line; from the start graph a line and band lead on."""
     lines = dict(zip(names.index, _down_the_side(ax, names)))
     for start, some in rows.groupby(rows["variant"] == "start"):
-        look = LOOKS["start"] if start else LOOKS["full"] | {"label": "measured here"}
+        look = START if start else FULL | {"label": "measured here"}
         points(ax, some["variant"].map(lines), some, True, **look)
     start = rows[rows["variant"] == "start"].iloc[0]
     ax.axvline(start["accuracy"], color=GREY, linestyle="--", linewidth=0.7)

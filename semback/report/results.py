@@ -582,12 +582,10 @@ def latex(name: str) -> str:
     for _, some in rows.groupby(CONFIGURATION, sort=False):
         cells = some.pivot(index="method", columns="result", values="cell").fillna("--")
         cells = cells.loc[some["method"].unique(), some["result"].unique()]
-        style = cells.rename_axis(index=None, columns=None).style.format(escape="latex")
-        for axis in (0, 1):
-            style = style.format_index(escape="latex", axis=axis)
+        cells = cells.rename_axis(index=None, columns=None)
         caption = f"Test accuracy, percent; BBH is pooled over files that all ran. {said(some)}"
-        place = {"position_float": "centering", "label": f"tab:{name}-{len(tables) + 1}"}
-        tables.append(style.to_latex(hrules=True, caption=caption.translate(TEX), **place))
+        words = {"caption": caption.translate(TEX), "label": f"tab:{name}-{len(tables) + 1}"}
+        tables.append(cells.to_latex(escape=True, **words))
     return "\n".join(tables)
 
 

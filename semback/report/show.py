@@ -40,15 +40,7 @@ NUMBER = r"[$\[]?[+-]?\d[\d.,% \]]*"  # a cell with a number, a share or an inte
 
 # A click on a node hides the rows of the others; another one on it, or one beside the nodes, shows
 # all of them.
-CLICK = (
-    "const { node } = event.target.dataset, texts = this.nextElementSibling,"
-    " chosen = node === this.dataset.chosen ? undefined : node;"
-    " this.dataset.chosen = chosen; texts.open = true;"
-    " this.querySelectorAll('button').forEach(button => {"
-    " button.style.outline = button.dataset.node === chosen ? '3px solid #d55e00' : '' });"
-    " [...texts.querySelectorAll('tr')].slice(1).forEach("
-    "(row, place) => { row.hidden = chosen && place !== +chosen })"
-)
+CLICK = Path(__file__).with_name("click.js").read_text(encoding="utf-8")
 # A gradient that asks for no change, in the words of the prompt or others that models write.
 STAYS = r"(stay|remain|fine|good|keep it) (just |exactly )?(as (it is|is|they are)|unchanged)"
 WIDE = 620  # pixels that a drawing with texts may take, if it has few columns

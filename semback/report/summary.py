@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pandas import DataFrame, isna
 
-from ..variants import METHODS
 from . import comparisons, results, show
 from .records import CONFIGURATION, CONTAMINATED, Record
 
@@ -60,11 +59,8 @@ class Summary:
 def summary_view(summary: Summary) -> show.View:
     """The tables; unknown prices are question marks."""
     table, compared = results.table(summary.records), comparisons.table(summary.records)
-    hidden = {"again"} if table["again"].isna().all() else set()
-    if not table["variant"].isin(METHODS).any():
-        hidden |= {"equal_calls", "failed"}
-    shown = [name for name in SHOWN if name not in hidden]
     headline = _headline(summary.records, table)
+    shown = [name for name in SHOWN if name != "again" or table[name].notna().any()]
     for column, form in FORMATS.items():
         table[column] = ["?" if isna(value) else form(value) for value in table[column]]
     tables = []

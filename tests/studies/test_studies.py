@@ -7,7 +7,6 @@ import pytest
 
 from semback import DataError, figures, gates
 from semback.studies.credit import credit
-from semback.studies.growth import grow
 
 pytestmark = pytest.mark.slow
 
@@ -32,21 +31,14 @@ def test_the_figure_of_credit_shows_one_coach(credits):
         figures.credit(pandas.concat([credits, credits.assign(coach="another")]))
 
 
-def test_the_figure_of_growth_adds_the_rounds_of_the_phases():
-    plot = figures.growth(asyncio.run(grow(sizes=[3, 5], shapes=["chain", "skips"])))
-    assert len(plot.data) == 2 * 2 * 2
-    chain = plot.data[(plot.data["shape"] == "chain") & (plot.data["nodes"] == 5)].iloc[0]
-    assert (chain["calls"], chain["rounds"]) == (4, 5 + 4 + 1)
-
-
 def test_the_figure_of_gates_shows_what_each_accepts_beside_its_level():
     data = gates.gates(questions=[50, 20], churns=[0.2, 0.5], trials=20)
     plot = figures.gates(data)
     assert set(plot.data["churn"]) == {0.2} and len(plot.data) == 2 * 4 * 3
     few, many = plot.figure.axes
     assert [few.get_title(), many.get_title()] == ["20 questions", "50 questions"]
-    assert [text.get_text().replace("\n", " ") for text in few.texts] == [*gates.GATES, "simulated"]
-    assert [text.get_text() for text in many.texts] == ["simulated"]
+    assert few.get_legend_handles_labels()[1] == [*gates.GATES]
+    assert [text.get_text() for ax in (few, many) for text in ax.texts] == ["simulated"] * 2
     careful = plot.data[(plot.data["questions"] == 20) & (plot.data["level"] == 0.05)]
     line, points = few.containers[2][0], few.containers[2][2][0].get_segments()
     assert list(line.get_ydata()) == list(careful["accepted"])
