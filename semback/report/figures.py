@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,7 @@ def drawn(name: str) -> Iterator[tuple[str, Plot]]:
         There are no results at all, or a file is not a record.
     """
     records = results.load(name)
-    for draw in (learning_curves, methods, bbh_files, liar_ablation):
+    for draw in (learning_curves, methods, bbh_files, liar_ablation, costs):
         with suppress(NothingToDraw):
             yield draw.__name__, draw(records)
     with suppress(NothingToDraw):
@@ -327,6 +328,37 @@ def liar_ablation(records: Iterable[Record]) -> Plot:
 
     tall = data.groupby(CONFIGURATION).size().max()
     return _plot(liar_ablation, data, draw, (COLUMN, 0.2 * tall, 0), (ON_TEST, ""), sharex=True)
+
+
+def costs(records: Iterable[Record]) -> Plot:
+    """Test accuracy against the cost of training and test, recorded or live, on a log scale, the
+    mean over the seeds; that of the start graph is its test. BBH is pooled over the questions of
+    the files that all methods ran.
+
+    It is in dollars where every price is known, else in tokens sent and received.
+    """
+    rows = _chosen(results.shared(results.frame(records)))
+    data = results.scored(rows, "result")
+    unit = "dollars" if rows["dollars"].sum(skipna=False) > 0 else "tokens"
+    spent = rows.groupby(["run", "stage"])[unit].sum()
+    sums = [sum(spent[run, row.stage] for run in row.runs) for row in data.itertuples()]
+    data = data.assign(cost=sums / data["seeds"], unit=unit)
+    single = data["variant"].str.startswith("only_")
+    data["method"] = data["method"].mask(single, "one instruction only")
+    series = cycle([*SERIES, *(look | OPEN for look in SERIES)])
+    looks = dict(zip(data["method"].unique(), chain([START], series)))
+
+    def draw(ax: Axes, rows: DataFrame) -> None:
+        for method, some in rows.groupby("method", sort=False):
+            points(ax, some["cost"], some, label=method, **looks[method])
+        ax.margins(x=0.1)
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ticker.EngFormatter(sep="") if unit == "tokens" else "{x:g}")
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+    labels = f"{unit}, training and test", ON_TEST
+    return _plot(costs, data, draw, (PAGE, 1.3, 1.6), labels, sharey=True)
 
 
 def credit(data: DataFrame) -> Plot:

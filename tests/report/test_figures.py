@@ -28,7 +28,7 @@ from semback.report.figures import NothingToDraw
 from semback.run import Score, Step, wilson
 
 ENDINGS = (".png", ".pdf", ".csv", ".tex", ".runs.txt")
-DRAWN = ["learning_curves", "methods", "bbh_files", "liar_ablation"]
+DRAWN = ["learning_curves", "methods", "bbh_files", "liar_ablation", "costs"]
 
 
 @pytest.fixture
@@ -113,7 +113,9 @@ def test_all_figures_draws_what_there_are_results_for(task):
     record_of("batch", task)
     paths = figures.all_figures("batch")
     assert [path.name for path in paths] == [
-        f"{name}{ending}" for name in ("learning_curves", "gradients") for ending in ENDINGS
+        f"{name}{ending}"
+        for name in ("learning_curves", "costs", "gradients")
+        for ending in ENDINGS
     ]
     assert all(
         path.parent == results.folder("batch") / "figures" and path.stat().st_size for path in paths
@@ -277,7 +279,7 @@ def test_a_paper_sets_width_font_and_title_of_its_figures(batch):
 @pytest.mark.parametrize("width", [3.25, 5.5])
 def test_nothing_in_a_figure_of_a_paper_overlaps_its_labels(batch, width):
     with figures.paper(width):
-        figure = figures.learning_curves(batch).figure
+        figure = figures.costs(batch).figure
     boxes = [ax.get_tightbbox() for ax in figure.axes]
     boxes += [figure.legends[0].get_window_extent()]
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
@@ -344,6 +346,42 @@ def test_each_seed_has_its_line_in_the_learning_curve(batch):
     assert len([patch for patch in ax.patches if patch.get_label() == "the graph"]) == 3
 
 
+def test_costs_are_what_training_and_test_asked_for(batch):
+    data = figures.costs(batch).data
+    record = next(
+        record for record in batch if record["experiment"] == "liar" and record["variant"] == "full"
+    )
+
+    def tokens(stages):
+        return sum(
+            row["prompt_tokens"] + row["completion_tokens"]
+            for row in record["usage"]
+            if row["stage"] in stages
+        )
+
+    liar = data[data["result"] == "LIAR"].set_index("variant")["cost"]
+    assert liar["start"] == tokens({"test before"}) and liar["full"] == tokens(
+        {"train", "test after"}
+    )
+    assert set(data["unit"]) == {"tokens"} and list(dict.fromkeys(data["result"])) == [
+        "BBH NLP",
+        "BBH algorithmic",
+        "GSM8K",
+        "LIAR",
+    ]
+
+
+def test_a_batch_whose_methods_ran_different_files_has_the_figures_of_the_rest(batch):
+    apart = [record for record in batch if record["experiment"] != "bbh"]
+    apart += [
+        changed(batch[0], experiment="bbh", task=f"bbh/{name}", group="nlp", variant=variant)
+        for name, variant in (("snarks", "full"), ("ruin_names", "no_gradient"))
+    ]
+    assert list(dict.fromkeys(figures.costs(apart).data["result"])) == ["GSM8K", "LIAR"]
+    with pytest.raises(NothingToDraw, match="no results of all variants on"):
+        figures.costs([record for record in apart if record["experiment"] == "bbh"])
+
+
 def test_one_file_with_several_seeds_has_room_for_its_panel(batch):
     plot = figures.bbh_files(
         [
@@ -354,6 +392,22 @@ def test_one_file_with_several_seeds_has_room_for_its_panel(batch):
     (ax,), figure = plot.figure.axes, plot.figure
     assert ax.get_window_extent().height > 0.2 * figure.dpi
     assert ax.get_tightbbox().y1 <= figure.bbox.y1
+
+
+def test_costs_are_in_dollars_where_every_price_is_known(batch):
+    priced = [
+        changed(record, usage=[{**row, "cost": 0.5} for row in record["usage"]])
+        for record in real(batch)
+    ]
+    data = figures.costs(priced).data
+    assert (
+        set(data["unit"]) == {"dollars"} and data[data["variant"] == "full"]["cost"].min() == 2
+    )  # 3 phases of training and one of test
+    unknown = [
+        changed(record, usage=[{**row, "cost": None} for row in record["usage"]])
+        for record in real(batch)
+    ]
+    assert set(figures.costs(unknown).data["unit"]) == {"tokens"}
 
 
 def test_a_graph_with_its_gradients_shows_the_first_accepted_step(task):

@@ -327,7 +327,7 @@ def test_what_cannot_be_written_is_one_error_that_names_it(no_figures, record, m
     with pytest.raises(DataError, match="index.html cannot be written"):
         report.write("trial")
     (folder("trial") / "figures").write_text("")
-    monkeypatch.setattr(figures, "drawn", lambda name: [("methods", None)])
+    monkeypatch.setattr(figures, "drawn", lambda name: [("costs", None)])
     with pytest.raises(DataError, match="figures cannot be written"):
         figures.all_figures("trial")
 
