@@ -118,8 +118,8 @@ class LLM:
 
     Notes
     -----
-    Connections close with their event loop, or when the model is no longer used; where a loop is
-    closed without `asyncio.run`, use ``async with LLM(…) as llm`` or ``await llm.aclose()``.
+    Connections close when the model is no longer used, or with their event loop: `asyncio.run` does
+    it; whoever runs a loop by hand ends it by ``await loop.shutdown_asyncgens()``.
     """
 
     def __init__(
@@ -241,18 +241,6 @@ class LLM:
         if self.cache is not None and recorded:
             self._compare_host(self.cache, key)
         return self._reply(key, request, reply, recorded, shared)
-
-    async def aclose(self) -> None:
-        """Close the connections of the running event loop."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
-
-    async def __aenter__(self) -> "LLM":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     def _client(self) -> Client:
         """The client of the running event loop."""

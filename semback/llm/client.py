@@ -178,23 +178,6 @@ class Client:
                     raise endpoint.error(failure, request["messages"]) from None
                 await asyncio.sleep(_retry_delay(failure, tries.total() - 1, self.limits.busy))
 
-    async def models(self) -> set[str]:
-        """The names of the models that the endpoint lists; none where it lists none."""
-        import openai
-
-        names = set()
-        with suppress(Failure, openai.OpenAIError, OSError, ValueError):
-            await self._connect()
-            async with asyncio.timeout(self.endpoint.timeout):
-                names = {model.id async for model in self._openai.models.list()}
-        return names
-
-    async def close(self) -> None:
-        """Close the connections; the next request opens new ones."""
-        connection, self._connection, self._openai = self._connection, None, None
-        if connection is not None:
-            await connection.aclose()
-
     async def _connect(self) -> None:
         """Make the openai client, if there is none yet. Failure: a setting is wrong."""
         if self._openai is None:

@@ -142,8 +142,6 @@ class Proxy:
         finally:
             await runner.cleanup()
             await landed()
-            for client in self._clients.values():
-                await client.close()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Callable) -> web.StreamResponse:
@@ -215,11 +213,9 @@ class Proxy:
         return web.Response(text=text, content_type="text/event-stream", headers=headers)
 
     async def _models(self, request: web.Request) -> web.Response:
-        """The models that are recorded, and those that the endpoint lists."""
+        """The models that are recorded."""
         entries = (entry for _, entry, _ in self.cache.rows())
         names = {entry["request"]["model"] for entry in entries if entry and "request" in entry}
-        if self.cache.mode != "replay":
-            names |= await self._client("", _key(request)).models()
         facts = {"object": "model", "created": 0, "owned_by": "semback"}
         return _json({"object": "list", "data": [{"id": name, **facts} for name in sorted(names)]})
 

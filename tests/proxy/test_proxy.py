@@ -409,7 +409,7 @@ def test_a_client_s_key_is_passed_on_where_the_proxy_has_none_and_recorded_nowhe
     assert KEY not in text and (ours or "(the key)") in text or "ours" not in text
 
 
-def test_a_session_may_have_any_name_and_models_need_no_price(cache):
+def test_a_session_may_have_any_name_and_the_models_are_those_recorded(cache):
     def story(url):
         ask(url, "/s/a%2Fb%20%C3%BC/v1", {"X-Semback-Draw": "0"})
         with sync(url) as asker:
@@ -532,26 +532,3 @@ def test_requests_that_wait_for_their_turn_are_not_sent_for_clients_that_went_aw
     with Endpoint(answer) as upstream:
         using(made(cache, upstream.url, in_flight=2), story)
     assert len(upstream.asked) == len(cache) == 2
-
-
-def test_the_models_are_those_recorded_and_those_of_the_endpoint(cache):
-    def story(url):
-        ask(url)
-        with sync(url) as asker:
-            return [model.id for model in asker.models.list()]
-
-    async def answer(request):
-        if request.path.endswith("/models"):
-            return await raw(b'{"object": "list", "data": [{"id": "z", "object": "model"}]}')(
-                request
-            )
-        return await good(request)
-
-    class Listing(Endpoint):
-        async def _answer(self, request):
-            return await answer(request)
-
-    with Listing() as upstream:
-        assert using(made(cache, upstream.url), story) == ["m", "z"]
-    replay = made(ResponseCache(cache.folder, "replay"), upstream.url)
-    assert using(replay, story) == ["m"]
