@@ -144,13 +144,16 @@ class LLM:
         check((ResponseCache, NoneType), "a ResponseCache, as in ResponseCache()", cache=cache)
         check((str, NoneType), "text, or None", base_url=base_url, api_key=api_key)
         check((Budget, NoneType), "a Budget, as in Budget(dollars=5)", budget=budget)
-        check(int, "a whole number", in_flight=in_flight, retries=0 if retries is None else retries)
+        check(int, "a whole number", in_flight=in_flight)
+        check((int, NoneType), "a whole number, or None", retries=retries)
         check((int, float), "a number", timeout=timeout)
+        limits = {
+            "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+        }
+        check((int, float, NoneType), "a number, or None", **limits)
         known("system", system, ("system", "user"))
-        limits = (in_flight, requests_per_minute, tokens_per_minute)
-        names = ("in_flight", "requests_per_minute", "tokens_per_minute", "timeout")
-        for name, number in zip(names, (*limits, timeout)):
-            check((int, float, NoneType), "a number", **{name: number})
+        for name, number in {**limits, "in_flight": in_flight, "timeout": timeout}.items():
             if number is not None and not number > 0:
                 raise ParameterError(f"{name} is {number!r}; it takes a number above 0")
         if (retries or 0) < 0:
@@ -159,8 +162,9 @@ class LLM:
         budget.check_price(model)
         self.model, self.cache, self.in_flight = model, cache, in_flight
         self.params: Mapping[str, Any] = MappingProxyType(_merged(model, params))
-        named = model, base_url, api_key, all_headers(headers)
-        self.endpoint = Endpoint(*named, limits, retries, timeout, budget, transport)
+        where = base_url, api_key, all_headers(headers)
+        limited = in_flight, requests_per_minute, tokens_per_minute
+        self.endpoint = Endpoint(*where, *limited, retries, timeout, budget, transport)
         self.system = system
         self._warned: set[str] = set()
         self._compared = 0  # replies from recordings
@@ -266,7 +270,7 @@ class LLM:
 
     def _reply(self, key: str, request: dict, reply: dict, recorded: bool, shared: bool) -> Reply:
         """A reply as callers get it, with warnings of numbers of tokens that cannot be right."""
-        usage, limit = reply["usage"], self.endpoint.limits[2]
+        usage, limit = reply["usage"], self.endpoint.tokens_per_minute
         if limit and not recorded and sum(usage.values()) > limit:
             problem = f"a reply of {self.model} reports {sum(usage.values()):,} tokens"
             self._warn_once("tokens", f"{problem}, more than tokens_per_minute allows in a minute")

@@ -48,24 +48,18 @@ RECORDS = "X-Semback-Records"  # with this header a proxy of semback need not re
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where and how a model is asked; the attributes are the arguments of LLM.
+    """Where and how models are asked; the attributes are the arguments of LLM."""
 
-    limits : tuple
-        (in_flight, requests_per_minute, tokens_per_minute)
-    whole : bool
-        Whether replies hold the whole body of their response, as "completion".
-    """
-
-    model: str
-    base_url: str | None
-    api_key: str | None = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    limits: tuple[int, float | None, float | None]
-    retries: int | None
-    timeout: float
-    budget: Budget
-    transport: Any
-    whole: bool = False
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    in_flight: int = 64
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    retries: int | None = None
+    timeout: float = 300.0
+    budget: Budget = field(default_factory=Budget)
+    transport: Any = None
 
     @property
     def url(self) -> str | None:
@@ -96,8 +90,8 @@ class Endpoint:
         secrets = [self.key, *(word for word in words if re.search("[A-Za-z]", word))]
         return _masked(text, [secret for secret in secrets if len(secret) >= SECRET])
 
-    def error(self, failure: Failure, messages: list[dict]) -> ModelError:
-        """The ModelError for a failure."""
+    def error(self, failure: Failure, request: dict) -> ModelError:
+        """The ModelError for a request that failed."""
         advice = failure.advice
         text = responses.valid(self.masked(failure.text)[:SHOWN]).rstrip(". ")
         if request_id := self.masked(failure.request_id):
@@ -105,8 +99,8 @@ class Endpoint:
         kind = ModelError
         if advice == responses.TOO_LONG:
             kind = PromptTooLong
-            advice += f" Its largest parts, in characters: {_largest_parts(messages)}."
-        event = f"{self.model} at {self.address} {failure.event}"
+            advice += f" Its largest parts, in characters: {_largest_parts(request['messages'])}."
+        event = f"{request['model']} at {self.address} {failure.event}"
         message = f"{event}: {text}. {advice} Replies received before are recorded."
         body = None
         with suppress(RecursionError):  # JSON that is nested too deeply
@@ -118,12 +112,15 @@ class Endpoint:
 class Client:
     """The requests to one endpoint in one event loop: an openai client cannot serve two.
 
-    `limits` are the endpoint's own, unless they are shared with other clients.
+    Parameters
+    ----------
+    endpoint : Endpoint
+    whole : bool
+        Whether replies hold the whole body of their response, as "completion".
     """
 
-    def __init__(self, endpoint: Endpoint, limits: Limits | None = None):
-        self.endpoint = endpoint
-        self.limits = limits or Limits(*endpoint.limits, endpoint.budget, endpoint.address)
+    def __init__(self, endpoint: Endpoint, whole: bool = False):
+        self.endpoint, self.whole, self.limits = endpoint, whole, Limits(endpoint)
         self._loop = asyncio.get_running_loop()
         self._connection: AsyncGenerator[openai.AsyncOpenAI] | None = None
         self._openai: Any = None  # openai.AsyncOpenAI, once it is connected
@@ -175,7 +172,7 @@ class Client:
                 if most is None:
                     spent, most = tries[busy], REFUSALS if busy else RETRIES
                 if not failure.retry or spent > most:
-                    raise endpoint.error(failure, request["messages"]) from None
+                    raise endpoint.error(failure, request) from None
                 await asyncio.sleep(_retry_delay(failure, tries.total() - 1, self.limits.busy))
 
     async def _connect(self) -> None:
@@ -205,30 +202,30 @@ class Client:
             response = error.response
         except TimeoutError:
             slot.outcome = "timed out"
-            self._count(slot, {}, "")  # the endpoint may have worked for it
+            self._count(slot, request, {}, "")  # the endpoint may have worked for it
             error = TimeoutError(f"no whole reply in {self.endpoint.timeout:g} s")
             raise responses.no_response(error) from None
         except (openai.APIError, aiohttp.ClientError, OSError, ValueError) as error:
             raise responses.no_response(error) from None
         slot.outcome = "answered"
         try:
-            reply = responses.reply(response, self.endpoint.model, self.endpoint.whole)
+            reply = responses.reply(response, request["model"], self.whole)
         except Failure as failure:
             if failure.status in responses.BUSY:
                 slot.outcome = "unavailable" if failure.status == 503 else "refused"
                 slot.wait = min(failure.wait, responses.LONGEST_WAIT)
             if failure.usage is not None:  # what is no reply costs as much
-                self._count(slot, failure.usage, "")
+                self._count(slot, request, failure.usage, "")
             raise
-        self._count(slot, reply["usage"], reply["text"])
+        self._count(slot, request, reply["usage"], reply["text"])
         return reply
 
-    def _count(self, slot: Slot, usage: dict[str, int], text: str) -> None:
+    def _count(self, slot: Slot, request: dict, usage: dict[str, int], text: str) -> None:
         """Count the tokens of a request; what the endpoint does not report is estimated."""
         slot.used = sum(usage.values()) if usage else None
         prompt = usage.get("prompt_tokens", slot.tokens)
         completion = usage.get("completion_tokens", estimated_tokens(text))
-        self.endpoint.budget.end(self.endpoint.model, prompt, completion)
+        self.endpoint.budget.end(request["model"], prompt, completion)
 
     def _recordable(self, reply: dict) -> tuple[dict, dict]:
         """A reply without the key, and where it comes from, for recordings."""
@@ -262,7 +259,7 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
         verify=_certificates(),
         max_redirects=REDIRECTS,
         event_hooks={"response": [responses.read]},
-        limits=httpx2.Limits(max_connections=endpoint.limits[0], keepalive_expiry=KEEP_ALIVE),
+        limits=httpx2.Limits(max_connections=endpoint.in_flight, keepalive_expiry=KEEP_ALIVE),
         timeout=httpx2.Timeout(None, connect=CONNECT),  # the whole try has a time limit
     )
     async with openai.AsyncOpenAI(

@@ -21,9 +21,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from math import inf
+from typing import TYPE_CHECKING
 
 from ..errors import CacheError
-from .budget import Budget
+
+if TYPE_CHECKING:
+    from .client import Endpoint
 
 INITIAL_WINDOW = 64  # requests in flight before there is any reply
 BATCH = 4  # requests that leave at one time: they are on their way before the next ones are built
@@ -68,32 +71,20 @@ class Limits:
 
     Parameters
     ----------
-    in_flight : int
-        The most requests in flight at one time.
-    requests, tokens : float, optional
-        Limits per minute, never exceeded in any 60 seconds. The tokens of a reply are known only
-        when it has arrived; the requests after it wait for them.
-    budget : Budget
-        Its account has the limits per minute.
-    address : str
-        The endpoint, whose limits they are.
+    endpoint : Endpoint
+        Its limits per minute are never exceeded in any 60 seconds; they are kept in the account of
+        its budget. The tokens of a reply are known only when it has arrived; the requests after it
+        wait for them.
     """
 
-    def __init__(
-        self,
-        in_flight: int,
-        requests: float | None,
-        tokens: float | None,
-        budget: Budget,
-        address: str,
-    ):
-        self.in_flight, self.busy = in_flight, 0
-        self.window = float(min(INITIAL_WINDOW, in_flight))  # requests in flight, at most, for now
+    def __init__(self, endpoint: "Endpoint"):
+        self.in_flight, self.busy = endpoint.in_flight, 0
+        self.window = float(min(INITIAL_WINDOW, self.in_flight))  # in flight at most, for now
         self._slow_start = True
-        self._budget = budget
-        limits = {"requests": requests, "tokens": tokens}
+        self._budget = endpoint.budget
+        limits = {"requests": endpoint.requests_per_minute, "tokens": endpoint.tokens_per_minute}
         self._per_minute = {
-            kind: PerMinute(f"{kind} at {address}", limit)
+            kind: PerMinute(f"{kind} at {endpoint.address}", limit)
             for kind, limit in limits.items()
             if limit
         }

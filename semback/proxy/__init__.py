@@ -15,7 +15,6 @@ import signal
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
 from itertools import count
 from urllib.parse import quote
 
@@ -35,7 +34,6 @@ from ..errors import (
 from ..llm.budget import priced_rows
 from ..llm.client import RECORDS, Client, Endpoint
 from ..llm.flight import NOTICE, Flight, Flights, landed
-from ..llm.limits import Limits
 from ..replies import Reply
 from ..usage import Usage
 
@@ -57,8 +55,7 @@ class Proxy:
     ----------
     cache : ResponseCache
     endpoint : Endpoint
-        Whatever its model is, each request names its own. Its limits and its budget are for all
-        models and clients together.
+        Its limits and its budget are for all models and clients together.
     token : str, optional
         What clients must send: `Authorization: Bearer TOKEN`.
     first_draw : int
@@ -81,8 +78,7 @@ class Proxy:
     that fails, or whose client leaves, takes no draw: the retry gets it. `DELETE /s/NAME` starts a
     session anew, before a rerun. Draws are those of the request: two sessions share recordings.
 
-    The endpoint gets the key of the proxy (OPENAI_API_KEY). Where the proxy has neither a key nor a
-    token, the client's own key is passed on.
+    The endpoint gets the key of the proxy (OPENAI_API_KEY), never that of a client.
     """
 
     def __init__(
@@ -94,7 +90,7 @@ class Proxy:
     ):
         self.cache, self.token, self.first_draw = cache, token, first_draw
         self.errors: list[SembackError] = []
-        self.endpoint = replace(endpoint, whole=True)
+        self.endpoint = endpoint
         self.usage: defaultdict[str, Usage] = defaultdict(Usage)
         # The draws that are taken, by session and key.
         self._taken: defaultdict[str, dict[str, set[int]]] = defaultdict(dict)
@@ -118,9 +114,7 @@ class Proxy:
         """
         if host not in LOOPBACK and not self.token:
             raise ParameterError(f"whoever reaches {host} could spend your money: set a token")
-        end = self.endpoint
-        self._limits = Limits(*end.limits, end.budget, end.address)
-        self._clients: dict[tuple[str, str], Client] = {}
+        self._client = Client(self.endpoint, whole=True)
         app = web.Application(client_max_size=LONGEST, middlewares=[self._guard])
         for start in ("", "/s/{session}"):
             app.router.add_post(f"{start}/v1/chat/completions", self._complete)
@@ -148,7 +142,8 @@ class Proxy:
         """Serve those who may use the proxy, with errors in OpenAI's shape."""
         if "Origin" in request.headers:  # a web page that found the port
             return _error(403, "browsers are not served", "forbidden")
-        given = _key(request).encode("utf-8", "surrogateescape")
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+        given = given.encode("utf-8", "surrogateescape")
         if self.token and not hmac.compare_digest(given, self.token.encode()):
             return _error(401, "Authorization is not the proxy's token", "invalid_api_key")
         try:
@@ -190,7 +185,7 @@ class Proxy:
 
         def client() -> Client:
             self.endpoint.budget.check_price(body["model"])
-            return self._client(body["model"], _key(request))
+            return self._client
 
         with self._draw(request.headers.get("X-Semback-Draw"), session, first) as draw:
             key, text = key_and_body(body, draw)
@@ -240,15 +235,6 @@ class Proxy:
             taken.remove(draw)
             raise
 
-    def _client(self, model: str, key: str) -> Client:
-        """The client for a model; `key` is for an endpoint of which the proxy has none."""
-        if self.token or os.environ.get("OPENAI_API_KEY"):
-            key = ""
-        if (model, key) not in self._clients:
-            endpoint = replace(self.endpoint, model=model, api_key=key)
-            self._clients[model, key] = Client(endpoint, self._limits)
-        return self._clients[model, key]
-
 
 async def serve(proxy: Proxy, host: str, port: int, ready: Callable[[str], object]) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called with the address."""
@@ -289,10 +275,6 @@ async def run_with(proxy: Proxy, session: str, command: Sequence[str]) -> int:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, before)
     return code if code >= 0 else 128 - code
-
-
-def _key(request: web.Request) -> str:
-    return request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
 
 
 def _json(data: object, status: int = 200, more: Mapping[str, str] | None = None) -> web.Response:
