@@ -88,7 +88,11 @@ class Endpoint:
         words of headers that may be one: those with a letter. So are the texts of JSON masked."""
         words = re.split(r"[\s=:;,]+", " ".join(self.headers.values()))
         secrets = [self.key, *(word for word in words if re.search("[A-Za-z]", word))]
-        return _masked(text, [secret for secret in secrets if len(secret) >= SECRET])
+        masked = json.dumps(text, ensure_ascii=False)
+        for secret in secrets:
+            if len(secret) >= SECRET:
+                masked = masked.replace(json.dumps(secret)[1:-1], "(the key)")
+        return json.loads(masked)
 
     def error(self, failure: Failure, request: dict) -> ModelError:
         """The ModelError for a request that failed."""
@@ -173,7 +177,11 @@ class Client:
                     spent, most = tries[busy], REFUSALS if busy else RETRIES
                 if not failure.retry or spent > most:
                     raise endpoint.error(failure, request) from None
-                await asyncio.sleep(_retry_delay(failure, tries.total() - 1, self.limits.busy))
+                delay = min(FIRST_RETRY * 2 ** (tries.total() - 1), LONGEST_RETRY)
+                delay = failure.wait or delay * random.uniform(0.75, 1.0)
+                if busy and (failure.wait or self.limits.busy):
+                    delay = 0  # it waits in `Limits`, with all others
+                await asyncio.sleep(delay)
 
     async def _connect(self) -> None:
         """Make the openai client, if there is none yet. Failure: a setting is wrong."""
@@ -212,7 +220,7 @@ class Client:
             reply = responses.reply(response, request["model"], self.whole)
         except Failure as failure:
             if failure.status in responses.BUSY:
-                slot.outcome = "unavailable" if failure.status == 503 else "refused"
+                slot.outcome = "refused"
                 slot.wait = min(failure.wait, responses.LONGEST_WAIT)
             if failure.usage is not None:  # what is no reply costs as much
                 self._count(slot, request, failure.usage, "")
@@ -283,18 +291,6 @@ def _certificates() -> "ssl.SSLContext":
     return httpx2.create_ssl_context()
 
 
-def _masked(value: Any, secrets: list[str]) -> Any:
-    """JSON data without these words in its texts."""
-    if isinstance(value, dict):
-        return {name: _masked(each, secrets) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_masked(each, secrets) for each in value]
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, "(the key)")
-    return value
-
-
 def _sent_fields(request: dict) -> dict:
     """The fields of a request that are sent beside model and messages.
 
@@ -305,19 +301,6 @@ def _sent_fields(request: dict) -> dict:
     if fields.get("temperature") == 0 and fields.get("top_p") == 1:
         del fields["top_p"]
     return fields
-
-
-def _retry_delay(failure: Failure, attempt: int, others: int) -> float:
-    """Seconds until the next try: what the endpoint asks for, else exponential back-off.
-
-    `others` is the number of requests that the endpoint is working on.
-    """
-    busy = failure.status in responses.BUSY
-    if busy and (failure.wait or attempt == 0 or others):
-        return 0.0  # it waits in `Limits`, with all others
-    if failure.wait:
-        return failure.wait
-    return min(FIRST_RETRY * 2 ** (attempt - busy), LONGEST_RETRY) * random.uniform(0.75, 1.0)
 
 
 def _largest_parts(messages: list[dict]) -> str:

@@ -168,7 +168,7 @@ def test_an_endpoint_that_refuses_everything_is_asked_a_few_times_and_then_it_is
         endpoint.answer(64, retries=3)
     assert errors.group_contains(ModelError, match="answered 429: not now")
     waits = sorted({round(now, 1) for now, _ in endpoint.asked})
-    assert waits == [0.0, 0.5, 1.5, 3.5] and len(endpoint.asked) < 16
+    assert waits == [0.0, 0.5, 1.2, 2.2, 3.6, 5.5] and len(endpoint.asked) < 16
 
 
 @pytest.mark.parametrize(
