@@ -78,7 +78,7 @@ def _proxy(folder, mode, dollars, tokens, calls, token=None, **settings) -> "Pro
 def _show(proxy: "Proxy") -> None:
     """Print what each client used; on stderr, since stdout is the command's."""
     rows, sent = proxy.rows(), proxy.endpoint.budget
-    if not rows and not sent.spent_calls:
+    if not rows and not sent.spent["calls"]:
         echo("no reply passed the proxy: does the program use OPENAI_BASE_URL?", error=True)
         return
     for row in rows:

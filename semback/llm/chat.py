@@ -269,14 +269,10 @@ class LLM:
             raise ParameterError(problem) from None
 
     def _reply(self, key: str, request: dict, reply: dict, recorded: bool, shared: bool) -> Reply:
-        """A reply as callers get it, with warnings of numbers of tokens that cannot be right."""
-        usage, limit = reply["usage"], self.endpoint.tokens_per_minute
-        if limit and not recorded and sum(usage.values()) > limit:
-            problem = f"a reply of {self.model} reports {sum(usage.values()):,} tokens"
-            self._warn_once("tokens", f"{problem}, more than tokens_per_minute allows in a minute")
+        """A reply as callers get it, with a warning if the server seems to have cut the prompt."""
         contents = [message.get("content") for message in request["messages"]]
         characters = sum(len(content) for content in contents if isinstance(content, str))
-        tokens = usage.get("prompt_tokens", 0)
+        tokens = reply["usage"].get("prompt_tokens", 0)
         truncated = tokens >= SMALLEST_WINDOW and characters > LONGEST_TOKENS * tokens
         if truncated:
             problem = (

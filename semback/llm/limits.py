@@ -34,7 +34,7 @@ DECREASE = 0.85  # of the window remains after congestion
 PROBE = 24  # replies, at least, until the window grows by one: at most 1 in 25 requests is refused
 LATE = 2.0  # seconds after which a place within the limits per minute is given up
 # Seconds of a pause where every request is refused, and its growth: a server that starts is found
-# ready soon, and a limit per minute, which may count what it refuses, is tried a few times a minute.
+# ready soon, and a limit per minute, which may count refusals too, is tried a few times a minute.
 FIRST_PAUSE, LONGER, LONGEST_PAUSE = 0.5, 1.4, 8.0
 
 

@@ -266,8 +266,7 @@ def _json(response: "httpx2.Response") -> Any:
     if not content:
         event, advice = "sent an empty body in place of JSON", f"{CHECK_ADDRESS} Then run again."
         raise _failure(response, event, f"status {status}", advice, retry=status == 200)
-    kind = response.headers.get("content-type", "").lower()
-    if "json" not in kind and not content.startswith(b"{"):
+    if not content.lstrip().startswith((b"{", b"[")):
         raise _not_a_reply(response)
     try:
         return json.loads(content)
@@ -290,14 +289,11 @@ def _error_in(data: Any) -> Any:
 def _http_error(response: "httpx2.Response", data: Any) -> Failure:
     """The failure for an HTTP error, or for an error that a gateway sends with status 200."""
     status, text = response.status_code, _text(response)
-    error, kind, message = _error_in(data) or data, "", text
-    if isinstance(error, dict):
-        values = [error.get(name) for name in ("code", "type", "status", "message", "detail")]
-        values = [value if isinstance(value, str | int) else "" for value in values]
-        kind = " ".join(str(value)[:100] for value in values[:3])
-        message = str(values[3] or values[4] or text)[:LOOKED_AT]
-    elif isinstance(error, str | int):
-        kind = message = str(error)[:LOOKED_AT]
+    error = _error_in(data) or data
+    fields = error if isinstance(error, dict) else {"code": error, "message": error}
+    kind = " ".join(str(fields.get(name) or "")[:100] for name in ("code", "type", "status"))
+    message = fields.get("message") or fields.get("detail")
+    message = message[:LOOKED_AT] if isinstance(message, str) else text
     if response.is_success and not (status := _status(kind)):
         return _not_a_reply(response, data)
     retry = status in (408, 409, 429) or status >= 500

@@ -161,14 +161,7 @@ class Proxy:
                 status = error.status
                 if isinstance(error.body, dict) and "error" in error.body:
                     return _json(error.body, status)
-            return _error(status, await asyncio.to_thread(self._text, error), code)
-
-    def _text(self, error: SembackError) -> str:
-        """The text of an error. That of a miss reads the whole cache, so this runs in a thread."""
-        try:
-            return str(error)
-        finally:
-            self.cache.close()  # each thread has a connection of its own
+            return _error(status, str(error), code)
 
     async def _complete(self, request: web.Request) -> web.Response:
         try:
@@ -306,20 +299,16 @@ def _rebuilt(key: str, request: dict, reply: dict) -> dict:
 
 
 def _chunks(completion: dict, usage: bool) -> Iterator[dict]:
-    """A completion in the parts of a stream; what belongs to a choice comes with its last one."""
+    """A completion in the parts of a stream: two for each choice, the message and the rest."""
     head = {name: completion[name] for name in completion.keys() - {"choices", "usage"}}
     head["object"] = "chat.completion.chunk"
     for place, choice in enumerate(completion["choices"]):
-        message = {"role": "assistant", **choice["message"]}
-        content, calls = message.pop("content", None), message.pop("tool_calls", None) or []
-        words = re.findall(r"\S+\s*|\s+", content) if isinstance(content, str) else []
-        deltas = [{**message, "content": "" if words else content}]
-        deltas += [{"content": word} for word in words]
-        deltas += [{"tool_calls": [{"index": n, **call}]} for n, call in enumerate(calls)]
-        last = {name: choice[name] for name in choice.keys() - {"message"}}
-        for delta in deltas:
-            part = {"index": choice.get("index", place), "delta": delta, "finish_reason": None}
-            yield {**head, "choices": [part]}
-        yield {**head, "choices": [{**last, "delta": {}}]}
+        delta, last = {"role": "assistant", **choice["message"]}, {**choice, "delta": {}}
+        if calls := delta.get("tool_calls"):
+            delta["tool_calls"] = [{"index": n, **call} for n, call in enumerate(calls)]
+        part = {"index": choice.get("index", place), "delta": delta, "finish_reason": None}
+        yield {**head, "choices": [part]}
+        del last["message"]
+        yield {**head, "choices": [last]}
     if usage:
         yield {**head, "choices": [], "usage": completion.get("usage")}

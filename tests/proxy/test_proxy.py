@@ -182,8 +182,8 @@ def test_a_stream_is_made_of_the_recorded_reply_and_has_no_key_of_its_own(cache)
     assert whole.choices[0].logprobs.content[0].token == "4"
     first = [chunk.choices[0] for chunk in chunks if chunk.choices[0].index == 1]
     assert first[0].delta.role == "assistant" and first[0].delta.thoughts == "2 + 2"
-    assert [part.delta.content for part in first[1:-1]] == ["It ", "is  ", "4.\n"]
-    assert first[-1].finish_reason == "stop" and first[-2].finish_reason is None
+    assert [part.delta.content for part in first] == ["It is  4.\n", None]
+    assert [part.finish_reason for part in first] == [None, "stop"]
 
 
 def test_what_no_file_can_hold_is_replaced_in_a_reply(cache):
