@@ -125,6 +125,7 @@ class Client:
 
     def __init__(self, endpoint: Endpoint, whole: bool = False):
         self.endpoint, self.whole, self.limits = endpoint, whole, Limits(endpoint)
+        self.flights: dict[str, Flight] = {}  # by key
         self._loop = asyncio.get_running_loop()
         self._connection: AsyncGenerator[openai.AsyncOpenAI] | None = None
         self._openai: Any = None  # openai.AsyncOpenAI, once it is connected
@@ -156,8 +157,11 @@ class Client:
             There is no reply, also not after retries where these may help.
         BudgetExceeded
             The budget is spent, so the request was not sent.
+        ParameterError
+            There is a budget in dollars, and the price of the model is unknown.
         """
         endpoint, request, tries = self.endpoint, json.loads(body), Counter()
+        endpoint.budget.check_price(request["model"])
         tokens, ticket = estimated_tokens(body), self.limits.ticket()
         while True:
             try:

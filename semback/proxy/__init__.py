@@ -33,7 +33,7 @@ from ..errors import (
 )
 from ..llm.budget import priced_rows
 from ..llm.client import RECORDS, Client, Endpoint
-from ..llm.flight import NOTICE, Flight, Flights, landed
+from ..llm.flight import NOTICE, Flight, landed, reply_to
 from ..replies import Reply
 from ..usage import Usage
 
@@ -94,7 +94,6 @@ class Proxy:
         self.usage: defaultdict[str, Usage] = defaultdict(Usage)
         # The draws that are taken, by session and key.
         self._taken: defaultdict[str, dict[str, set[int]]] = defaultdict(dict)
-        self._flights = Flights()
 
     def rows(self) -> list[dict]:
         """What each client used of each model: `priced_rows`, with the client as phase."""
@@ -175,17 +174,13 @@ class Proxy:
         except (ValueError, RecursionError) as error:
             raise ParameterError(f"the body is not a request: {error}") from None
         session = request.match_info.get("session") or request.headers.get("X-Semback-Session")
-
-        def client() -> Client:
-            self.endpoint.budget.check_price(body["model"])
-            return self._client
-
         with self._draw(request.headers.get("X-Semback-Draw"), session, first) as draw:
             key, text = key_and_body(body, draw)
             # An LLM that records waits for us, with its lock on the request.
             records = RECORDS in request.headers and self.cache.mode != "replay"
             cache = None if records else self.cache
-            found = await self._flights.reply(cache, client, (body, key, text), draw, Flight.wait)
+            named = body, key, text
+            found = await reply_to(named, draw, cache, self._client, Flight.wait)
             reply, recorded, shared = found
             completion = reply.get("completion") or _rebuilt(key, body, reply)
         fields = {name: reply[name] for name in ("text", "finish_reason", "usage", "model")}
