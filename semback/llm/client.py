@@ -13,7 +13,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -106,10 +106,7 @@ class Endpoint:
             advice += f" Its largest parts, in characters: {_largest_parts(request['messages'])}."
         event = f"{request['model']} at {self.address} {failure.event}"
         message = f"{event}: {text}. {advice} Replies received before are recorded."
-        body = None
-        with suppress(RecursionError):  # JSON that is nested too deeply
-            body = self.masked(failure.body)
-        more = {"host": self.host, "request_id": request_id, "body": body}
+        more = {"host": self.host, "request_id": request_id, "body": self.masked(failure.body)}
         return kind(message, status=failure.status, **more)
 
 
@@ -162,16 +159,14 @@ class Client:
         """
         endpoint, request, tries = self.endpoint, json.loads(body), Counter()
         endpoint.budget.check_price(request["model"])
-        tokens, ticket = estimated_tokens(body), self.limits.ticket()
+        tokens, ticket = estimated_tokens(body), next(self.limits.tickets)
+        headers = {RECORDS: "1"} if flight else {}
         while True:
             try:
                 await self._connect()  # which takes time, so no slot waits for it
                 async with self.limits.slot(ticket, tokens) as slot:
                     endpoint.budget.start(retry=tries.total() > 0)
                     with flight.sending() if flight else nullcontext():
-                        headers = {"x-stainless-retry-count": str(tries.total())}
-                        if flight:
-                            headers[RECORDS] = "1"
                         return self._recordable(await self._try(request, headers, slot))
             except Failure as failure:
                 busy = failure.status in responses.BUSY
@@ -245,11 +240,10 @@ class Client:
         clean = endpoint.masked(reply)
         source: dict[str, Any] = {"host": endpoint.host}
         if not endpoint.transport:
-            from openai import __version__ as version
-
-            time_now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            source |= {"openai": version, "time": time_now}
-        return clean, source if clean == reply else {**source, "masked": True}
+            source["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if clean != reply:
+            source["masked"] = True
+        return clean, source
 
 
 async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"]:

@@ -87,15 +87,12 @@ class Limits:
         }
         self._place = -inf  # when the next request leaves, within the limits per minute
         self._queue: list[tuple[int, int, asyncio.Future]] = []  # a heap, by ticket; with tokens
-        self._tickets = count()
+        # Places in the queue: a request that is sent again goes before all that came later.
+        self.tickets = count()
         self._paced = INITIAL_WINDOW  # requests of the first window that have not left yet
         self._next_at = self._changed_at = 0.0  # no request leaves before; the last decrease
         self._timer: asyncio.TimerHandle | None = None
         self._pauses = 0  # in a row, without a reply between them
-
-    def ticket(self) -> int:
-        """A place in the queue; a request that is sent again goes before all that came later."""
-        return next(self._tickets)
 
     @asynccontextmanager
     async def slot(self, ticket: int, tokens: int) -> AsyncIterator[Slot]:
