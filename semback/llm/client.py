@@ -229,9 +229,9 @@ class Client:
 
     def _count(self, slot: Slot, request: dict, usage: dict[str, int], text: str) -> None:
         """Count the tokens of a request; what the endpoint does not report is estimated."""
-        slot.used = sum(usage.values()) if usage else None
         prompt = usage.get("prompt_tokens", slot.tokens)
         completion = usage.get("completion_tokens", estimated_tokens(text))
+        slot.used = prompt + completion
         self.endpoint.budget.end(request["model"], prompt, completion)
 
     def _recordable(self, reply: dict) -> tuple[dict, dict]:

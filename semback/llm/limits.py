@@ -52,15 +52,15 @@ class Slot:
         "answered"; "refused", since the endpoint is busy; "timed out"; or "lost".
     wait : float
         Seconds for which the endpoint asks to be left alone.
-    used : int, optional
-        Tokens that the request took, with its reply, where the endpoint reports them.
+    used : int
+        Tokens that the request took, with its reply; 0 if it was not worked for.
     """
 
     tokens: int
     sent: float = 0.0
     outcome: str = "lost"
     wait: float = 0.0
-    used: int | None = None
+    used: int = 0
 
 
 class Limits:
@@ -123,13 +123,14 @@ class Limits:
     def _admit(self) -> None:
         """Let the next request leave, if it still may."""
         self._timer, now = None, asyncio.get_running_loop().time()
-        if self._queue and now >= self._next_at and self.busy < int(self.window):
+        may = now >= self._next_at and self.busy < int(self.window)
+        if may and self._queue and not self._queue[0][2].done():
             _, tokens, admission = self._queue[0]
             if self._per_minute and self._place + LATE < now:
                 self._place = now + self._reserve(tokens)
             if self._place > now:
                 self._next_at = self._place
-            elif not admission.done():
+            else:
                 self._place = -inf
                 admission.set_result(now)
                 self.busy += 1
@@ -159,7 +160,7 @@ class Limits:
         """Adapt the window to how a request ended; once a round trip, since all others that are in
         flight then say the same."""
         limit = self._per_minute.get("tokens")
-        if limit and slot.used is not None:
+        if limit and slot.used:
             with suppress(CacheError), self._budget.shared() as numbers:
                 even = numbers.get(limit.name, 0.0)
                 numbers[limit.name] = even + limit.after(slot.used) - limit.after(slot.tokens)

@@ -448,7 +448,7 @@ def test_an_endpoint_that_takes_a_few_requests_at_one_time_is_given_no_more_by_6
         if busy >= 4:
             return await error(429, "too many", "rate_limit_exceeded")(request)
         busy, most = busy + 1, max(most, busy + 1)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         busy -= 1
         return await good(request)
 
