@@ -63,24 +63,22 @@ def run_with(session: str, command: tuple[str, ...], **settings: Any) -> None:
     sys.exit(code)
 
 
-def _proxy(folder, mode, base_url, in_flight, timeout, token=None, **settings) -> "Proxy":
+def _proxy(folder, mode, dollars, tokens, calls, token=None, **settings) -> "Proxy":
     """The proxy that the options describe."""
     from ..llm import Budget
     from ..llm.chat import all_headers
     from ..llm.client import Endpoint
     from ..proxy import Proxy
 
-    limits = in_flight, settings["requests_per_minute"], settings["tokens_per_minute"]
-    budget = Budget(settings["dollars"], settings["tokens"], settings["calls"])
-    named = "", base_url, None, all_headers(None)
-    endpoint = Endpoint(*named, limits, None, timeout, budget, None)
+    budget = Budget(dollars, tokens, calls)
+    endpoint = Endpoint(headers=all_headers(None), budget=budget, **settings)
     return Proxy(ResponseCache(folder, mode), endpoint, token)
 
 
 def _show(proxy: "Proxy") -> None:
     """Print what each client used; on stderr, since stdout is the command's."""
     rows, sent = proxy.rows(), proxy.endpoint.budget
-    if not rows and not sent.spent_calls:
+    if not rows and not sent.spent["calls"]:
         echo("no reply passed the proxy: does the program use OPENAI_BASE_URL?", error=True)
         return
     for row in rows:

@@ -49,16 +49,13 @@ class Budget:
     When a limit is reached no request is sent any more, not even a retry: BudgetExceeded. Replies
     that are in flight then are still recorded and counted, so tokens and dollars may end above
     their limit by what was in flight. Tokens that an endpoint does not report are estimated.
-    `str(budget)` says what was used.
+    `spent` and `str(budget)` say what was used.
     """
 
     dollars: float | None = None
     tokens: int | None = None
     calls: int | None = None
     batch: bool = False
-    spent_dollars: float = 0.0
-    spent_tokens: int = 0
-    spent_calls: int = 0
 
     def __post_init__(self):
         for name in LIMITED:
@@ -68,7 +65,6 @@ class Budget:
         # Numbers by name; in a batch a diskcache.Cache, which processes share.
         self._account: Any = {}
         self._transaction: Any = nullcontext
-        self._in_account = dict.fromkeys(LIMITED, 0)  # what of the account is known here
         if self.batch and (folder := os.environ.get("SEMBACK_BATCH")):
             from diskcache import Cache
 
@@ -93,32 +89,30 @@ class Budget:
         CacheError
             The account of the batch cannot be read or written.
         """
-        self._settle()
-        for name in LIMITED:
-            limit, spent = getattr(self, name), getattr(self, f"spent_{name}")
-            counted = not (retry and name == "calls")
-            if counted and limit is not None and spent >= limit:
-                raise BudgetExceeded(
-                    f"the budget of {limit:,} {name} is spent ({self}). The replies received so "
-                    "far are in the cache: run again with a larger budget to continue."
-                )
-        self.spent_calls += not retry
+        with self.shared() as account:
+            for name in LIMITED:
+                limit, spent = getattr(self, name), account.get(name, 0)
+                counted = not (retry and name == "calls")
+                if counted and limit is not None and spent >= limit:
+                    raise BudgetExceeded(
+                        f"the budget of {limit:,} {name} is spent ({self}). The replies received "
+                        "so far are in the cache: run again with a larger budget to continue."
+                    )
+            account["calls"] = account.get("calls", 0) + (not retry)
 
     def end(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
         """Count what a request took, in tokens and dollars."""
-        self.spent_tokens += prompt_tokens + completion_tokens
-        if self.dollars is not None:
-            self.spent_dollars += price(model, prompt_tokens, completion_tokens) or 0.0
-        with suppress(CacheError):  # the next start reports it; the reply is not lost
-            self._settle()
+        with suppress(CacheError), self.shared() as account:  # the next start reports the error
+            account["tokens"] = account.get("tokens", 0) + prompt_tokens + completion_tokens
+            if self.dollars is not None:
+                dollars = price(model, prompt_tokens, completion_tokens) or 0.0
+                account["dollars"] = account.get("dollars", 0.0) + dollars
 
-    def _settle(self) -> None:
-        """Add what was spent here to the account, and take over its sums."""
+    @property
+    def spent(self) -> dict[str, float]:
+        """Dollars, tokens and calls that are used; dollars only if they are limited."""
         with self.shared() as account:
-            for name in LIMITED:
-                new = getattr(self, f"spent_{name}") - self._in_account[name]
-                account[name] = self._in_account[name] = account.get(name, 0) + new
-                setattr(self, f"spent_{name}", self._in_account[name])
+            return {name: account.get(name, 0) for name in LIMITED}
 
     @contextmanager
     def shared(self) -> Iterator[Any]:
@@ -139,8 +133,9 @@ class Budget:
             raise CacheError(message) from None
 
     def __str__(self) -> str:
-        dollars = "" if self.dollars is None else f", {self.spent_dollars:.4f} dollars"
-        return f"{self.spent_calls:,} calls, {self.spent_tokens:,} tokens{dollars}"
+        spent = self.spent
+        dollars = "" if self.dollars is None else f", {spent['dollars']:.4f} dollars"
+        return f"{spent['calls']:,} calls, {spent['tokens']:,} tokens{dollars}"
 
 
 def estimated_tokens(text: str) -> int:

@@ -21,7 +21,7 @@ from ..task import Task
 from ..usage import SIMULATED
 from .budget import Budget
 from .client import Client, Endpoint
-from .flight import Flights
+from .flight import reply_to
 from .responses import finish_reason
 
 HEADER = re.compile(r"[!#-'*+.^-z|~\w-]+\n[ -~]*", re.ASCII)  # its name and its text
@@ -29,7 +29,6 @@ FIXED = {"model", "messages", "stream", "n"}  # fields that params cannot change
 LENGTHS = {"max_tokens", "max_completion_tokens"}
 SMALLEST_WINDOW = 256  # tokens; an endpoint that reports fewer for every prompt counts otherwise
 LONGEST_TOKENS = 6  # characters, on average over a prompt; English text has 4 to 5
-COMPARED = 1000  # recorded replies whose host is compared with that of base_url; it takes time
 # Names of models that think before they answer, unless they are told not to.
 THINKING = re.compile(
     r"think|reason|deepseek-r\d|qwq|qwen-?3(?!.*(instruct|coder))|magistral|gemini-(2\.5|[3-9])"
@@ -118,8 +117,8 @@ class LLM:
 
     Notes
     -----
-    Connections close with their event loop, or when the model is no longer used; where a loop is
-    closed without `asyncio.run`, use ``async with LLM(…) as llm`` or ``await llm.aclose()``.
+    Connections close when the model is no longer used, or with their event loop: `asyncio.run` does
+    it; whoever runs a loop by hand ends it by ``await loop.shutdown_asyncgens()``.
     """
 
     def __init__(
@@ -144,13 +143,16 @@ class LLM:
         check((ResponseCache, NoneType), "a ResponseCache, as in ResponseCache()", cache=cache)
         check((str, NoneType), "text, or None", base_url=base_url, api_key=api_key)
         check((Budget, NoneType), "a Budget, as in Budget(dollars=5)", budget=budget)
-        check(int, "a whole number", in_flight=in_flight, retries=0 if retries is None else retries)
+        check(int, "a whole number", in_flight=in_flight)
+        check((int, NoneType), "a whole number, or None", retries=retries)
         check((int, float), "a number", timeout=timeout)
+        limits = {
+            "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+        }
+        check((int, float, NoneType), "a number, or None", **limits)
         known("system", system, ("system", "user"))
-        limits = (in_flight, requests_per_minute, tokens_per_minute)
-        names = ("in_flight", "requests_per_minute", "tokens_per_minute", "timeout")
-        for name, number in zip(names, (*limits, timeout)):
-            check((int, float, NoneType), "a number", **{name: number})
+        for name, number in {**limits, "in_flight": in_flight, "timeout": timeout}.items():
             if number is not None and not number > 0:
                 raise ParameterError(f"{name} is {number!r}; it takes a number above 0")
         if (retries or 0) < 0:
@@ -159,13 +161,13 @@ class LLM:
         budget.check_price(model)
         self.model, self.cache, self.in_flight = model, cache, in_flight
         self.params: Mapping[str, Any] = MappingProxyType(_merged(model, params))
-        named = model, base_url, api_key, all_headers(headers)
-        self.endpoint = Endpoint(*named, limits, retries, timeout, budget, transport)
+        where = base_url, api_key, all_headers(headers)
+        limited = in_flight, requests_per_minute, tokens_per_minute
+        self.endpoint = Endpoint(*where, *limited, retries, timeout, budget, transport)
         self.system = system
-        self._warned: set[str] = set()
-        self._compared = 0  # replies from recordings
+        self._warned = False  # of a prompt that the server cut
+        self._compared = False  # whether a recording's host was compared with that of base_url
         self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
-        self._flights = Flights()
 
     def __repr__(self) -> str:
         return f"LLM({self.model!r})"
@@ -236,23 +238,12 @@ class LLM:
         if type(draw) is not int:
             raise ParameterError(f"draw is {draw!r}; it takes an int")
         named = request, key, _ = self._request(messages, draw)
-        found = await self._flights.reply(self.cache, self._client, named, draw)
+        found = await reply_to(named, draw, self.cache, self._client())
         reply, recorded, shared = found
-        if self.cache is not None and recorded:
+        if self.cache is not None and recorded and not self._compared:
+            self._compared = True
             self._compare_host(self.cache, key)
         return self._reply(key, request, reply, recorded, shared)
-
-    async def aclose(self) -> None:
-        """Close the connections of the running event loop."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
-
-    async def __aenter__(self) -> "LLM":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     def _client(self) -> Client:
         """The client of the running event loop."""
@@ -277,44 +268,37 @@ class LLM:
             raise ParameterError(problem) from None
 
     def _reply(self, key: str, request: dict, reply: dict, recorded: bool, shared: bool) -> Reply:
-        """A reply as callers get it, with warnings of numbers of tokens that cannot be right."""
-        usage, limit = reply["usage"], self.endpoint.limits[2]
-        if limit and not recorded and sum(usage.values()) > limit:
-            problem = f"a reply of {self.model} reports {sum(usage.values()):,} tokens"
-            self._warn_once("tokens", f"{problem}, more than tokens_per_minute allows in a minute")
+        """A reply as callers get it, with a warning if the server seems to have cut the prompt."""
         contents = [message.get("content") for message in request["messages"]]
         characters = sum(len(content) for content in contents if isinstance(content, str))
-        tokens = usage.get("prompt_tokens", 0)
+        tokens = reply["usage"].get("prompt_tokens", 0)
         truncated = tokens >= SMALLEST_WINDOW and characters > LONGEST_TOKENS * tokens
-        if truncated:
+        if truncated and not self._warned:
+            self._warned = True
             problem = (
                 f"{self.model} read {tokens:,} tokens of a prompt of {characters:,} characters"
             )
             advice = "it seems that the server cut it: give it a larger context window"
-            self._warn_once("prompt", f"{problem}; {advice} (Ollama: num_ctx)")
+            warnings.warn(f"{problem}; {advice} (Ollama: num_ctx)", stacklevel=3)
         fields = {name: reply[name] for name in ("text", "usage", "model")}
         fields |= {"finish_reason": finish_reason(reply["finish_reason"]), "truncated": truncated}
         fingerprint = reply.get("fingerprint")
         return Reply(**fields, recorded=recorded, key=key, fingerprint=fingerprint, shared=shared)
 
     def _compare_host(self, cache: ResponseCache, key: str) -> None:
-        """Warn of a recording from another endpoint than the one that is set, if one is."""
+        """Warn of a recording from another endpoint than the one that is set, if one is.
+
+        Only the first recorded reply is compared, since that takes another look-up.
+        """
         endpoint, host = self.endpoint, self.endpoint.host
-        self._compared += 1
-        known = "recorded" in self._warned or self._compared > COMPARED
-        if known or endpoint.transport or not endpoint.url:
+        if endpoint.transport or not endpoint.url:
             return
         source = (cache.get(key) or {}).get("source")
         recorded = source.get("host") if isinstance(source, dict) else None
         if recorded and recorded not in (host, host.rpartition(":")[0]):
             problem = f"a reply of {self.model} was recorded from {recorded}, not from {host}"
             advice = "recordings serve for every host; with another cache folder this one is asked"
-            self._warn_once("recorded", f"{problem}: {advice}")
-
-    def _warn_once(self, topic: str, text: str) -> None:
-        if topic not in self._warned:
-            self._warned.add(topic)
-            warnings.warn(text, stacklevel=4)
+            warnings.warn(f"{problem}: {advice}", stacklevel=3)
 
 
 def _merged(model: str, params: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -48,24 +48,18 @@ RECORDS = "X-Semback-Records"  # with this header a proxy of semback need not re
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where and how a model is asked; the attributes are the arguments of LLM.
+    """Where and how models are asked; the attributes are the arguments of LLM."""
 
-    limits : tuple
-        (in_flight, requests_per_minute, tokens_per_minute)
-    whole : bool
-        Whether replies hold the whole body of their response, as "completion".
-    """
-
-    model: str
-    base_url: str | None
-    api_key: str | None = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    limits: tuple[int, float | None, float | None]
-    retries: int | None
-    timeout: float
-    budget: Budget
-    transport: Any
-    whole: bool = False
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    in_flight: int = 64
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    retries: int | None = None
+    timeout: float = 300.0
+    budget: Budget = field(default_factory=Budget)
+    transport: Any = None
 
     @property
     def url(self) -> str | None:
@@ -94,10 +88,14 @@ class Endpoint:
         words of headers that may be one: those with a letter. So are the texts of JSON masked."""
         words = re.split(r"[\s=:;,]+", " ".join(self.headers.values()))
         secrets = [self.key, *(word for word in words if re.search("[A-Za-z]", word))]
-        return _masked(text, [secret for secret in secrets if len(secret) >= SECRET])
+        masked = json.dumps(text, ensure_ascii=False)
+        for secret in secrets:
+            if len(secret) >= SECRET:
+                masked = masked.replace(json.dumps(secret)[1:-1], "(the key)")
+        return json.loads(masked)
 
-    def error(self, failure: Failure, messages: list[dict]) -> ModelError:
-        """The ModelError for a failure."""
+    def error(self, failure: Failure, request: dict) -> ModelError:
+        """The ModelError for a request that failed."""
         advice = failure.advice
         text = responses.valid(self.masked(failure.text)[:SHOWN]).rstrip(". ")
         if request_id := self.masked(failure.request_id):
@@ -105,25 +103,26 @@ class Endpoint:
         kind = ModelError
         if advice == responses.TOO_LONG:
             kind = PromptTooLong
-            advice += f" Its largest parts, in characters: {_largest_parts(messages)}."
-        event = f"{self.model} at {self.address} {failure.event}"
+            advice += f" Its largest parts, in characters: {_largest_parts(request['messages'])}."
+        event = f"{request['model']} at {self.address} {failure.event}"
         message = f"{event}: {text}. {advice} Replies received before are recorded."
-        body = None
-        with suppress(RecursionError):  # JSON that is nested too deeply
-            body = self.masked(failure.body)
-        more = {"host": self.host, "request_id": request_id, "body": body}
+        more = {"host": self.host, "request_id": request_id, "body": self.masked(failure.body)}
         return kind(message, status=failure.status, **more)
 
 
 class Client:
     """The requests to one endpoint in one event loop: an openai client cannot serve two.
 
-    `limits` are the endpoint's own, unless they are shared with other clients.
+    Parameters
+    ----------
+    endpoint : Endpoint
+    whole : bool
+        Whether replies hold the whole body of their response, as "completion".
     """
 
-    def __init__(self, endpoint: Endpoint, limits: Limits | None = None):
-        self.endpoint = endpoint
-        self.limits = limits or Limits(*endpoint.limits, endpoint.budget, endpoint.address)
+    def __init__(self, endpoint: Endpoint, whole: bool = False):
+        self.endpoint, self.whole, self.limits = endpoint, whole, Limits(endpoint)
+        self.flights: dict[str, Flight] = {}  # by key
         self._loop = asyncio.get_running_loop()
         self._connection: AsyncGenerator[openai.AsyncOpenAI] | None = None
         self._openai: Any = None  # openai.AsyncOpenAI, once it is connected
@@ -155,18 +154,19 @@ class Client:
             There is no reply, also not after retries where these may help.
         BudgetExceeded
             The budget is spent, so the request was not sent.
+        ParameterError
+            There is a budget in dollars, and the price of the model is unknown.
         """
         endpoint, request, tries = self.endpoint, json.loads(body), Counter()
-        tokens, ticket = estimated_tokens(body), self.limits.ticket()
+        endpoint.budget.check_price(request["model"])
+        tokens, ticket = estimated_tokens(body), next(self.limits.tickets)
+        headers = {RECORDS: "1"} if flight else {}
         while True:
             try:
                 await self._connect()  # which takes time, so no slot waits for it
                 async with self.limits.slot(ticket, tokens) as slot:
                     endpoint.budget.start(retry=tries.total() > 0)
                     with flight.sending() if flight else nullcontext():
-                        headers = {"x-stainless-retry-count": str(tries.total())}
-                        if flight:
-                            headers[RECORDS] = "1"
                         return self._recordable(await self._try(request, headers, slot))
             except Failure as failure:
                 busy = failure.status in responses.BUSY
@@ -175,25 +175,12 @@ class Client:
                 if most is None:
                     spent, most = tries[busy], REFUSALS if busy else RETRIES
                 if not failure.retry or spent > most:
-                    raise endpoint.error(failure, request["messages"]) from None
-                await asyncio.sleep(_retry_delay(failure, tries.total() - 1, self.limits.busy))
-
-    async def models(self) -> set[str]:
-        """The names of the models that the endpoint lists; none where it lists none."""
-        import openai
-
-        names = set()
-        with suppress(Failure, openai.OpenAIError, OSError, ValueError):
-            await self._connect()
-            async with asyncio.timeout(self.endpoint.timeout):
-                names = {model.id async for model in self._openai.models.list()}
-        return names
-
-    async def close(self) -> None:
-        """Close the connections; the next request opens new ones."""
-        connection, self._connection, self._openai = self._connection, None, None
-        if connection is not None:
-            await connection.aclose()
+                    raise endpoint.error(failure, request) from None
+                delay = min(FIRST_RETRY * 2 ** (tries.total() - 1), LONGEST_RETRY)
+                delay = failure.wait or delay * random.uniform(0.75, 1.0)
+                if busy and (failure.wait or self.limits.busy):
+                    delay = 0  # it waits in `Limits`, with all others
+                await asyncio.sleep(delay)
 
     async def _connect(self) -> None:
         """Make the openai client, if there is none yet. Failure: a setting is wrong."""
@@ -222,30 +209,30 @@ class Client:
             response = error.response
         except TimeoutError:
             slot.outcome = "timed out"
-            self._count(slot, {}, "")  # the endpoint may have worked for it
+            self._count(slot, request, {}, "")  # the endpoint may have worked for it
             error = TimeoutError(f"no whole reply in {self.endpoint.timeout:g} s")
             raise responses.no_response(error) from None
         except (openai.APIError, aiohttp.ClientError, OSError, ValueError) as error:
             raise responses.no_response(error) from None
         slot.outcome = "answered"
         try:
-            reply = responses.reply(response, self.endpoint.model, self.endpoint.whole)
+            reply = responses.reply(response, request["model"], self.whole)
         except Failure as failure:
             if failure.status in responses.BUSY:
-                slot.outcome = "unavailable" if failure.status == 503 else "refused"
+                slot.outcome = "refused"
                 slot.wait = min(failure.wait, responses.LONGEST_WAIT)
             if failure.usage is not None:  # what is no reply costs as much
-                self._count(slot, failure.usage, "")
+                self._count(slot, request, failure.usage, "")
             raise
-        self._count(slot, reply["usage"], reply["text"])
+        self._count(slot, request, reply["usage"], reply["text"])
         return reply
 
-    def _count(self, slot: Slot, usage: dict[str, int], text: str) -> None:
+    def _count(self, slot: Slot, request: dict, usage: dict[str, int], text: str) -> None:
         """Count the tokens of a request; what the endpoint does not report is estimated."""
-        slot.used = sum(usage.values()) if usage else None
         prompt = usage.get("prompt_tokens", slot.tokens)
         completion = usage.get("completion_tokens", estimated_tokens(text))
-        self.endpoint.budget.end(self.endpoint.model, prompt, completion)
+        slot.used = prompt + completion
+        self.endpoint.budget.end(request["model"], prompt, completion)
 
     def _recordable(self, reply: dict) -> tuple[dict, dict]:
         """A reply without the key, and where it comes from, for recordings."""
@@ -253,11 +240,10 @@ class Client:
         clean = endpoint.masked(reply)
         source: dict[str, Any] = {"host": endpoint.host}
         if not endpoint.transport:
-            from openai import __version__ as version
-
-            time_now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            source |= {"openai": version, "time": time_now}
-        return clean, source if clean == reply else {**source, "masked": True}
+            source["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if clean != reply:
+            source["masked"] = True
+        return clean, source
 
 
 async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"]:
@@ -279,7 +265,7 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
         verify=_certificates(),
         max_redirects=REDIRECTS,
         event_hooks={"response": [responses.read]},
-        limits=httpx2.Limits(max_connections=endpoint.limits[0], keepalive_expiry=KEEP_ALIVE),
+        limits=httpx2.Limits(max_connections=endpoint.in_flight, keepalive_expiry=KEEP_ALIVE),
         timeout=httpx2.Timeout(None, connect=CONNECT),  # the whole try has a time limit
     )
     async with openai.AsyncOpenAI(
@@ -303,18 +289,6 @@ def _certificates() -> "ssl.SSLContext":
     return httpx2.create_ssl_context()
 
 
-def _masked(value: Any, secrets: list[str]) -> Any:
-    """JSON data without these words in its texts."""
-    if isinstance(value, dict):
-        return {name: _masked(each, secrets) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_masked(each, secrets) for each in value]
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, "(the key)")
-    return value
-
-
 def _sent_fields(request: dict) -> dict:
     """The fields of a request that are sent beside model and messages.
 
@@ -325,19 +299,6 @@ def _sent_fields(request: dict) -> dict:
     if fields.get("temperature") == 0 and fields.get("top_p") == 1:
         del fields["top_p"]
     return fields
-
-
-def _retry_delay(failure: Failure, attempt: int, others: int) -> float:
-    """Seconds until the next try: what the endpoint asks for, else exponential back-off.
-
-    `others` is the number of requests that the endpoint is working on.
-    """
-    busy = failure.status in responses.BUSY
-    if busy and (failure.wait or attempt == 0 or others):
-        return 0.0  # it waits in `Limits`, with all others
-    if failure.wait:
-        return failure.wait
-    return min(FIRST_RETRY * 2 ** (attempt - busy), LONGEST_RETRY) * random.uniform(0.75, 1.0)
 
 
 def _largest_parts(messages: list[dict]) -> str:

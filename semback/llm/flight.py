@@ -89,69 +89,61 @@ class Flight(asyncio.Task):
             raise
 
 
-class Flights:
-    """The requests in flight of a model or a proxy."""
+async def reply_to(
+    named: tuple[dict, str, str],
+    draw: int,
+    cache: "ResponseCache | None",
+    client: "Client",
+    wait: Callable[[Flight], Coroutine] = Flight.join,
+) -> tuple[dict, bool, bool]:
+    """The recorded reply to a request; or that of the endpoint, which is recorded.
 
-    def __init__(self) -> None:
-        self._flights: dict[tuple[asyncio.AbstractEventLoop, str], Flight] = {}
+    Parameters
+    ----------
+    named : tuple
+        The request, its key, and its text.
+    draw : int
+    cache : ResponseCache, optional
+    client : Client
+        Sends the request, if it must be sent.
+    wait : callable
+        How a caller waits for a request in flight: Flight.join or Flight.wait.
 
-    async def reply(
-        self,
-        cache: "ResponseCache | None",
-        client: Callable[[], "Client"],
-        named: tuple[dict, str, str],
-        draw: int,
-        wait: Callable[[Flight], Coroutine] = Flight.join,
-    ) -> tuple[dict, bool, bool]:
-        """The recorded reply to a request; or that of the endpoint, which is recorded.
+    Returns
+    -------
+    reply : dict
+    recorded, shared : bool
+        Whether it comes from the cache; whether another caller had sent the request.
+    """
+    request, key, body = named
+    if cache is None or cache.mode == "off":
+        return (await client.ask(body))[0], False, False
+    reply = _recorded(cache, key, body, draw)
+    if reply is not None:
+        return reply, True, False
+    if cache.mode == "replay":
+        raise cache.miss(request, draw)
 
-        Parameters
-        ----------
-        cache : ResponseCache, optional
-        client : callable
-            Makes the client that sends the request, if it must be sent.
-        named : tuple
-            The request, its key, and its text.
-        draw : int
-        wait : callable
-            How a caller waits for a request in flight: Flight.join or Flight.wait.
+    async def record(flight: Flight) -> tuple[dict, bool]:
+        async with cache.single_flight(key):
+            reply = _recorded(cache, key, body, draw)  # by another process, meanwhile
+            if reply is not None:
+                return reply, True
+            try:
+                reply, source = await client.ask(body, flight)
+            except ModelError as error:
+                if error.status in UNWORKABLE:
+                    refusal = _refusal(error, request["model"]), {"host": error.host}
+                    error.record = partial(cache.record, key, body, draw, *refusal)
+                raise
+            return cache.record(key, body, draw, reply, source), False
 
-        Returns
-        -------
-        reply : dict
-        recorded, shared : bool
-            Whether it comes from the cache; whether another caller had sent the request.
-        """
-        request, key, body = named
-        if cache is None or cache.mode == "off":
-            return (await client().ask(body))[0], False, False
-        reply = _recorded(cache, key, body, draw)
-        if reply is not None:
-            return reply, True, False
-        if cache.mode == "replay":
-            raise cache.miss(request, draw)
-
-        async def record(flight: Flight) -> tuple[dict, bool]:
-            async with cache.single_flight(key):
-                reply = _recorded(cache, key, body, draw)  # by another process, meanwhile
-                if reply is not None:
-                    return reply, True
-                try:
-                    reply, source = await client().ask(body, flight)
-                except ModelError as error:
-                    if error.status in UNWORKABLE:
-                        refusal = _refusal(error, request["model"]), {"host": error.host}
-                        error.record = partial(cache.record, key, body, draw, *refusal)
-                    raise
-                return cache.record(key, body, draw, reply, source), False
-
-        name = asyncio.get_running_loop(), key
-        shared = name in self._flights
-        if not shared:
-            self._flights[name] = Flight(record)
-            self._flights[name].add_done_callback(lambda _: self._flights.pop(name))
-        reply, recorded = await wait(self._flights[name])
-        return reply, recorded, shared
+    shared = key in client.flights
+    if not shared:
+        client.flights[key] = Flight(record)
+        client.flights[key].add_done_callback(lambda _: client.flights.pop(key))
+    reply, recorded = await wait(client.flights[key])
+    return reply, recorded, shared
 
 
 def _recorded(cache: "ResponseCache", key: str, body: str, draw: int) -> dict | None:

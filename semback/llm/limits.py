@@ -21,21 +21,21 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from math import inf
+from typing import TYPE_CHECKING
 
 from ..errors import CacheError
-from .budget import Budget
+
+if TYPE_CHECKING:
+    from .client import Endpoint
 
 INITIAL_WINDOW = 64  # requests in flight before there is any reply
-BATCH = 4  # requests that leave at one time: they are on their way before the next ones are built
-TURN = 0.0001  # seconds between batches
 PACE = 0.001  # seconds between the first requests: an early refusal stops the rest
 DECREASE = 0.85  # of the window remains after congestion
 PROBE = 24  # replies, at least, until the window grows by one: at most 1 in 25 requests is refused
 LATE = 2.0  # seconds after which a place within the limits per minute is given up
-FIRST_PAUSE = 0.5  # seconds where every request is refused; doubled each time
-# The longest one, in seconds: a limit per minute may count what it refuses, a server that starts
-# (503) does not.
-LONGEST_PAUSE = {"refused": 8.0, "unavailable": 2.0}
+# Seconds of a pause where every request is refused, and its growth: a server that starts is found
+# ready soon, and a limit per minute, which may count refusals too, is tried a few times a minute.
+FIRST_PAUSE, LONGER, LONGEST_PAUSE = 0.5, 1.4, 8.0
 
 
 @dataclass
@@ -49,18 +49,18 @@ class Slot:
     sent : float
         Time of the event loop when it left.
     outcome : str
-        "answered"; "refused" or "unavailable", since the endpoint is busy; "timed out"; or "lost".
+        "answered"; "refused", since the endpoint is busy; "timed out"; or "lost".
     wait : float
         Seconds for which the endpoint asks to be left alone.
-    used : int, optional
-        Tokens that the request took, with its reply, where the endpoint reports them.
+    used : int
+        Tokens that the request took, with its reply; 0 if it was not worked for.
     """
 
     tokens: int
     sent: float = 0.0
     outcome: str = "lost"
     wait: float = 0.0
-    used: int | None = None
+    used: int = 0
 
 
 class Limits:
@@ -68,47 +68,31 @@ class Limits:
 
     Parameters
     ----------
-    in_flight : int
-        The most requests in flight at one time.
-    requests, tokens : float, optional
-        Limits per minute, never exceeded in any 60 seconds. The tokens of a reply are known only
-        when it has arrived; the requests after it wait for them.
-    budget : Budget
-        Its account has the limits per minute.
-    address : str
-        The endpoint, whose limits they are.
+    endpoint : Endpoint
+        Its limits per minute are never exceeded in any 60 seconds; they are kept in the account of
+        its budget. The tokens of a reply are known only when it has arrived; the requests after it
+        wait for them.
     """
 
-    def __init__(
-        self,
-        in_flight: int,
-        requests: float | None,
-        tokens: float | None,
-        budget: Budget,
-        address: str,
-    ):
-        self.in_flight, self.busy = in_flight, 0
-        self.window = float(min(INITIAL_WINDOW, in_flight))  # requests in flight, at most, for now
+    def __init__(self, endpoint: "Endpoint"):
+        self.in_flight, self.busy = endpoint.in_flight, 0
+        self.window = float(min(INITIAL_WINDOW, self.in_flight))  # in flight at most, for now
         self._slow_start = True
-        self._budget = budget
-        limits = {"requests": requests, "tokens": tokens}
+        self._budget = endpoint.budget
+        limits = {"requests": endpoint.requests_per_minute, "tokens": endpoint.tokens_per_minute}
         self._per_minute = {
-            kind: PerMinute(f"{kind} at {address}", limit)
+            kind: PerMinute(f"{kind} at {endpoint.address}", limit)
             for kind, limit in limits.items()
             if limit
         }
-        self._owed = 0.0  # tokens that were used and not counted yet
         self._place = -inf  # when the next request leaves, within the limits per minute
         self._queue: list[tuple[int, int, asyncio.Future]] = []  # a heap, by ticket; with tokens
-        self._tickets = count()
+        # Places in the queue: a request that is sent again goes before all that came later.
+        self.tickets = count()
         self._paced = INITIAL_WINDOW  # requests of the first window that have not left yet
         self._next_at = self._changed_at = 0.0  # no request leaves before; the last decrease
         self._timer: asyncio.TimerHandle | None = None
         self._pauses = 0  # in a row, without a reply between them
-
-    def ticket(self) -> int:
-        """A place in the queue; a request that is sent again goes before all that came later."""
-        return next(self._tickets)
 
     @asynccontextmanager
     async def slot(self, ticket: int, tokens: int) -> AsyncIterator[Slot]:
@@ -123,42 +107,36 @@ class Limits:
             if not admission.cancelled():
                 self.busy -= 1
                 self._learn(slot)
-                self._admit()
+                self._schedule()
 
     def _schedule(self) -> None:
-        """Let the next requests leave in a turn of the event loop of their own, when they may.
+        """Let the next request leave in a turn of the event loop of its own, when it may.
 
         So replies that have arrived are read between them: an early refusal stops the rest, however
         many requests are ready at one time.
         """
+        while self._queue and self._queue[0][2].done():  # it was cancelled
+            heapq.heappop(self._queue)
         if self._queue and self._timer is None and self.busy < int(self.window):
             self._timer = asyncio.get_running_loop().call_at(self._next_at, self._admit)
 
     def _admit(self) -> None:
-        """Let a few requests leave, if they may."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        now, admitted = asyncio.get_running_loop().time(), 0
-        most, pause = (1, PACE) if self._paced > 0 else (BATCH, TURN)
-        while self._queue and now >= self._next_at and self.busy < int(self.window):
+        """Let the next request leave, if it still may."""
+        self._timer, now = None, asyncio.get_running_loop().time()
+        may = now >= self._next_at and self.busy < int(self.window)
+        if may and self._queue and not self._queue[0][2].done():
             _, tokens, admission = self._queue[0]
-            if not admission.done():  # it was not cancelled
-                if self._per_minute and self._place + LATE < now:
-                    self._place = now + self._reserve(tokens)
-                if self._place > now:
-                    self._next_at = self._place
-                    break
+            if self._per_minute and self._place + LATE < now:
+                self._place = now + self._reserve(tokens)
+            if self._place > now:
+                self._next_at = self._place
+            else:
                 self._place = -inf
                 admission.set_result(now)
                 self.busy += 1
-                admitted += 1
-            heapq.heappop(self._queue)
-            if admitted == most:
-                break
-        if admitted:
-            self._paced -= admitted
-            self._next_at = max(self._next_at, now + pause)
+                if self._paced > 0:
+                    self._paced -= 1
+                    self._next_at = now + PACE
         self._schedule()
 
     def _reserve(self, tokens: int) -> float:
@@ -167,34 +145,36 @@ class Limits:
         There is one place at a time for each event loop, so that the notebooks of a batch take
         turns, and one whose kernel is killed holds up the others by one request at most.
         """
-        amounts, owed = {"requests": 1, "tokens": tokens}, {"tokens": self._owed}
+        amounts = {"requests": 1, "tokens": tokens}
         now = leave = time.time()  # one clock for all kernels
         with suppress(CacheError), self._budget.shared() as numbers:  # the budget will report it
-            even = {}
             for kind, limit in self._per_minute.items():
-                even[kind] = numbers.get(limit.name, 0.0) + owed.get(kind, 0.0) / limit.rate
-                leave = max(leave, even[kind] + limit.before(amounts[kind]))
+                even = numbers.get(limit.name, 0.0)
+                leave = max(leave, even + limit.before(amounts[kind]))
             for kind, limit in self._per_minute.items():
-                numbers[limit.name] = max(even[kind], leave) + limit.after(amounts[kind])
-            self._owed = 0.0
+                even = numbers.get(limit.name, 0.0)
+                numbers[limit.name] = max(even, leave) + limit.after(amounts[kind])
         return leave - now
 
     def _learn(self, slot: Slot) -> None:
         """Adapt the window to how a request ended; once a round trip, since all others that are in
         flight then say the same."""
-        if slot.used is not None and "tokens" in self._per_minute:
-            self._owed += min(slot.used, self._per_minute["tokens"].limit) - slot.tokens
+        limit = self._per_minute.get("tokens")
+        if limit and slot.used:
+            with suppress(CacheError), self._budget.shared() as numbers:
+                even = numbers.get(limit.name, 0.0)
+                numbers[limit.name] = even + limit.after(slot.used) - limit.after(slot.tokens)
         current = slot.sent >= self._changed_at
         if slot.outcome == "answered":
             self._pauses = 0
-            if current and self.busy + 1 >= int(self.window):
+            if current and self._queue:
                 # Slow start: twice as many each round trip, and beyond the initial window a quarter
                 # more. After the first congestion, additive increase: one more.
                 step = 1.0 if self.window < INITIAL_WINDOW else 0.25
                 if not self._slow_start:
                     step = 1.0 / max(self.window, PROBE)
                 self.window = min(self.window + step, self.in_flight)
-        elif slot.outcome in LONGEST_PAUSE:
+        elif slot.outcome == "refused":
             self._refused(slot, current)
         elif slot.outcome == "timed out" and current:
             self._shrink(self.window * DECREASE)
@@ -202,7 +182,7 @@ class Limits:
     def _refused(self, slot: Slot, current: bool) -> None:
         self._paced, pause = 0, slot.wait
         if not self.busy:  # everything is refused
-            pause = pause or min(FIRST_PAUSE * 2**self._pauses, LONGEST_PAUSE[slot.outcome])
+            pause = pause or min(FIRST_PAUSE * LONGER**self._pauses, LONGEST_PAUSE)
             self._pauses += 1
             self._shrink(1.0)
             self._slow_start = True

@@ -169,7 +169,7 @@ def reply(response: "httpx2.Response", model: str, whole: bool = False) -> dict:
     Failure
         It is an HTTP error, or not a chat completion.
     """
-    data = _json(response) if response.is_success else parsed(response.content)
+    data = parsed(response.content)
     if not response.is_success or _error_in(data):
         raise _http_error(response, data)
     try:
@@ -260,22 +260,6 @@ def no_response(error: BaseException) -> Failure:
     return Failure("did not answer", text, CHECK_NETWORK, retry=retry)
 
 
-def _json(response: "httpx2.Response") -> Any:
-    """The JSON of a successful response."""
-    content, status = response.content, response.status_code
-    if not content:
-        event, advice = "sent an empty body in place of JSON", f"{CHECK_ADDRESS} Then run again."
-        raise _failure(response, event, f"status {status}", advice, retry=status == 200)
-    kind = response.headers.get("content-type", "").lower()
-    if "json" not in kind and not content.startswith(b"{"):
-        raise _not_a_reply(response)
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:  # cut or garbled, as after a lost connection
-        failure = _failure(response, "sent broken JSON", str(error), CHECK_NETWORK, retry=True)
-        raise failure from None
-
-
 def _error_in(data: Any) -> Any:
     """The error in the JSON of a response, where endpoints and gateways put it; else None."""
     data = data[0] if isinstance(data, list) and data else data
@@ -290,14 +274,11 @@ def _error_in(data: Any) -> Any:
 def _http_error(response: "httpx2.Response", data: Any) -> Failure:
     """The failure for an HTTP error, or for an error that a gateway sends with status 200."""
     status, text = response.status_code, _text(response)
-    error, kind, message = _error_in(data) or data, "", text
-    if isinstance(error, dict):
-        values = [error.get(name) for name in ("code", "type", "status", "message", "detail")]
-        values = [value if isinstance(value, str | int) else "" for value in values]
-        kind = " ".join(str(value)[:100] for value in values[:3])
-        message = str(values[3] or values[4] or text)[:LOOKED_AT]
-    elif isinstance(error, str | int):
-        kind = message = str(error)[:LOOKED_AT]
+    error = _error_in(data) or data
+    fields = error if isinstance(error, dict) else {"code": error, "message": error}
+    kind = " ".join(str(fields.get(name) or "")[:100] for name in ("code", "type", "status"))
+    message = fields.get("message") or fields.get("detail")
+    message = message[:LOOKED_AT] if isinstance(message, str) else text
     if response.is_success and not (status := _status(kind)):
         return _not_a_reply(response, data)
     retry = status in (408, 409, 429) or status >= 500
@@ -326,11 +307,15 @@ def _status(kind: str) -> int | None:
     return named[0] if named else None
 
 
-def _not_a_reply(response: "httpx2.Response", data: Any = None) -> Failure:
-    event = f"sent something that is not a chat reply (status {response.status_code})"
+def _not_a_reply(response: "httpx2.Response", data: Any) -> Failure:
+    text, status = _text(response), response.status_code
+    if data is None and text.lstrip()[:1] in "{[":  # cut or garbled, as after a lost connection
+        event = f"sent {'broken JSON' if text else 'an empty body'} in place of JSON"
+        advice = f"{CHECK_ADDRESS} Then run again."
+        return _failure(response, event, text or f"status {status}", advice, retry=status == 200)
+    event = f"sent something that is not a chat reply (status {status})"
     advice = f"{CHECK_ADDRESS} A web page may be that of a login or a proxy."
-    paid = usage(data) if data else None
-    return _failure(response, event, _text(response), advice, usage=paid)
+    return _failure(response, event, text, advice, usage=usage(data) if data else None)
 
 
 def _failure(response: "httpx2.Response", event: str, text: str, advice: str, **more) -> Failure:

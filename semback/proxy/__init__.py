@@ -15,7 +15,6 @@ import signal
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
 from itertools import count
 from urllib.parse import quote
 
@@ -34,8 +33,7 @@ from ..errors import (
 )
 from ..llm.budget import priced_rows
 from ..llm.client import RECORDS, Client, Endpoint
-from ..llm.flight import NOTICE, Flight, Flights, landed
-from ..llm.limits import Limits
+from ..llm.flight import NOTICE, Flight, landed, reply_to
 from ..replies import Reply
 from ..usage import Usage
 
@@ -57,8 +55,7 @@ class Proxy:
     ----------
     cache : ResponseCache
     endpoint : Endpoint
-        Whatever its model is, each request names its own. Its limits and its budget are for all
-        models and clients together.
+        Its limits and its budget are for all models and clients together.
     token : str, optional
         What clients must send: `Authorization: Bearer TOKEN`.
     first_draw : int
@@ -81,8 +78,7 @@ class Proxy:
     that fails, or whose client leaves, takes no draw: the retry gets it. `DELETE /s/NAME` starts a
     session anew, before a rerun. Draws are those of the request: two sessions share recordings.
 
-    The endpoint gets the key of the proxy (OPENAI_API_KEY). Where the proxy has neither a key nor a
-    token, the client's own key is passed on.
+    The endpoint gets the key of the proxy (OPENAI_API_KEY), never that of a client.
     """
 
     def __init__(
@@ -94,11 +90,10 @@ class Proxy:
     ):
         self.cache, self.token, self.first_draw = cache, token, first_draw
         self.errors: list[SembackError] = []
-        self.endpoint = replace(endpoint, whole=True)
+        self.endpoint = endpoint
         self.usage: defaultdict[str, Usage] = defaultdict(Usage)
         # The draws that are taken, by session and key.
         self._taken: defaultdict[str, dict[str, set[int]]] = defaultdict(dict)
-        self._flights = Flights()
 
     def rows(self) -> list[dict]:
         """What each client used of each model: `priced_rows`, with the client as phase."""
@@ -118,9 +113,7 @@ class Proxy:
         """
         if host not in LOOPBACK and not self.token:
             raise ParameterError(f"whoever reaches {host} could spend your money: set a token")
-        end = self.endpoint
-        self._limits = Limits(*end.limits, end.budget, end.address)
-        self._clients: dict[tuple[str, str], Client] = {}
+        self._client = Client(self.endpoint, whole=True)
         app = web.Application(client_max_size=LONGEST, middlewares=[self._guard])
         for start in ("", "/s/{session}"):
             app.router.add_post(f"{start}/v1/chat/completions", self._complete)
@@ -142,15 +135,14 @@ class Proxy:
         finally:
             await runner.cleanup()
             await landed()
-            for client in self._clients.values():
-                await client.close()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Callable) -> web.StreamResponse:
         """Serve those who may use the proxy, with errors in OpenAI's shape."""
         if "Origin" in request.headers:  # a web page that found the port
             return _error(403, "browsers are not served", "forbidden")
-        given = _key(request).encode("utf-8", "surrogateescape")
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+        given = given.encode("utf-8", "surrogateescape")
         if self.token and not hmac.compare_digest(given, self.token.encode()):
             return _error(401, "Authorization is not the proxy's token", "invalid_api_key")
         try:
@@ -168,14 +160,7 @@ class Proxy:
                 status = error.status
                 if isinstance(error.body, dict) and "error" in error.body:
                     return _json(error.body, status)
-            return _error(status, await asyncio.to_thread(self._text, error), code)
-
-    def _text(self, error: SembackError) -> str:
-        """The text of an error. That of a miss reads the whole cache, so this runs in a thread."""
-        try:
-            return str(error)
-        finally:
-            self.cache.close()  # each thread has a connection of its own
+            return _error(status, str(error), code)
 
     async def _complete(self, request: web.Request) -> web.Response:
         try:
@@ -189,17 +174,13 @@ class Proxy:
         except (ValueError, RecursionError) as error:
             raise ParameterError(f"the body is not a request: {error}") from None
         session = request.match_info.get("session") or request.headers.get("X-Semback-Session")
-
-        def client() -> Client:
-            self.endpoint.budget.check_price(body["model"])
-            return self._client(body["model"], _key(request))
-
         with self._draw(request.headers.get("X-Semback-Draw"), session, first) as draw:
             key, text = key_and_body(body, draw)
             # An LLM that records waits for us, with its lock on the request.
             records = RECORDS in request.headers and self.cache.mode != "replay"
             cache = None if records else self.cache
-            found = await self._flights.reply(cache, client, (body, key, text), draw, Flight.wait)
+            named = body, key, text
+            found = await reply_to(named, draw, cache, self._client, Flight.wait)
             reply, recorded, shared = found
             completion = reply.get("completion") or _rebuilt(key, body, reply)
         fields = {name: reply[name] for name in ("text", "finish_reason", "usage", "model")}
@@ -215,11 +196,9 @@ class Proxy:
         return web.Response(text=text, content_type="text/event-stream", headers=headers)
 
     async def _models(self, request: web.Request) -> web.Response:
-        """The models that are recorded, and those that the endpoint lists."""
+        """The models that are recorded."""
         entries = (entry for _, entry, _ in self.cache.rows())
         names = {entry["request"]["model"] for entry in entries if entry and "request" in entry}
-        if self.cache.mode != "replay":
-            names |= await self._client("", _key(request)).models()
         facts = {"object": "model", "created": 0, "owned_by": "semback"}
         return _json({"object": "list", "data": [{"id": name, **facts} for name in sorted(names)]})
 
@@ -243,15 +222,6 @@ class Proxy:
         except BaseException:
             taken.remove(draw)
             raise
-
-    def _client(self, model: str, key: str) -> Client:
-        """The client for a model; `key` is for an endpoint of which the proxy has none."""
-        if self.token or os.environ.get("OPENAI_API_KEY"):
-            key = ""
-        if (model, key) not in self._clients:
-            endpoint = replace(self.endpoint, model=model, api_key=key)
-            self._clients[model, key] = Client(endpoint, self._limits)
-        return self._clients[model, key]
 
 
 async def serve(proxy: Proxy, host: str, port: int, ready: Callable[[str], object]) -> None:
@@ -295,10 +265,6 @@ async def run_with(proxy: Proxy, session: str, command: Sequence[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _key(request: web.Request) -> str:
-    return request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-
-
 def _json(data: object, status: int = 200, more: Mapping[str, str] | None = None) -> web.Response:
     """A response with canonical JSON, so that a replay has the same bytes.
 
@@ -328,20 +294,16 @@ def _rebuilt(key: str, request: dict, reply: dict) -> dict:
 
 
 def _chunks(completion: dict, usage: bool) -> Iterator[dict]:
-    """A completion in the parts of a stream; what belongs to a choice comes with its last one."""
+    """A completion in the parts of a stream: two for each choice, the message and the rest."""
     head = {name: completion[name] for name in completion.keys() - {"choices", "usage"}}
     head["object"] = "chat.completion.chunk"
     for place, choice in enumerate(completion["choices"]):
-        message = {"role": "assistant", **choice["message"]}
-        content, calls = message.pop("content", None), message.pop("tool_calls", None) or []
-        words = re.findall(r"\S+\s*|\s+", content) if isinstance(content, str) else []
-        deltas = [{**message, "content": "" if words else content}]
-        deltas += [{"content": word} for word in words]
-        deltas += [{"tool_calls": [{"index": n, **call}]} for n, call in enumerate(calls)]
-        last = {name: choice[name] for name in choice.keys() - {"message"}}
-        for delta in deltas:
-            part = {"index": choice.get("index", place), "delta": delta, "finish_reason": None}
-            yield {**head, "choices": [part]}
-        yield {**head, "choices": [{**last, "delta": {}}]}
+        delta, last = {"role": "assistant", **choice["message"]}, {**choice, "delta": {}}
+        if calls := delta.get("tool_calls"):
+            delta["tool_calls"] = [{"index": n, **call} for n, call in enumerate(calls)]
+        part = {"index": choice.get("index", place), "delta": delta, "finish_reason": None}
+        yield {**head, "choices": [part]}
+        del last["message"]
+        yield {**head, "choices": [last]}
     if usage:
         yield {**head, "choices": [], "usage": completion.get("usage")}

@@ -118,7 +118,7 @@ def test_what_is_no_chat_reply_is_paid_for_too(script, cache):
     budget = Budget(tokens=15)
     llm = script({"message": {"role": "assistant", "content": 7}}).llm(cache=cache, budget=budget)
     errors = [ask(llm, str(number))[0] for number in range(3)]
-    assert budget.spent_tokens == 20 and [
+    assert budget.spent["tokens"] == 20 and [
         isinstance(error, BudgetExceeded) for error in errors
     ] == [False, False, True]
 
@@ -135,13 +135,13 @@ def test_budgets_of_a_batch_are_one_and_others_are_their_own(script, cache, tmp_
     for number in range(20):
         ask(scripted.llm(priced, cache=cache, budget=(one, two)[number % 2]), str(number))
     assert (
-        2 <= len(scripted.asked) == one.spent_calls == two.spent_calls <= 5
-        and one.spent_dollars == two.spent_dollars >= one.dollars
+        2 <= len(scripted.asked) == one.spent["calls"] == two.spent["calls"] <= 5
+        and one.spent["dollars"] == two.spent["dollars"] >= one.dollars
     )
     ask(scripted.llm(priced, cache=cache, budget=own), "21")
-    assert own.spent_calls == 1
+    assert own.spent["calls"] == 1
     monkeypatch.delenv("SEMBACK_BATCH")
-    assert Budget(calls=1, batch=True).spent_calls == 0
+    assert Budget(calls=1, batch=True).spent["calls"] == 0
     assert isinstance(ask(scripted.llm("m", budget=Budget(calls=1, batch=True)), "22")[0], Reply), (
         "outside of a batch it is its own"
     )
@@ -210,7 +210,7 @@ def test_a_try_that_times_out_counts_as_many_tokens_as_its_prompt(script):
     budget, transport = Budget(tokens=10**6), httpx2.MockTransport(late)
     llm = LLM("m", transport=transport, budget=budget, timeout=0.05, retries=0)
     (error,) = ask(llm, "four" * 1000)
-    assert "no whole reply in 0.05 s" in str(error) and 1000 < budget.spent_tokens < 1100
+    assert "no whole reply in 0.05 s" in str(error) and 1000 < budget.spent["tokens"] < 1100
 
 
 def test_a_failed_call_is_not_sent_again_when_the_budget_is_spent_meanwhile(script, cache):

@@ -73,17 +73,15 @@ def test_a_program_that_awaits_all_other_tasks_at_its_end_ends(cache):
         assert asyncio.run(main())
 
 
-def test_connections_close_by_hand_where_an_event_loop_is_closed_without_asyncio_run(cache):
+def test_connections_close_with_an_event_loop_that_is_run_by_hand(cache):
     async def main():
-        async with LLM("m", cache, server.url, "k") as llm:
-            await ask(llm)
-            assert server.open
-        await llm.chat(MESSAGES, 99)  # opens new ones
-        await llm.aclose()
+        await ask(LLM("m", cache, server.url, "k"))
+        assert server.open
 
     with Endpoint(good) as server:
         loop = asyncio.new_event_loop()
         loop.run_until_complete(main())
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
         wait_until(lambda: not server.open)
 

