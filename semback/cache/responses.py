@@ -115,11 +115,8 @@ class ResponseCache:
         CacheError
             What is recorded under this key is not the entry of this request.
         """
-        try:
+        with self._reporting("read"):
             text, tag = self._table.get(key, tag=True)
-        except Exception:  # to enter a context each time would take a third of a look-up
-            with self._reporting("read"):
-                raise
         if text is None or (self.mode == "refresh" and tag != self._round):
             return None
         reply = recording.reply_in(text, key, body, draw)
@@ -291,24 +288,23 @@ class ResponseCache:
         -------
         Loaded
         """
-        new, more, refused, conflicts = 0, 0, [], set()
+        new, bad, refused, conflicts = 0, 0, [], set()
         with self._writing():
             for number, name, entry, wrong in recording.lines(path):
                 if entry is None:
                     if not skip:
                         raise CacheError(f"{path}, line {number}: {wrong}; nothing of it was read")
-                    if len(refused) < _SHOWN:
+                    bad += 1
+                    if bad <= _SHOWN:
                         refused.append(f"line {number}: {wrong}")
-                    else:
-                        more += 1
                     continue
                 there = self._add(name, recording.canonical(entry), entry["reply"])
                 if there is None:
                     new += 1
                 elif there["reply"] != entry["reply"]:
                     conflicts.add(name)
-        if more:
-            refused.append(f"{more:,} more lines")
+        if bad > _SHOWN:
+            refused.append(f"{bad - _SHOWN:,} more lines")
         return Loaded(new, sorted(conflicts), refused)
 
     def drop(self, start: str = "", faults: Collection[str] = ()) -> int:
