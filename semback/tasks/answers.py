@@ -94,7 +94,6 @@ def _plain(reply: str) -> str:
     for literal, pattern, replacement in CLEANING:
         if literal in text:
             text = re.sub(pattern, replacement, text)
-    text = text.strip()
     for turn in OTHER_TURN.finditer(text):
         before, name = text[: turn.start()], turn["perhaps"]
         if not name or (ANNOUNCEMENT.search(f"\n{before}") and name.lower() not in before.lower()):
@@ -288,8 +287,6 @@ def _unannounced(kind: Kind, text: str) -> str | None:
     if last and len({_opening(kind, line) for line in lines} - {None}) > 1:
         return UNCLEAR  # the options, listed once more
     *earlier, sentence = SENTENCE.split(text)
-    if first and not earlier:
-        return first
     if kind.remarks:  # "True and False is False, so the expression is False"
         sentence = re.split(rf",\s+(?={SO})", sentence)[-1]
     if kind.find(sentence):
