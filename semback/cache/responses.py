@@ -115,8 +115,11 @@ class ResponseCache:
         CacheError
             What is recorded under this key is not the entry of this request.
         """
-        with self._reporting("read"):
+        try:
             text, tag = self._table.get(key, tag=True)
+        except Exception:  # to enter a context each time would take a third of a look-up
+            with self._reporting("read"):
+                raise
         if text is None or (self.mode == "refresh" and tag != self._round):
             return None
         reply = recording.reply_in(text, key, body, draw)
@@ -259,7 +262,7 @@ class ResponseCache:
         Use this, or `export`, in a program that has the cache open. If it copied, packed or hashed
         the files of `responses/` itself, it would give up SQLite's locks on them: POSIX locks end
         when their process closes any opening of the file. Another process could then remove the
-        log that holds the latest replies. Here SQLite makes the copy (its backup interface), as of
+        log that holds the latest replies. Here SQLite makes the copy (VACUUM INTO), as of
         one moment. Recordings that were read are in it; their files in `recordings/` are not.
 
         Parameters
