@@ -1,9 +1,8 @@
 """Execute the jobs of a batch, each by papermill in a kernel of its own, several at a time.
 
-They run on threads of this process or in the workers of Dask. In ``runs/<name>/notebooks/`` a job
-leaves ``<id>.ipynb`` if it succeeded, ``<id>.failed.ipynb`` if it did not. The first carries a hash
-of everything that its result follows from, and of its record, so that what is complete is not
-executed again.
+In ``runs/<name>/notebooks/`` a job leaves ``<id>.ipynb`` if it succeeded, ``<id>.failed.ipynb`` if
+it did not. The first carries a hash of everything that its result follows from, and of its record,
+so that what is complete is not executed again.
 """
 
 import hashlib
@@ -14,8 +13,9 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -40,10 +40,7 @@ from .jobs import LAST, Job, check
 # Parameters that do not change a result: what may be spent, and how replies are reached.
 LIMITS = ("dollars", "retries", "timeout", "base_url", "coach_url")
 LIMITS += ("in_flight", "requests_per_minute", "tokens_per_minute")
-SECRETS = ("SEMBACK_COACH_API_KEY", "SEMBACK_HEADERS")  # Dask would send them over the network
-# A folder with a short path: that of a socket has at most 108 bytes (unix(7)), some TMPDIR more.
-_SHORT = None if os.name == "nt" else "/tmp"
-_kernels: dict[Any, str] = {}  # processes (Popen), and their batch
+_kernels: defaultdict[str, list[Any]] = defaultdict(list)  # the processes (Popen) of each batch
 _stopped: set[str] = set()  # batches
 
 
@@ -75,11 +72,7 @@ class Outcome:
 
 
 def run(
-    jobs: Sequence[Job],
-    name: str,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    again: bool = False,
+    jobs: Sequence[Job], name: str, workers: int | None = None, again: bool = False
 ) -> list[Outcome]:
     """Execute jobs. A line on stderr tells of the end of each.
 
@@ -90,10 +83,7 @@ def run(
     name : str
         The batch; its files are in ``runs/<name>``.
     workers : int, optional
-        Notebooks at one time; by default one for each processor. Dask decides that for itself.
-    scheduler : str, optional
-        The address of a Dask scheduler. Its workers need the same folders, and API keys, headers
-        and OPENAI_BASE_URL in their own environment.
+        Notebooks at one time; by default one for each processor.
     again : bool
         Execute also what is complete.
 
@@ -105,8 +95,8 @@ def run(
     Raises
     ------
     ParameterError, DataError
-        Before any kernel starts: those of `check`; no scheduler at the address; another
-        process executes the same notebook for this batch.
+        Before any kernel starts: those of `check`; another process executes the same notebook for
+        this batch.
     KeyboardInterrupt
         After Ctrl-C, when the running notebooks have ended: their cells are interrupted, so that
         replies in flight are still recorded. A second Ctrl-C kills their kernels. What is complete
@@ -115,32 +105,30 @@ def run(
     check(jobs, name)
     folder = results.folder(name)
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
+    workers = workers or os.cpu_count() or 1
     outcomes: dict[str, Outcome] = {}
+    pending: set[Future[Outcome]] = set()
     spent = TemporaryDirectory(prefix=".spent-", dir=folder, ignore_cleanup_errors=True)
-    with (
-        spent as shared,
-        _locked(jobs, folder),
-        _executor(workers, scheduler) as (executor, on_all, kernels),
-    ):
-        environment = _environment(shared, min(kernels, len(jobs)))
-        one = partial(execute, folder=folder, environment=environment)
-        futures: dict[Future[Outcome], Job] = {}
+    with spent as shared, _locked(jobs, folder), ThreadPoolExecutor(workers) as executor:
+        environment = _environment(shared, min(workers, len(jobs)))
         try:
             for last in (False, True):
                 group = [job for job in jobs if (job.notebook.stem == LAST) == last]
-                futures = {executor.submit(one, job, again=again): job for job in group}
-                pending, drawn = set(futures), 0
+                pending = {
+                    executor.submit(execute, job, folder, again, environment) for job in group
+                }
+                drawn = 0
                 while pending:
                     ended, pending = wait(pending, 1, FIRST_COMPLETED)
                     print("\x1b[A\x1b[K" * drawn, end="", file=sys.stderr)
                     for future in ended:
-                        outcome = _outcome(future, futures[future])
+                        outcome = future.result()
                         outcomes[outcome.job.id] = outcome
                         again = again or outcome.state != "skipped"  # LAST has something to read
                         print(f"[{len(outcomes)}/{len(jobs)}] {outcome}", file=sys.stderr)
                     drawn = _draw_running(Path(shared))
         except BaseException:
-            _stop(futures, partial(on_all, _send_signal, shared))
+            _stop(shared, pending)
             raise
     return [outcomes[job.id] for job in jobs]
 
@@ -156,7 +144,7 @@ def execute(job: Job, folder: Path, again: bool, environment: Mapping[str, str])
     again : bool
         Execute it even if it is complete.
     environment : Mapping
-        Variables for the kernel, beside those of this process. SEMBACK_BATCH is the batch.
+        The variables of the kernel. SEMBACK_BATCH is the batch.
     """
     _refuse_if_stopped(environment)
     path, record = _files(job, folder)
@@ -216,27 +204,20 @@ def _draw_running(shared: Path) -> int:
     return len(lines)
 
 
-def _outcome(future: Future[Outcome], job: Job) -> Outcome:
-    try:
-        return future.result()
-    except Exception as error:  # such as the end of a worker of Dask
-        return Outcome(job, "failed", Path(), error=f"not executed: {error!r}")
-
-
 def _environment(shared: str, kernels: int) -> dict[str, str]:
-    """The variables of semback for a kernel, which starts in the folder of its notebook.
+    """The variables of a kernel, which starts in the folder of its notebook.
 
     SEMBACK_BATCH is a folder: in it the batch's notebooks add up what they spend of a budget and of
     limits per minute; its name tells the cache which replies were refreshed in this batch.
     SEMBACK_KERNELS is how many notebooks run at one time, and share the requests in flight.
     """
-    found = {
-        name: os.path.abspath(user_path(text)) if name.endswith("_DIR") else text
-        for name, text in os.environ.items()
-        if name.startswith("SEMBACK_") and name not in SECRETS and text
+    folders = {
+        name: os.path.abspath(user_path(folder))
+        for name, folder in os.environ.items()
+        if name.startswith("SEMBACK_") and name.endswith("_DIR") and folder
     }
     ours = {"SEMBACK_HOME": str(home()), "SEMBACK_BATCH": shared, "SEMBACK_KERNELS": str(kernels)}
-    return found | ours
+    return {**os.environ, **folders, **ours}
 
 
 @contextmanager
@@ -252,44 +233,21 @@ def _locked(jobs: Sequence[Job], folder: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _executor(
-    workers: int | None, scheduler: str | None
-) -> Iterator[tuple[Executor, Callable, int]]:
-    """Threads, or the workers of Dask; what calls a function in each of their processes; and how
-    many jobs they execute at one time."""
-    if not scheduler:
-        threads = workers or os.cpu_count() or 1
-        with ThreadPoolExecutor(threads) as executor:
-            yield executor, lambda function, *arguments: function(*arguments), threads
-        return
-    try:
-        from distributed import Client
-
-        client: Any = Client(scheduler, timeout=10)
-    except (ImportError, OSError, ValueError) as error:
-        message = f"no Dask scheduler at {scheduler!r}: {error} (semback[dask] installs Dask)"
-        raise ParameterError(message) from None
-    with client:
-        yield client.get_executor(), client.run, max(sum(client.nthreads().values()), 1)
-
-
-def _stop(futures: Iterable[Future], send_signal: Callable[[int], object]) -> None:
+def _stop(batch: str, futures: Iterable[Future]) -> None:
     try:
         print("stopping: replies in flight are still recorded; Ctrl-C drops them", file=sys.stderr)
-        send_signal(signal.SIGINT)
+        _send_signal(batch, signal.SIGINT)
         wait(futures)  # joining threads would not do: Python 3.11 takes one for ended that goes on
     except KeyboardInterrupt:
-        send_signal(signal.SIGKILL)
+        _send_signal(batch, signal.SIGKILL)
         wait(futures)
 
 
 def _send_signal(batch: str, number: int) -> None:
-    """Send a signal to a batch's kernels in this process; they execute no further cell."""
+    """Send a signal to the kernels of a batch; they execute no further cell."""
     _stopped.add(batch)
-    for process, its_batch in list(_kernels.items()):
-        if its_batch == batch:
-            process.send_signal(number)
+    for process in list(_kernels[batch]):
+        process.send_signal(number)
 
 
 def _refuse_if_stopped(environment: Mapping[str, str], **_: object) -> None:
@@ -299,39 +257,33 @@ def _refuse_if_stopped(environment: Mapping[str, str], **_: object) -> None:
 
 def _execute(job: Job, output: Path, environment: Mapping[str, str]) -> None:
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the outcome has what it would log
-    with TemporaryDirectory(dir=_SHORT, ignore_cleanup_errors=True) as scratch:
-        try:
-            papermill.execute_notebook(
-                str(job.notebook),
-                str(output),
-                dict(job.parameters),
-                kernel_name="python3",  # also of a notebook that names none, or another
-                language="python",
-                progress_bar=False,
-                kernel_manager_class=_kernel_class(scratch, {**os.environ, **environment}),
-                resources={"metadata": {"path": str(job.notebook.parent)}},  # cwd= moves us
-                on_cell_execute=partial(_refuse_if_stopped, environment),
-            )
-        finally:
-            ensure_event_loop().close()  # nbclient leaves that of this thread open
+    try:
+        papermill.execute_notebook(
+            str(job.notebook),
+            str(output),
+            dict(job.parameters),
+            kernel_name="python3",  # also of a notebook that names none, or another
+            language="python",
+            progress_bar=False,
+            kernel_manager_class=_kernel_class(environment),
+            resources={"metadata": {"path": str(job.notebook.parent)}},  # cwd= moves us
+            on_cell_execute=partial(_refuse_if_stopped, environment),
+        )
+    finally:
+        ensure_event_loop().close()  # nbclient leaves that of this thread open
 
 
-def _kernel_class(scratch: str, environment: Mapping[str, str]) -> type[AsyncKernelManager]:
-    """Kernels of this very Python.
-
-    They are reached through sockets in a folder of their own: of TCP ports, kernels that start at
-    the same time may choose the same ones (papermill#511).
-    """
+def _kernel_class(environment: Mapping[str, str]) -> type[AsyncKernelManager]:
+    """Kernels of this very Python, with these variables."""
 
     class Kernel(AsyncKernelManager):
         def __init__(self, **settings: Any):
-            super().__init__(**settings, connection_file=f"{scratch}/kernel.json")
-            self.transport = "tcp" if os.name == "nt" else "ipc"
+            super().__init__(**settings)
             self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # none of the user's
 
         async def start_kernel(self, **launch: Any) -> None:
             await super().start_kernel(**launch, env=environment, stdout=DEVNULL, stderr=DEVNULL)
-            _kernels[cast(Any, self.provisioner).process] = environment["SEMBACK_BATCH"]
+            _kernels[environment["SEMBACK_BATCH"]].append(cast(Any, self.provisioner).process)
 
     return Kernel
 

@@ -33,14 +33,13 @@ _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'  # in JSON
 _FIELDS = {"draw", "reply", "source"}
 REFUSED = "request_refused"  # a finish reason: the endpoint answered HTTP 400, 413 or 422
 _FAULTS = {"length": "cut", "refusal": "refused", "content_filter": "refused", REFUSED: "refused"}
-_CANONICAL = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-)
 
 
 def canonical(data: object) -> str:
     """JSON text in which equal data is equal text. ValueError where it is not JSON, as NaN."""
-    return _CANONICAL.encode(data)
+    return json.dumps(
+        data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def key(request: dict, draw: int = 0) -> str:

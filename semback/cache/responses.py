@@ -262,7 +262,7 @@ class ResponseCache:
         Use this, or `export`, in a program that has the cache open. If it copied, packed or hashed
         the files of `responses/` itself, it would give up SQLite's locks on them: POSIX locks end
         when their process closes any opening of the file. Another process could then remove the
-        log that holds the latest replies. Here SQLite makes the copy (its backup interface), as of
+        log that holds the latest replies. Here SQLite makes the copy (VACUUM INTO), as of
         one moment. Recordings that were read are in it; their files in `recordings/` are not.
 
         Parameters
@@ -291,24 +291,23 @@ class ResponseCache:
         -------
         Loaded
         """
-        new, more, refused, conflicts = 0, 0, [], set()
+        new, bad, refused, conflicts = 0, 0, [], set()
         with self._writing():
             for number, name, entry, wrong in recording.lines(path):
                 if entry is None:
                     if not skip:
                         raise CacheError(f"{path}, line {number}: {wrong}; nothing of it was read")
-                    if len(refused) < _SHOWN:
+                    bad += 1
+                    if bad <= _SHOWN:
                         refused.append(f"line {number}: {wrong}")
-                    else:
-                        more += 1
                     continue
                 there = self._add(name, recording.canonical(entry), entry["reply"])
                 if there is None:
                     new += 1
                 elif there["reply"] != entry["reply"]:
                     conflicts.add(name)
-        if more:
-            refused.append(f"{more:,} more lines")
+        if bad > _SHOWN:
+            refused.append(f"{bad - _SHOWN:,} more lines")
         return Loaded(new, sorted(conflicts), refused)
 
     def drop(self, start: str = "", faults: Collection[str] = ()) -> int:

@@ -101,9 +101,7 @@ class Table(diskcache.Cache):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.touch(0o600)
-            with closing(sqlite3.connect(temporary)) as copy:
-                copy.execute("PRAGMA journal_mode = OFF")  # a copy that fails is removed
-                self._con.backup(copy)
+            self._sql("VACUUM INTO ?", (str(temporary),))
 
     def replaced(self) -> bool:
         """Whether other files lie where those lay that this thread has open.

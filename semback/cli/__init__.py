@@ -86,12 +86,9 @@ OPTIONS = (  # of `run` and `plan`
 @main.command()
 @options(OPTIONS)
 @click.option("--jobs", type=click.IntRange(min=1), help="Notebooks at a time.  [default: CPUs]")
-@click.option("--scheduler", metavar="ADDRESS", help="Of Dask, which executes the notebooks.")
 @click.option("--again", is_flag=True, help="Run also what is complete.")
 @click.option("--local", type=click.IntRange(1), metavar="THREADS", help="Serve the models here.")
-def run(
-    jobs: int | None, scheduler: str | None, again: bool, local: int | None, **choice: Any
-) -> None:
+def run(jobs: int | None, again: bool, local: int | None, **choice: Any) -> None:
     """Execute the notebooks of experiments, show the results, and write a report of them.
 
     Without a choice: all experiments, and the figures after them. --category, --variant, --seed,
@@ -100,7 +97,7 @@ def run(
     of `semback.llm.llama`, and llama.cpp's server runs here meanwhile, with so many threads.
     """
     if not local:
-        _run(jobs, scheduler, again, **choice)
+        _run(jobs, again, **choice)
         return
     from ..llm import llama
 
@@ -111,7 +108,7 @@ def run(
     served = {Path(name).name.removesuffix(".gguf"): name for name in [*names, *files]}
     with llama.serving(list(served.values()), threads=local) as url:
         os.environ["OPENAI_BASE_URL"] = url
-        _run(jobs, scheduler, again, **choice)
+        _run(jobs, again, **choice)
 
 
 @main.command()
@@ -255,7 +252,7 @@ def _stop_on_signals() -> None:
         signal.signal(signal.SIGHUP, hang_up)
 
 
-def _run(jobs: int | None, scheduler: str | None, again: bool, **choice: Any) -> None:
+def _run(jobs: int | None, again: bool, **choice: Any) -> None:
     from .. import batch
     from ..batch import estimate
     from ..report import results
@@ -267,7 +264,7 @@ def _run(jobs: int | None, scheduler: str | None, again: bool, **choice: Any) ->
     roles = [job.settings[role] for job in new for role in ("model", "coach")]
     if not all(model.startswith(SIMULATED) for model in roles):
         echo(f"{estimate.total(batch.plan(new))}; see `semback plan`", error=True)
-    outcomes = batch.run(chosen, name, jobs, scheduler, again)
+    outcomes = batch.run(chosen, name, jobs, again)
     _show_results(name, outcomes)
     failures = defaultdict(list)
     for outcome in outcomes:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ParameterError
+from ..errors import ParameterError, known
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -39,23 +39,20 @@ def load(folder: str | None = None) -> None:
     """
     if folder is None:
         return
-    found = {path.stem for path in Path(folder).glob("*.j2")}
-    unused = sorted(name for name in found - set(TEMPLATES) if not name.startswith("_"))
-    if unused or not found:
-        what = f"{unused[0]}.j2, which nothing uses" if unused else "no template"
-        allowed = ".j2, ".join(TEMPLATES)
-        raise ParameterError(
-            f"the folder of prompts {folder} holds {what}; it can hold {allowed}.j2"
-        )
     from jinja2 import TemplateError
 
-    for name in (*TEMPLATES, *sorted(found - set(TEMPLATES))):
+    found = sorted(path.stem for path in Path(folder).glob("*.j2"))
+    if not found:
+        raise ParameterError(f"the folder of prompts {folder} holds no template such as update.j2")
+    for name in found:
         try:
             template = _environment(folder).get_template(f"{name}.j2")
         except (TemplateError, UnicodeDecodeError) as error:
             raise _broken(name, error) from None
-        if name in TEMPLATES and "user" not in template.blocks:
-            raise _broken(name, NO_USER)
+        if not name.startswith("_"):
+            known("template", name, TEMPLATES)
+            if "user" not in template.blocks:
+                raise _broken(name, NO_USER)
 
 
 def rendered(name: str, data: Mapping[str, Any], folder: str | None = None) -> list[dict[str, str]]:

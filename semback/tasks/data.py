@@ -66,11 +66,9 @@ def locate(path: str) -> Path:
         For a file that is missing, altered or cannot be downloaded.
     """
     checksum, upstream = registry()[path]
-    folder = os.environ.get("SEMBACK_DATA_DIR")
-    if folder:
+    if folder := os.environ.get("SEMBACK_DATA_DIR"):
         file = Path(folder, path)
-        state = _state(file, checksum)
-        if state != "ok":
+        if (state := _state(file, checksum)) != "ok":
             raise DataError(
                 f"{file} is {state}: SEMBACK_DATA_DIR={folder} should hold {upstream} there, with "
                 f"SHA-256 {checksum}. Put that file there, or unset SEMBACK_DATA_DIR to have it "
@@ -81,12 +79,12 @@ def locate(path: str) -> Path:
     import pooch
 
     url = f"{HOST}/{upstream.replace('@', '/', 1).replace(':', '/', 1)}"
-    store = pooch.create(pooch.os_cache("semback"), "", registry={path: checksum}, urls={path: url})
+    store = pooch.os_cache("semback")
     try:
-        return Path(store.fetch(path, progressbar=True))
+        return Path(pooch.retrieve(url, checksum, path, store, progressbar=True))
     except (OSError, ValueError) as error:  # no network, no rights to write, a wrong checksum
         raise DataError(
-            f"{path} could not be downloaded from {url} to {store.abspath}, and nothing was kept: "
+            f"{path} could not be downloaded from {url} to {store}, and nothing was kept: "
             f"{error} ({type(error).__name__}). Check the network, or set SEMBACK_DATA_DIR to a "
             "folder that holds the data",
             file=path,

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-from ..errors import DataError, known
+from ..errors import known
 from ..graph import Graph, Node
 from ..task import Example, Task, shuffled
 from . import answers
@@ -93,7 +93,7 @@ def bbh(
     ParameterError
         For a category, split or data that does not exist, or more rows than there can be.
     DataError
-        For a file that is missing, altered or malformed.
+        For a file that is missing or altered.
     """
     known("category", category, NLP + ALGORITHMIC)
     known("split", split, ("clean", "released"))
@@ -137,19 +137,8 @@ def two_hints(holds: str, instance: str, hint_form: str = "") -> Graph:
 
 
 def _bbh_examples(category: str, data: str) -> list[Example]:
-    path, examples = f"bbh/{category}.json", []
-    text = files.text(path, data)
-    try:
-        for i, row in enumerate(json.loads(text)["examples"]):
-            question, answer = row["input"], row["target"]
-            if not isinstance(question, str) or not isinstance(answer, str):
-                raise TypeError(f"input and target of row {category}/{i} should be text")
-            examples.append(Example(f"{category}/{i}", question, answer))
-    except (ValueError, KeyError, TypeError) as error:
-        line = error.lineno if isinstance(error, json.JSONDecodeError) else None
-        problem = f"is not a BIG-Bench Hard file: {type(error).__name__}: {error}"
-        raise DataError(f"{path} ({data} data) {problem}", file=path, line=line) from None
-    return examples
+    rows = json.loads(files.text(f"bbh/{category}.json", data))["examples"]
+    return [Example(f"{category}/{i}", row["input"], row["target"]) for i, row in enumerate(rows)]
 
 
 def gsm8k(
@@ -184,7 +173,7 @@ def gsm8k(
     ParameterError
         For data that does not exist, or more rows than there are.
     DataError
-        For a file that is missing, altered or malformed.
+        For a file that is missing or altered.
     """
     order, _ = shuffled(_gsm8k_examples("train", data), train, seed)
     graph = two_hints("only a number", "18", hint_form)
@@ -193,17 +182,11 @@ def gsm8k(
 
 
 def _gsm8k_examples(part: str, data: str) -> list[Example]:
-    path, examples = f"gsm8k/{part}.jsonl", []
-    for i, line in enumerate(files.lines(path, data)):
-        try:
-            row = json.loads(line)
-            answer = answers.number(row["answer"].rpartition("#### ")[2])
-            if answer is None or not isinstance(row["question"], str):
-                raise ValueError("no question, or no number after ####")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            problem = f"is not a GSM8K row: {type(error).__name__}: {error}"
-            raise _wrong_line(path, data, i + 1, problem) from None
-        examples.append(Example(f"gsm8k/{part}/{i}", row["question"], answer))
+    examples = []
+    for i, line in enumerate(files.lines(f"gsm8k/{part}.jsonl", data)):
+        row = json.loads(line)
+        answer = answers.number(row["answer"].rpartition("#### ")[2])
+        examples.append(Example(f"gsm8k/{part}/{i}", row["question"], str(answer)))
     return examples
 
 
@@ -248,7 +231,7 @@ def liar(seed: int = 0, train: int = 50, data: str = "sample", test: int | None 
     ParameterError
         For data that does not exist, or more rows than there are.
     DataError
-        For a file that is missing, altered or malformed.
+        For a file that is missing or altered.
     """
     order, _ = shuffled(_liar_examples("train", data), train, seed)
     short = "At most two sentences."
@@ -259,20 +242,13 @@ def liar(seed: int = 0, train: int = 50, data: str = "sample", test: int | None 
 
 
 def _liar_examples(part: str, data: str) -> list[Example]:
-    path, examples = f"liar/{part}.tsv", []
+    examples = []
     columns = sorted((column, name) for name, (column, _) in FIELDS.items())
-    for i, line in enumerate(files.lines(path, data)):
+    for i, line in enumerate(files.lines(f"liar/{part}.tsv", data)):
         row = line.split("\t")  # no quoting: the csv module would join or alter rows
-        if len(row) != 14:
-            problem = f"has {len(row)} columns; a LIAR row has 14, separated by tabs"
-            raise _wrong_line(path, data, i + 1, problem)
         complete = all(row[at].strip().lower() not in ("", "none") for at, _ in columns[1:])
         if row[1] in ("true", "false") and complete:
             question = "\n".join(f"{name}: {row[at]}" for at, name in columns)
             answer = "Yes" if row[1] == "false" else "No"
             examples.append(Example(f"liar/{part}/{i}", question, answer))
     return examples
-
-
-def _wrong_line(path: str, data: str, line: int, problem: str) -> DataError:
-    return DataError(f"{path} ({data} data), line {line} {problem}", file=path, line=line)

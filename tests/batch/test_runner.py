@@ -213,22 +213,6 @@ def test_a_batch_that_ends_during_a_job_leaves_no_kernel_and_no_mixture_of_two_r
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_dask_workers_execute_notebooks_too(own_home, notebook):
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as cluster:
-        outcomes = batch.run(
-            [Job(notebook("plain"), {}), Job(notebook("raises"), {})],
-            "test",
-            scheduler=cluster.scheduler_address,
-        )
-    assert states(outcomes) == {"plain": "ok", "raises": "failed"}
-    assert files(own_home) == ["plain.ipynb", "raises.failed.ipynb"]
-
-
-@pytest.mark.slow
-@pytest.mark.process
 def test_an_error_of_semback_in_a_notebook_shows_the_lines_of_the_user_and_the_message(notebook):
     path = notebook("plain")
     code = "import semback as sb\n\ndef mine():\n    return sb.tasks.bbh('snark')\n\nmine()"
@@ -387,24 +371,6 @@ def test_an_experiment_that_writes_no_record_has_failed(earlier, own_home, noteb
         assert outcome.error in outcome.path.read_text() and not batch.complete(job, record)
 
 
-def test_keys_and_headers_are_not_sent_to_the_workers_of_dask(monkeypatch, notebook):
-    """They have their own; kernels on this computer inherit those of this process."""
-    monkeypatch.delenv("SEMBACK_DATA_DIR", raising=False)
-    given = {"SEMBACK_COACH_API_KEY": "k", "SEMBACK_HEADERS": "{}", "SEMBACK_CACHE_MODE": "auto"}
-    for name, text in given.items():
-        monkeypatch.setenv(name, text)
-    sent = []
-
-    def execute(job, folder, environment, again):
-        sent.append(environment)
-        return batch.Outcome(job, "ok", Path())
-
-    monkeypatch.setattr(runner, "execute", execute)
-    batch.run([Job(notebook("plain"), {})], "test")
-    ours = {"SEMBACK_HOME", "SEMBACK_BATCH", "SEMBACK_KERNELS"}
-    assert set(sent[0]) == {"SEMBACK_CACHE_MODE", *ours}
-
-
 @pytest.mark.parametrize(
     "jobs, workers, in_flight, share",
     [(1, 2, 10, 10), (3, 2, 11, 5), (3, 8, 2, 1), (2, 2, None, 64)],
@@ -414,7 +380,7 @@ def test_notebooks_at_one_time_share_the_requests_in_flight(
 ):
     environments = []
 
-    def execute(job, folder, environment, again):
+    def execute(job, folder, again, environment):
         environments.append(environment)
         return batch.Outcome(job, "ok", Path())
 
@@ -427,9 +393,3 @@ def test_notebooks_at_one_time_share_the_requests_in_flight(
         monkeypatch.setenv("SEMBACK_KERNELS", environment["SEMBACK_KERNELS"])
         pair = models("m", "c", tasks.liar(), in_flight=in_flight)
         assert [each.in_flight for each in pair] == [share, share]
-
-
-def test_a_scheduler_without_dask_says_what_to_install(notebook, monkeypatch):
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ParameterError, match=r"semback\[dask\]"):
-        batch.run([Job(notebook("plain"), {})], "test", scheduler="tcp://127.0.0.1:1")

@@ -141,9 +141,7 @@ def test_model_and_coach_may_be_at_two_servers_with_a_key_each(semback, checkout
 
 
 def test_a_failed_notebook_makes_the_exit_code_1(semback, checkout, ran):
-    done = semback(
-        "run", "gsm8k", "--variant", "full", "--jobs", 3, "--again", "--scheduler", "tcp://x:1"
-    )
+    done = semback("run", "gsm8k", "--variant", "full", "--jobs", 3, "--again")
     assert (
         done.exit_code == 1
         and done.stderr == "\nfailed: x.failed.ipynb\nValueError: no\nNearest: x\n"
@@ -151,7 +149,7 @@ def test_a_failed_notebook_makes_the_exit_code_1(semback, checkout, ran):
     assert "notebooks  " in done.stdout and not any(
         word in done.stdout for word in ("results", "figures")
     )  # there are none
-    assert ran[-1] == (3, "tcp://x:1", True)
+    assert ran[-1] == (3, True)
 
 
 def test_notebooks_that_failed_alike_are_named_with_one_error(semback, checkout, ran):

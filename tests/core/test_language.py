@@ -455,9 +455,9 @@ def test_a_template_that_does_not_work_with_the_data_is_a_parameter_error_before
         (
             "updates",
             b"{% block user %}Better!{% endblock %}",
-            r"updates\.j2, which nothing uses; .* forward\.j2, ",
+            "template='updates' does not exist; did you mean update",
         ),
-        ("update.txt", b"", r"no template; it can hold forward\.j2, .*again\.j2$"),
+        ("update.txt", b"", "no template such as update.j2"),
     ],
 )
 def test_a_folder_with_a_template_that_cannot_work_is_met_before_anything_is_asked(

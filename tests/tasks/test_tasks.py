@@ -1,7 +1,6 @@
 """The three tasks: what they hold, how they are split, and their errors."""
 
 import os
-import re
 from dataclasses import replace
 from functools import partial
 
@@ -129,46 +128,6 @@ def test_liar_shows_what_its_nodes_look_at_and_neither_speaker_nor_label_nor_pas
 def test_a_bad_argument_is_one_clear_error(call, message):
     with pytest.raises(ParameterError, match=message):
         call()
-
-
-@pytest.mark.parametrize(
-    "text, call, message",
-    [
-        (
-            "{",
-            lambda: tasks.bbh("snarks"),
-            r"bbh/snarks.json \(sample data\) is not a BIG-Bench Hard file",
-        ),
-        ('{"examples": [{"input": "q"}]}', lambda: tasks.bbh("snarks"), "KeyError: 'target'"),
-        (
-            '{"examples": [{"input": "q", "target": 1}]}',
-            lambda: tasks.bbh("snarks"),
-            "row snarks/0 should be text",
-        ),
-        (
-            '{"question": "q", "answer": "#### 1"}\n{"question": "q"}\n',
-            tasks.gsm8k,
-            r"gsm8k/train.jsonl \(sample data\), line 2",
-        ),
-        (
-            '{"question": "q", "answer": "none"}\n',
-            tasks.gsm8k,
-            "line 1 is not a GSM8K row: ValueError: no question, or no number",
-        ),
-        (
-            "1.json\ttrue\tstatement\n",
-            tasks.liar,
-            r"liar/train.tsv \(sample data\), line 1 has 3 columns",
-        ),
-    ],
-)
-def test_a_malformed_file_is_named_with_the_line(monkeypatch, text, call, message):
-    monkeypatch.setattr(files, "text", lambda path, data: text)
-    with pytest.raises(DataError, match=message) as caught:
-        call()
-    line = re.search(r"line (\d+)", message)
-    assert caught.value.file in ("bbh/snarks.json", "gsm8k/train.jsonl", "liar/train.tsv")
-    assert not line or caught.value.line == int(line[1])
 
 
 def test_quotes_are_characters_and_hidden_rows_are_left_out(monkeypatch):
