@@ -242,7 +242,7 @@ def _settled(kind: Kind, sentence: str, must_lead: bool = False) -> str | None:
     found = [candidate for candidate in found if candidate.start > equals] or found
     first, last = found[0], found[-1]
     before = sentence[: first.start]
-    leads = FILLER.fullmatch(before)
+    leads = FILLER.fullmatch(before) or (not must_lead and before.rstrip(" $").endswith("="))
     rival = next((at for at, other in enumerate(found) if other.answer != first.answer), 0)
     joined = rival and kind.joined.fullmatch(sentence, found[rival - 1].end, found[rival].start)
     if leads and not joined and not REFUTED.match(sentence, first.end):
@@ -287,8 +287,8 @@ def _unannounced(kind: Kind, text: str) -> str | None:
     if last and len({_opening(kind, line) for line in lines} - {None}) > 1:
         return UNCLEAR  # the options, listed once more
     *earlier, sentence = SENTENCE.split(text)
-    # "True and False is False, so the expression is False"
-    sentence = re.split(rf",\s+(?={SO})", sentence)[-1]
+    if kind.remarks:  # "True and False is False, so the expression is False"
+        sentence = re.split(rf",\s+(?={SO})", sentence)[-1]
     if kind.find(sentence):
         asked = text.removesuffix(sentence).rstrip("\"') \n").endswith("?")
         if asked or (HEDGE.search(sentence) and not (kind.labels and last)):
