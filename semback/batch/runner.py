@@ -40,6 +40,8 @@ from .jobs import LAST, Job, check
 # Parameters that do not change a result: what may be spent, and how replies are reached.
 LIMITS = ("dollars", "retries", "timeout", "base_url", "coach_url")
 LIMITS += ("in_flight", "requests_per_minute", "tokens_per_minute")
+# A folder with a short path: that of a socket has at most 108 bytes (unix(7)), some TMPDIR more.
+_SHORT = None if os.name == "nt" else "/tmp"
 _kernels: defaultdict[str, list[Any]] = defaultdict(list)  # the processes (Popen) of each batch
 _stopped: set[str] = set()  # batches
 
@@ -257,28 +259,34 @@ def _refuse_if_stopped(environment: Mapping[str, str], **_: object) -> None:
 
 def _execute(job: Job, output: Path, environment: Mapping[str, str]) -> None:
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the outcome has what it would log
-    try:
-        papermill.execute_notebook(
-            str(job.notebook),
-            str(output),
-            dict(job.parameters),
-            kernel_name="python3",  # also of a notebook that names none, or another
-            language="python",
-            progress_bar=False,
-            kernel_manager_class=_kernel_class(environment),
-            resources={"metadata": {"path": str(job.notebook.parent)}},  # cwd= moves us
-            on_cell_execute=partial(_refuse_if_stopped, environment),
-        )
-    finally:
-        ensure_event_loop().close()  # nbclient leaves that of this thread open
+    with TemporaryDirectory(dir=_SHORT, ignore_cleanup_errors=True) as scratch:
+        try:
+            papermill.execute_notebook(
+                str(job.notebook),
+                str(output),
+                dict(job.parameters),
+                kernel_name="python3",  # also of a notebook that names none, or another
+                language="python",
+                progress_bar=False,
+                kernel_manager_class=_kernel_class(scratch, environment),
+                resources={"metadata": {"path": str(job.notebook.parent)}},  # cwd= moves us
+                on_cell_execute=partial(_refuse_if_stopped, environment),
+            )
+        finally:
+            ensure_event_loop().close()  # nbclient leaves that of this thread open
 
 
-def _kernel_class(environment: Mapping[str, str]) -> type[AsyncKernelManager]:
-    """Kernels of this very Python, with these variables."""
+def _kernel_class(scratch: str, environment: Mapping[str, str]) -> type[AsyncKernelManager]:
+    """Kernels of this very Python.
+
+    They are reached through sockets in a folder of their own: of TCP ports, kernels that start at
+    the same time may choose the same ones (papermill#511).
+    """
 
     class Kernel(AsyncKernelManager):
         def __init__(self, **settings: Any):
-            super().__init__(**settings)
+            super().__init__(**settings, connection_file=f"{scratch}/kernel.json")
+            self.transport = "tcp" if os.name == "nt" else "ipc"
             self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # none of the user's
 
         async def start_kernel(self, **launch: Any) -> None:
