@@ -268,7 +268,13 @@ class LLM:
             raise ParameterError(problem) from None
 
     def _reply(self, key: str, request: dict, reply: dict, recorded: bool, shared: bool) -> Reply:
-        """A reply as callers get it, with a warning if the server seems to have cut the prompt."""
+        """A reply as callers get it, with warnings of numbers of tokens that cannot be right."""
+        limit, used = self.endpoint.tokens_per_minute, sum(reply["usage"].values())
+        if limit and not recorded and used > limit:
+            problem = f"a reply of {self.model} reports {used:,} tokens"
+            warnings.warn(
+                f"{problem}, more than tokens_per_minute allows in a minute", stacklevel=3
+            )
         contents = [message.get("content") for message in request["messages"]]
         characters = sum(len(content) for content in contents if isinstance(content, str))
         tokens = reply["usage"].get("prompt_tokens", 0)
