@@ -64,12 +64,6 @@ MEASURES = {
     "blamed": "innocent nodes get\na wrong number",
     "only": "the faulty node gets it,\nand no innocent node does",
 }
-GROWTH = {
-    "calls": "backward: calls",
-    "prompt_tokens": "backward: tokens sent",
-    "largest": "backward: longest prompt, tokens",
-    "rounds": "forward, backward and update:\nrounds of calls that wait for each other",
-}
 REPORTED = Path(__file__).with_name("reported.csv")  # accuracies in arXiv 2412.03624
 SCORE = "score"  # a card right of the answer node, where the first gradient comes from
 CARD, APART, GAP, EDGE = 1.2, 0.45, 0.15, 0.1  # inches; cards are so wide, or wider
@@ -412,41 +406,6 @@ def credit(data: DataFrame) -> Plot:
 
     figure = panels(parts, draw, (PAGE, 1.2, 1.8), ("", "proportion"), sharey=True)
     return Plot(figure, data, _caption(credit, data, "Intervals are 95 %."))
-
-
-def growth(data: DataFrame) -> Plot:
-    """What a graph costs by its number of nodes, on log scales. Markers are filled with the
-    neighbourhood, open without.
-
-    The data is what `sb.growth` returned.
-
-    Raises
-    ------
-    DataError
-        No rows.
-    """
-    if not len(data):
-        raise DataError("there is nothing to draw; `await semback.growth.grow()` measures it")
-    keys = ["shape", "method", "nodes"]
-    backward = data[data["phase"] == "backward"].drop(columns="rounds")
-    shown = backward.merge(data.groupby(keys, as_index=False)["rounds"].sum(), on=keys)
-    shapes, names = list(dict.fromkeys(shown["shape"])), list(dict.fromkeys(shown["method"]))
-    parts = [(title, shown.assign(cost=shown[cost])) for cost, title in GROWTH.items()]
-
-    def draw(ax: Axes, rows: DataFrame) -> None:
-        for (shape, method), some in rows.groupby(["shape", "method"], sort=False):
-            place = shapes.index(shape)
-            line, own = ("-", {"label": shape}) if method == names[0] else ("--", OPEN)
-            look: dict[str, Any] = SERIES[place] | {"linewidth": 0.8} | own
-            size = 8 - place  # smaller on larger, where they meet
-            ax.plot(some["nodes"], some["cost"], line, markersize=size, **look)
-        ax.set(xscale="log", yscale="log")
-        ax.set_xticks(sorted(set(rows["nodes"])), sorted(set(rows["nodes"])))
-        ax.yaxis.set_major_formatter("{x:,.0f}")
-        ax.minorticks_off()
-
-    figure = panels(parts, draw, (PAGE, 1.5, 2.5), ("nodes", ""), sharex=True)
-    return Plot(figure, shown, _caption(growth, shown))
 
 
 def gates(data: DataFrame, churn: float = 0.2) -> Plot:

@@ -7,7 +7,6 @@ import pytest
 
 from semback import DataError, figures, gates
 from semback.studies.credit import credit
-from semback.studies.growth import grow
 
 pytestmark = pytest.mark.slow
 
@@ -30,13 +29,6 @@ def test_the_figure_of_credit_shows_each_share_with_its_interval(credits):
 def test_the_figure_of_credit_shows_one_coach(credits):
     with pytest.raises(DataError, match="2"):
         figures.credit(pandas.concat([credits, credits.assign(coach="another")]))
-
-
-def test_the_figure_of_growth_adds_the_rounds_of_the_phases():
-    plot = figures.growth(asyncio.run(grow(sizes=[3, 5], shapes=["chain", "skips"])))
-    assert len(plot.data) == 2 * 2 * 2
-    chain = plot.data[(plot.data["shape"] == "chain") & (plot.data["nodes"] == 5)].iloc[0]
-    assert (chain["calls"], chain["rounds"]) == (4, 5 + 4 + 1)
 
 
 def test_the_figure_of_gates_shows_what_each_accepts_beside_its_level():
