@@ -121,16 +121,11 @@ async def _answer(
                 f"the read function of {task.name!r} gave {answer!r} for an answer; "
                 "it gives text, or None"
             )
-        score = False if answer is None else task.score(answer, example)
-        if not isinstance(score, bool | int | float) or not 0 <= score <= 1:
-            raise ParameterError(
-                f"the score function of {task.name!r} gave {score!r}; it gives a number from 0 to 1"
-            )
+        score = False if answer is None else task.grade(answer, example)
     except Exception as error:
         if not isinstance(error, SembackError):  # such as one in a function of the Task
             error.add_note(f"It came from the example {example.id!r}.")
         raise
-    score = score if isinstance(score, bool) else float(score)
     return trace, Score(example.id, trace.answer, answer, score)
 
 
