@@ -5,6 +5,7 @@ settings and seed a run sends the same requests in every rerun, in whatever orde
 arrive, so an interrupted run continues from the response cache when it is started again.
 """
 
+import inspect
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -203,7 +204,7 @@ async def _propose(
     )
     instructions: dict[str, str] = {}
     leaks: dict[str, str] = {}
-    for name, text in sorted(zip(cases, texts), key=lambda pair: names.index(pair[0])):
+    for name, text in zip(cases, texts):
         leak = None if text is None else finder.find(text)
         if leak:
             leaks[name] = leak
@@ -225,8 +226,12 @@ async def _propose(
     )
 
 
+DEFAULTS = {name: each.default for name, each in inspect.signature(descend).parameters.items()}
+
+
 def check_settings(settings: dict[str, Any], questions: int) -> Gate:
     """The gate. ParameterError for a setting of `descend` that is impossible with the questions."""
+    settings = DEFAULTS | settings
     for name, least in (("steps", 0), ("errors", 1), ("seed", 0), ("validate", 0)):
         if type(value := settings[name]) is not int or value < least:
             raise ParameterError(f"{name} is {value!r}; it takes a whole number from {least}")

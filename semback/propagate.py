@@ -202,12 +202,8 @@ async def together(calls: Iterable[Coroutine]) -> list:
 
     The first error cancels the others and is raised as it is.
     """
-    tasks: list[asyncio.Task] = []
-
-    async def start(group: asyncio.TaskGroup) -> None:
-        tasks.extend(group.create_task(call) for call in calls)
-
-    await _in_task_group(start)
+    async with _TaskGroup() as group:
+        tasks = [group.create_task(call) for call in calls]
     return [task.result() for task in tasks]
 
 
@@ -219,29 +215,26 @@ async def _in_order(before: Mapping[str, Sequence[str]], after: Callable, work: 
     results: dict[str, Any] = {}
     waiting = {name: len(names) for name, names in before.items()}
 
-    async def run(name: str, group: asyncio.TaskGroup) -> None:
+    async def run(name: str) -> None:
         results[name] = await work(name, results)
         for each in after(name):
             waiting[each] -= 1
             if not waiting[each]:
-                group.create_task(run(each, group))
+                group.create_task(run(each))
 
-    async def start(group: asyncio.TaskGroup) -> None:
+    async with _TaskGroup() as group:
         for name, names in before.items():
             if not names:
-                group.create_task(run(name, group))
-
-    await _in_task_group(start)
+                group.create_task(run(name))
     return results
 
 
-async def _in_task_group(start: Callable[[asyncio.TaskGroup], Coroutine]) -> None:
-    """Wait for all that `start` starts in a TaskGroup. The first error is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            await start(group)
-    except BaseExceptionGroup as errors:
-        first = errors.exceptions[0]
-    else:
-        return
-    raise first  # outside the handler: IPython hides an error that has a group in its context
+class _TaskGroup(asyncio.TaskGroup):
+    """A TaskGroup that raises its first error as it is."""
+
+    async def __aexit__(self, *error: Any) -> None:
+        try:
+            return await super().__aexit__(*error)
+        except BaseExceptionGroup as errors:
+            first = errors.exceptions[0]
+        raise first  # outside the handler: IPython hides an error that has a group in its context
