@@ -21,7 +21,7 @@ reverse-mode automatic differentiation (tests/core/test_propagate.py compares it
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -72,8 +72,11 @@ class Message(NamedTuple):
     gradient: Any
 
 
-class Gradients(Mapping[str, Any]):
+class Gradients(dict[str, Any]):
     """What a backward pass computed: `gradients[name]` says how that node's value should change.
+
+    Nodes that no gradient reached, since no successor had anything to say about them, are not in
+    it.
 
     Attributes
     ----------
@@ -82,28 +85,12 @@ class Gradients(Mapping[str, Any]):
     messages : tuple of Message
         Every (from, to, gradient) that the gradients were aggregated from, in the order of the
         backward pass.
-    missing : tuple of str
-        The nodes that no gradient reached, since no successor had anything to say about them. They
-        are not in the mapping.
     """
 
     def __init__(self, trace: Trace, gradients: Mapping[str, Any], messages: Iterable[Message]):
+        super().__init__(gradients)
         self.trace = trace
         self.messages = tuple(messages)
-        self._gradients = dict(gradients)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._gradients[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._gradients)
-
-    def __len__(self) -> int:
-        return len(self._gradients)
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        return tuple(name for name in self.trace.graph.order if name not in self._gradients)
 
 
 async def forward(graph: Graph, question: Any, functions: Functions) -> Trace:

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .language import Reply
+from .replies import Reply
 
 SIMULATED = (
     "simulated"  # the first word of every simulated model's name, so that none passes for real
@@ -38,7 +36,7 @@ class Count:
     answered_by: dict[str, int] = field(default_factory=dict)
     truncated: int = 0
 
-    def add(self, reply: "Reply", repeated: bool) -> None:
+    def add(self, reply: Reply, repeated: bool) -> None:
         """Count one reply. repeated: whether the same run asked for it before."""
         self.calls += 1
         self.answered_by[reply.model] = self.answered_by.get(reply.model, 0) + 1
@@ -73,7 +71,7 @@ class Usage:
     failures: list[dict] = field(default_factory=list)
     _seen: set[bytes] = field(default_factory=set, repr=False)  # keys, in bytes: half the memory
 
-    def add(self, phase: str, model: str, reply: "Reply") -> None:
+    def add(self, phase: str, model: str, reply: Reply) -> None:
         """Count a call of `model` and the reply that it brought."""
         if (count := self.counts.get((phase, model))) is None:
             count = self.counts[phase, model] = Count()
