@@ -9,7 +9,7 @@ from .language import Language
 from .progress import progress
 from .propagate import Trace, forward, together
 from .run import Score, Scores
-from .task import Example, Task, checked
+from .task import Example, Task, distinct
 from .usage import Usage
 
 
@@ -55,13 +55,9 @@ async def evaluate(
     check((Example, Iterable), "Examples, as in task.test", examples=examples)
     check_models(task, lang)
     several = [examples] if isinstance(examples, Example) else examples
-    several = [checked(example) for example in several]
+    several = distinct(several, f"evaluating {task.name!r}")
     if not several:
         raise DataError(f"there are no examples to evaluate {task.name!r} on")
-    if len({example.id for example in several}) < len(several):
-        raise DataError(
-            f"two examples to evaluate {task.name!r} on have the same id; ids tell examples apart"
-        )
     lang = replace(lang, usage=Usage())
     return await scored(graph, several, task, lang, "evaluating", traces)
 

@@ -46,6 +46,15 @@ def checked(example: object) -> Example:
     return example
 
 
+def distinct(examples: Iterable[object], where: str) -> tuple[Example, ...]:
+    """The examples, as `checked` gives them. DataError, which says where, for an id used twice."""
+    found = tuple(checked(example) for example in examples)
+    counts = Counter(example.id for example in found)
+    if twice := [id for id, count in counts.items() if count > 1]:
+        raise DataError(f"{where}: two examples have the id {twice[0]!r}; ids tell examples apart")
+    return found
+
+
 def shuffled(
     examples: Sequence[Example], train: int, seed: int, spare: int = 0
 ) -> tuple[list[Example], random.Random]:
@@ -144,7 +153,8 @@ class Task:
             self._refuse("name", "a text")
         for part in ("train", "test"):
             self._check(part, Iterable, "Examples, as tasks.examples(path) gives")
-            object.__setattr__(self, part, tuple(checked(each) for each in getattr(self, part)))
+            examples = distinct(getattr(self, part), f"task {self.name!r}, {part}")
+            object.__setattr__(self, part, examples)
         self._take_only()
         self._check("graph", Graph, "a Graph")
         for function in ("read", "correct", "feedback"):
@@ -188,13 +198,6 @@ class Task:
     def _check_ids(self) -> None:
         if not self.train:
             raise DataError(f"task {self.name!r} has no training examples")
-        for part in ("train", "test"):
-            counts = Counter(example.id for example in getattr(self, part))
-            if twice := [id for id, count in counts.items() if count > 1]:
-                raise DataError(
-                    f"task {self.name!r}: two examples of {part} have the id {twice[0]!r}; "
-                    "ids tell examples apart"
-                )
         both = {example.id for example in self.train} & {example.id for example in self.test}
         if both and not self.overlap:
             raise DataError(
