@@ -374,10 +374,11 @@ class Run:
         try:
             steps = []
             for step in data["steps"]:
-                scores = {name: step.get(name) for name in ("scores", "validation")}
-                named = {name: {"rows": rows} for name, rows in scores.items() if rows is not None}
-                steps.append(step | scores | named)
-            usage = Usage.from_rows(**data["usage"])
+                saved = {name: step.get(name) for name in ("scores", "validation")}
+                scores = {name: {"rows": rows} for name, rows in saved.items() if rows is not None}
+                steps.append({**step, **scores})
+            counts = {(row["phase"], row["model"]): row for row in data["usage"]["counts"]}
+            usage = {**data["usage"], "counts": counts}
             return TypeAdapter(cls).validate_python({**data, "steps": steps, "usage": usage})
         except ValidationError as error:
             first = error.errors()[0]

@@ -1,7 +1,6 @@
 """What a run asked of its models: calls and tokens by phase and model, and unreadable replies."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 
 from .replies import Reply
 
@@ -110,15 +109,3 @@ class Usage:
             if not row["truncated"]:  # records made before there was this count stay as they are
                 del row["truncated"]
         return rows
-
-    @classmethod
-    def from_rows(cls, counts: Iterable[dict], failures: list[dict]) -> "Usage":
-        """The usage that `rows` described."""
-        names = [each.name for each in fields(Count)]
-        return cls(
-            {
-                (row["phase"], row["model"]): Count(**{n: row[n] for n in names if n in row})
-                for row in counts
-            },
-            failures,
-        )
