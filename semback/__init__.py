@@ -36,7 +36,7 @@ from .variants import variant_settings
 if TYPE_CHECKING:
     from . import baselines, batch, tasks
     from .report import comparisons, figures, page, results, summary
-    from .studies import clerk, credit, gates, growth, worth
+    from .studies import clerk, credit, gates, worth
 
 __version__ = "0.1.0"
 
@@ -45,7 +45,7 @@ _LAZY = {"batch": "batch", "baselines": "baselines", "tasks": "tasks"}
 _LAZY |= {
     name: f"report.{name}" for name in ("comparisons", "figures", "page", "results", "summary")
 }
-_LAZY |= {name: f"studies.{name}" for name in ("clerk", "credit", "gates", "growth", "worth")}
+_LAZY |= {name: f"studies.{name}" for name in ("clerk", "credit", "gates", "worth")}
 
 __all__ = ["LLM", "Budget", "BudgetExceeded", "CacheError", "CacheMiss", "Control", "DataError"]
 __all__ += ["Example", "Gradients", "Graph", "GraphError", "Language", "ModelError", "Node"]
@@ -53,7 +53,7 @@ __all__ += ["ParameterError", "PromptTooLong", "Questions", "Reply", "ResponseCa
 __all__ += ["Scores", "SembackError", "Step", "Task", "Trace", "backward", "baselines", "batch"]
 __all__ += ["clerk", "comparisons"]
 __all__ += ["control", "credit", "descend", "errors", "evaluate", "figures", "forward", "gates"]
-__all__ += ["growth", "home", "model", "models", "page", "results", "summary", "tasks"]
+__all__ += ["home", "model", "models", "page", "results", "summary", "tasks"]
 __all__ += ["variant_settings", "worth"]
 
 

@@ -5,9 +5,9 @@ settings and seed a run sends the same requests in every rerun, in whatever orde
 arrive, so an interrupted run continues from the response cache when it is started again.
 """
 
+import inspect
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -94,14 +94,8 @@ async def descend(
     settings |= {"trainable": trainable, "draw_between": draw_between, "among": among, "seed": seed}
     newer = {"level": level, "validate": validate, "leaks": leaks, "draws": lang.draws}
     accepts = check_settings(settings | newer, len(task.train))
-    gate = {"strict": True, "off": False}.get(gate, gate) if isinstance(gate, str) else gate
-    settings["gate"] = getattr(gate, "__name__", gate)
     names = _trainable(task.graph, trainable)
-    settings["trainable"] = None if trainable is None else list(trainable)
-    for name in ("neighbourhood", "gradient", "feedback", "critique", "short"):
-        settings[name] = getattr(lang, name)
-    settings["prompts"] = digest(lang.prompts)
-    settings |= {name: value for name, value in newer.items() if value != USUAL[name]}
+    settings = _as_recorded(settings, newer, lang)
     params = {"model": dict(lang.model.params), "coach": dict(coach.params)}
     lang = replace(lang, draw=seed, usage=Usage())
     random_ = random.Random(seed)
@@ -110,7 +104,7 @@ async def descend(
     finder = Leaks(task, reject=leaks == "reject")
     history: list[Step] = []
     stopped = "all steps done"
-    with _telling_progress(history, steps):
+    try:
         title = "step 0, the start graph"
         scores = await scored(task.graph, train, task, lang, title)
         current = Step(task.graph, scores, accepted=True)
@@ -137,6 +131,9 @@ async def descend(
             history.append(replace(step, kept=kept, calls=lang.usage.calls))
             if step.accepted:
                 current = step
+    except BudgetExceeded as error:
+        error.args = (f"{error} {max(len(history) - 1, 0)} of {steps} steps were done.",)
+        raise
     models = lang.model.model, coach.model
     return Run(task.name, *models, settings, tuple(history), stopped, lang.usage, params)
 
@@ -203,7 +200,7 @@ async def _propose(
     )
     instructions: dict[str, str] = {}
     leaks: dict[str, str] = {}
-    for name, text in sorted(zip(cases, texts), key=lambda pair: names.index(pair[0])):
+    for name, text in zip(cases, texts):
         leak = None if text is None else finder.find(text)
         if leak:
             leaks[name] = leak
@@ -225,8 +222,12 @@ async def _propose(
     )
 
 
+DEFAULTS = {name: each.default for name, each in inspect.signature(descend).parameters.items()}
+
+
 def check_settings(settings: dict[str, Any], questions: int) -> Gate:
     """The gate. ParameterError for a setting of `descend` that is impossible with the questions."""
+    settings = DEFAULTS | settings
     for name, least in (("steps", 0), ("errors", 1), ("seed", 0), ("validate", 0)):
         if type(value := settings[name]) is not int or value < least:
             raise ParameterError(f"{name} is {value!r}; it takes a whole number from {least}")
@@ -242,6 +243,19 @@ def check_settings(settings: dict[str, Any], questions: int) -> Gate:
     return gate_function(settings["gate"], settings["level"])
 
 
+def _as_recorded(settings: dict[str, Any], newer: dict[str, Any], lang: Language) -> dict[str, Any]:
+    """The settings of a Run, with those of `lang`; of newer ones those that are not as usual."""
+    gate, trainable = settings["gate"], settings["trainable"]
+    if isinstance(gate, str):
+        gate = {"strict": True, "off": False}.get(gate, gate)
+    settings = {**settings, "gate": getattr(gate, "__name__", gate)}
+    settings["trainable"] = None if trainable is None else list(trainable)
+    for name in ("neighbourhood", "gradient", "feedback", "critique", "short"):
+        settings[name] = getattr(lang, name)
+    settings["prompts"] = digest(lang.prompts)
+    return settings | {name: value for name, value in newer.items() if value != USUAL[name]}
+
+
 def _trainable(graph: Graph, trainable: Sequence[str] | None) -> list[str]:
     """The names of the nodes to train, in the graph's order."""
     if trainable is None:
@@ -255,14 +269,3 @@ def _trainable(graph: Graph, trainable: Sequence[str] | None) -> list[str]:
     if not names:
         raise ParameterError(f"no node of the graph is trainable: trainable is {trainable!r}")
     return names
-
-
-@contextmanager
-def _telling_progress(history: Sequence[Step], steps: int) -> Iterator[None]:
-    """Add to BudgetExceeded how many steps were done."""
-    try:
-        yield
-    except BudgetExceeded as error:
-        done = len(history) - 1
-        error.args = (f"{error} {max(done, 0)} of {steps} steps were done.",)
-        raise

@@ -9,7 +9,7 @@ from .language import Language
 from .progress import progress
 from .propagate import Trace, forward, together
 from .run import Score, Scores
-from .task import Example, Task, checked
+from .task import Example, Task, distinct
 from .usage import Usage
 
 
@@ -55,13 +55,9 @@ async def evaluate(
     check((Example, Iterable), "Examples, as in task.test", examples=examples)
     check_models(task, lang)
     several = [examples] if isinstance(examples, Example) else examples
-    several = [checked(example) for example in several]
+    several = distinct(several, f"evaluating {task.name!r}")
     if not several:
         raise DataError(f"there are no examples to evaluate {task.name!r} on")
-    if len({example.id for example in several}) < len(several):
-        raise DataError(
-            f"two examples to evaluate {task.name!r} on have the same id; ids tell examples apart"
-        )
     lang = replace(lang, usage=Usage())
     return await scored(graph, several, task, lang, "evaluating", traces)
 
@@ -121,16 +117,11 @@ async def _answer(
                 f"the read function of {task.name!r} gave {answer!r} for an answer; "
                 "it gives text, or None"
             )
-        score = False if answer is None else task.score(answer, example)
-        if not isinstance(score, bool | int | float) or not 0 <= score <= 1:
-            raise ParameterError(
-                f"the score function of {task.name!r} gave {score!r}; it gives a number from 0 to 1"
-            )
+        score = False if answer is None else task.grade(answer, example)
     except Exception as error:
         if not isinstance(error, SembackError):  # such as one in a function of the Task
             error.add_note(f"It came from the example {example.id!r}.")
         raise
-    score = score if isinstance(score, bool) else float(score)
     return trace, Score(example.id, trace.answer, answer, score)
 
 

@@ -21,7 +21,7 @@ reverse-mode automatic differentiation (tests/core/test_propagate.py compares it
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -72,8 +72,11 @@ class Message(NamedTuple):
     gradient: Any
 
 
-class Gradients(Mapping[str, Any]):
+class Gradients(dict[str, Any]):
     """What a backward pass computed: `gradients[name]` says how that node's value should change.
+
+    Nodes that no gradient reached, since no successor had anything to say about them, are not in
+    it.
 
     Attributes
     ----------
@@ -82,28 +85,12 @@ class Gradients(Mapping[str, Any]):
     messages : tuple of Message
         Every (from, to, gradient) that the gradients were aggregated from, in the order of the
         backward pass.
-    missing : tuple of str
-        The nodes that no gradient reached, since no successor had anything to say about them. They
-        are not in the mapping.
     """
 
     def __init__(self, trace: Trace, gradients: Mapping[str, Any], messages: Iterable[Message]):
+        super().__init__(gradients)
         self.trace = trace
         self.messages = tuple(messages)
-        self._gradients = dict(gradients)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._gradients[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._gradients)
-
-    def __len__(self) -> int:
-        return len(self._gradients)
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        return tuple(name for name in self.trace.graph.order if name not in self._gradients)
 
 
 async def forward(graph: Graph, question: Any, functions: Functions) -> Trace:
@@ -202,12 +189,8 @@ async def together(calls: Iterable[Coroutine]) -> list:
 
     The first error cancels the others and is raised as it is.
     """
-    tasks: list[asyncio.Task] = []
-
-    async def start(group: asyncio.TaskGroup) -> None:
-        tasks.extend(group.create_task(call) for call in calls)
-
-    await _in_task_group(start)
+    async with _TaskGroup() as group:
+        tasks = [group.create_task(call) for call in calls]
     return [task.result() for task in tasks]
 
 
@@ -219,29 +202,26 @@ async def _in_order(before: Mapping[str, Sequence[str]], after: Callable, work: 
     results: dict[str, Any] = {}
     waiting = {name: len(names) for name, names in before.items()}
 
-    async def run(name: str, group: asyncio.TaskGroup) -> None:
+    async def run(name: str) -> None:
         results[name] = await work(name, results)
         for each in after(name):
             waiting[each] -= 1
             if not waiting[each]:
-                group.create_task(run(each, group))
+                group.create_task(run(each))
 
-    async def start(group: asyncio.TaskGroup) -> None:
+    async with _TaskGroup() as group:
         for name, names in before.items():
             if not names:
-                group.create_task(run(name, group))
-
-    await _in_task_group(start)
+                group.create_task(run(name))
     return results
 
 
-async def _in_task_group(start: Callable[[asyncio.TaskGroup], Coroutine]) -> None:
-    """Wait for all that `start` starts in a TaskGroup. The first error is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            await start(group)
-    except BaseExceptionGroup as errors:
-        first = errors.exceptions[0]
-    else:
-        return
-    raise first  # outside the handler: IPython hides an error that has a group in its context
+class _TaskGroup(asyncio.TaskGroup):
+    """A TaskGroup that raises its first error as it is."""
+
+    async def __aexit__(self, *error: Any) -> None:
+        try:
+            return await super().__aexit__(*error)
+        except BaseExceptionGroup as errors:
+            first = errors.exceptions[0]
+        raise first  # outside the handler: IPython hides an error that has a group in its context

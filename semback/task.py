@@ -5,7 +5,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from types import NoneType
 from typing import Any, NoReturn
 
@@ -47,6 +46,15 @@ def checked(example: object) -> Example:
     return example
 
 
+def distinct(examples: Iterable[object], where: str) -> tuple[Example, ...]:
+    """The examples, as `checked` gives them. DataError, which says where, for an id used twice."""
+    found = tuple(checked(example) for example in examples)
+    counts = Counter(example.id for example in found)
+    if twice := [id for id, count in counts.items() if count > 1]:
+        raise DataError(f"{where}: two examples have the id {twice[0]!r}; ids tell examples apart")
+    return found
+
+
 def shuffled(
     examples: Sequence[Example], train: int, seed: int, spare: int = 0
 ) -> tuple[list[Example], random.Random]:
@@ -82,40 +90,9 @@ def same_text(answer: str, example: Example) -> bool:
     return answer == example.answer
 
 
-def expected_answer(example: Example) -> str:
+def expected_answer(example: Example, trace: Any = None) -> str:
     """The gradient that backpropagation starts from: what the answer should have been."""
     return f"The answer should have been: {example.answer}"
-
-
-@dataclass(frozen=True)
-class _RightOrWrong:
-    """The score of answers that are right or wrong."""
-
-    correct: Callable[[str, Example], bool]
-
-    def __call__(self, answer: str, example: Example) -> bool:
-        return bool(self.correct(answer, example))
-
-
-@dataclass(frozen=True)
-class _Feedback:
-    """A feedback function that takes an example, and the Trace if it wants it."""
-
-    function: Callable[..., str]
-
-    def __call__(self, example: Example, trace: Any = None) -> str:
-        text = self.function(example, trace) if self.takes_trace else self.function(example)
-        if not isinstance(text, str) or not text.strip():
-            raise ParameterError(f"feedback gave {text!r} for {example.id!r}; it gives text")
-        return text
-
-    @cached_property
-    def takes_trace(self) -> bool:
-        try:
-            inspect.signature(self.function).bind(None, None)
-        except TypeError:
-            return False
-        return True
 
 
 @dataclass(frozen=True)
@@ -167,7 +144,7 @@ class Task:
     correct: Callable[[str, Example], bool] = same_text
     feedback: Callable[..., str] = expected_answer
     overlap: bool = False
-    score: Callable[[str, Example], float] = None  # pyright: ignore[reportAssignmentType]
+    score: Callable[[str, Example], float] | None = None
     only: int | None = None
 
     def __post_init__(self) -> None:
@@ -176,7 +153,8 @@ class Task:
             self._refuse("name", "a text")
         for part in ("train", "test"):
             self._check(part, Iterable, "Examples, as tasks.examples(path) gives")
-            object.__setattr__(self, part, tuple(checked(each) for each in getattr(self, part)))
+            examples = distinct(getattr(self, part), f"task {self.name!r}, {part}")
+            object.__setattr__(self, part, examples)
         self._take_only()
         self._check("graph", Graph, "a Graph")
         for function in ("read", "correct", "feedback"):
@@ -184,12 +162,24 @@ class Task:
         self._check("score", Callable | NoneType, "a function")
         self._check("overlap", bool, "True or False")
         self._check_ids()
-        if not isinstance(self.feedback, _Feedback):
-            object.__setattr__(self, "feedback", _Feedback(self.feedback))
-        if not self.feedback.takes_trace:
-            self.feedback(self.train[0])
-        if self.score is None or isinstance(self.score, _RightOrWrong):
-            object.__setattr__(self, "score", _RightOrWrong(self.correct))
+        object.__setattr__(self, "feedback", _with_trace(self.feedback, self.train[0]))
+
+    def grade(self, answer: str, example: Example) -> bool | float:
+        """The score of an answer: True or False, or, where answers are graded, from 0 to 1.
+
+        Raises
+        ------
+        ParameterError
+            `score` gives something else.
+        """
+        if self.score is None:
+            return bool(self.correct(answer, example))
+        score = self.score(answer, example)
+        if not isinstance(score, bool | int | float) or not 0 <= score <= 1:
+            raise ParameterError(
+                f"the score function of {self.name!r} gave {score!r}; it gives a number from 0 to 1"
+            )
+        return score if isinstance(score, bool) else float(score)
 
     def _check(self, field: str, kind: Any, takes: str) -> None:
         if not isinstance(getattr(self, field), kind):
@@ -208,16 +198,31 @@ class Task:
     def _check_ids(self) -> None:
         if not self.train:
             raise DataError(f"task {self.name!r} has no training examples")
-        for part in ("train", "test"):
-            counts = Counter(example.id for example in getattr(self, part))
-            if twice := [id for id, count in counts.items() if count > 1]:
-                raise DataError(
-                    f"task {self.name!r}: two examples of {part} have the id {twice[0]!r}; "
-                    "ids tell examples apart"
-                )
         both = {example.id for example in self.train} & {example.id for example in self.test}
         if both and not self.overlap:
             raise DataError(
                 f"task {self.name!r}: {len(both)} examples are both in train and test, among them "
                 f"{min(both)!r}; take them out of one, or say overlap=True"
             )
+
+
+def _with_trace(function: Callable[..., str], first: Example) -> Callable[..., str]:
+    """A feedback function that may be one of the example alone, as one of (example, trace).
+
+    What it gives is text; if it needs no trace, that is tried on the first example.
+    """
+    try:
+        inspect.signature(function).bind(first, None)
+        arguments = 2
+    except TypeError:
+        arguments = 1
+
+    def feedback(example: Example, trace: Any = None) -> str:
+        text = function(*(example, trace)[:arguments])
+        if not isinstance(text, str) or not text.strip():
+            raise ParameterError(f"feedback gave {text!r} for {example.id!r}; it gives text")
+        return text
+
+    if arguments == 1:
+        feedback(first)
+    return feedback

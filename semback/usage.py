@@ -1,11 +1,8 @@
 """What a run asked of its models: calls and tokens by phase and model, and unreadable replies."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
 
-if TYPE_CHECKING:
-    from .language import Reply
+from .replies import Reply
 
 SIMULATED = (
     "simulated"  # the first word of every simulated model's name, so that none passes for real
@@ -38,7 +35,7 @@ class Count:
     answered_by: dict[str, int] = field(default_factory=dict)
     truncated: int = 0
 
-    def add(self, reply: "Reply", repeated: bool) -> None:
+    def add(self, reply: Reply, repeated: bool) -> None:
         """Count one reply. repeated: whether the same run asked for it before."""
         self.calls += 1
         self.answered_by[reply.model] = self.answered_by.get(reply.model, 0) + 1
@@ -73,7 +70,7 @@ class Usage:
     failures: list[dict] = field(default_factory=list)
     _seen: set[bytes] = field(default_factory=set, repr=False)  # keys, in bytes: half the memory
 
-    def add(self, phase: str, model: str, reply: "Reply") -> None:
+    def add(self, phase: str, model: str, reply: Reply) -> None:
         """Count a call of `model` and the reply that it brought."""
         if (count := self.counts.get((phase, model))) is None:
             count = self.counts[phase, model] = Count()
@@ -112,15 +109,3 @@ class Usage:
             if not row["truncated"]:  # records made before there was this count stay as they are
                 del row["truncated"]
         return rows
-
-    @classmethod
-    def from_rows(cls, counts: Iterable[dict], failures: list[dict]) -> "Usage":
-        """The usage that `rows` described."""
-        names = [each.name for each in fields(Count)]
-        return cls(
-            {
-                (row["phase"], row["model"]): Count(**{n: row[n] for n in names if n in row})
-                for row in counts
-            },
-            failures,
-        )

@@ -7,6 +7,7 @@ So all calls are recorded, and counted in one way, and a rerun needs no network.
 """
 
 import asyncio
+import inspect
 import json
 import os
 from asyncio.subprocess import PIPE
@@ -91,23 +92,20 @@ async def optimise(
     if coach.system == "user":
         raise ParameterError(f"{method} sends system messages of its own; the coach takes none")
     settings: dict[str, Any] = {"steps": steps, "errors": errors, "seed": seed}
-    unused = {"validate": 0, "draw_between": False, "among": "wrong", "leaks": "count"}
-    check_settings({**settings, **unused, "gate": True, "level": 0.2}, len(task.train))
+    check_settings(settings, len(task.train))
     python()
     lang = replace(lang, draw=seed, usage=Usage())
     proxy = Proxy(coach.cache, coach.endpoint, first_draw=seed * DRAWS)
     session = Session(task, lang, proxy)
     start = {node.name: node.instruction for node in task.graph}
     await session.answer(start, None)
-    session.end_step({"instructions": start, "accepted": True, "examples": [], "kept": {}})
+    session.end_step(start, True, [], {})
     with TemporaryDirectory() as scratch, open(f"{scratch}/log", "w+b") as log:
         async with proxy.serving() as url:
             train = [vars(example) for example in task.train]
             job = {"graph": task.graph.to_dict(), "train": train, "url": url, **settings}
             job |= {"model": coach.model, "params": dict(coach.params)}
             failure = await _run(method, job, session, log, scratch)
-    if proxy.errors:
-        raise proxy.errors[0]
     if failure:
         session.fail_step(failure)
     for usage in proxy.usage.values():
@@ -168,17 +166,18 @@ class Session:
                 )
         return found
 
-    def end_step(self, step: dict) -> None:
+    def end_step(
+        self, instructions: Any, accepted: bool, examples: list[str], kept: dict[str, str]
+    ) -> None:
         """Take a step that the process reports; a graph that is accepted must have been scored."""
-        graph, accepted = self._graph(step["instructions"]), step["accepted"]
+        graph = self._graph(instructions)
         scores = self._scores.get(graph)
         if accepted and scores is None:
             raise ValueError("a graph was accepted that was not evaluated")
-        kept: dict[str, str] = step["kept"]
         for name, problem in kept.items():
             self.lang.usage.fail("update", name, problem, None)
         more = {"kept": kept, "calls": self.calls()}
-        self.steps.append(Step(graph, scores, accepted, tuple(step["examples"]), **more))
+        self.steps.append(Step(graph, scores, accepted, tuple(examples), **more))
 
     def fail_step(self, problem: str) -> None:
         """Take a step that failed: the graph stays, and the failure is counted."""
@@ -213,16 +212,10 @@ async def _run(
 
     It ends with the first of the proxy's errors: whatever the library makes of them is no result.
     """
-    environment = _environment(scratch)
     command = [str(python()), "-m", f"{__name__}.peer", method]
+    pipes: dict[str, Any] = {"stdin": PIPE, "stdout": PIPE, "stderr": log, "limit": LONGEST_LINE}
     process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=log,
-        env=environment,
-        cwd=scratch,
-        limit=LONGEST_LINE,
+        *command, **pipes, env=_environment(scratch), cwd=scratch
     )
     assert process.stdin and process.stdout
     try:
@@ -249,20 +242,11 @@ async def _run(
     return f"its process ended with exit code {code}: {' '.join(last)}"
 
 
-async def _reply(asked: dict, session: Session) -> Any:
-    """What the process gets for a message: {"done": value}, or {"problem": text}."""
+async def _reply(asked: list, session: Session) -> dict[str, Any]:
+    """What the process gets for [method of Session, arguments…]: its result, or a problem."""
     try:
-        match asked:
-            case {"answer": {"instructions": instructions, "examples": ids}}:
-                return {"done": await session.answer(instructions, ids)}
-            case {"step": step}:
-                return {"done": session.end_step(step)}
-            case {"failed": problem}:
-                return {"done": session.fail_step(problem)}
-            case {"problem": problem}:
-                return {"done": session.fail(problem)}
-            case _:
-                raise ValueError("the process of the library sent something unknown")
+        done = getattr(session, asked[0])(*asked[1:])
+        return {"done": await done if inspect.isawaitable(done) else done}
     except SembackError:
         raise  # it is no fault of the library
     except ValueError as problem:

@@ -12,7 +12,6 @@ A reply without a usable suggestion is a failed step. A suggestion with "def" in
 Python, and dropped where it is none: a failure of that node. "TERMINATE" means no change.
 """
 
-import random
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -37,25 +36,19 @@ def optimise(work: Work) -> None:
     trained = {name: nodes[name] for name in work.instructions}
     coach = AbstractModel(lambda: lambda max_tokens, **asked: work.complete("update", **asked))
     optimizer = optimizers.OptoPrime(list(trained.values()), llm=coach)
-    now, random_ = work.instructions, random.Random(work.seed)
-    answers = work.answer(now)
-    for _ in range(work.steps):
-        if not (chosen := work.wrong(answers, random_)):
-            return
+
+    def propose(chosen: list[Answer]) -> tuple[dict[str, str], dict[str, str]]:
         trace.GRAPH.clear()  # nodes are numbered anew
-        try:
-            outputs = concat(*(_output(work, nodes, answer) for answer in chosen))
-            optimizer.zero_feedback()
-            optimizer.backward(outputs, concat(*(answer.feedback for answer in chosen)).data)
-            dropped = _step(optimizer, trained)
-            new = {name: node.data for name, node in trained.items()}
-            tried = work.answer(new)
-        except Exception as error:
-            work.fail_step(error)
-            optimizer.update({node: now[name] for name, node in trained.items()})
-        else:
-            work.end_step(new, True, chosen, dropped)
-            now, answers = new, tried
+        outputs = concat(*(_output(work, nodes, answer) for answer in chosen))
+        optimizer.zero_feedback()
+        optimizer.backward(outputs, concat(*(answer.feedback for answer in chosen)).data)
+        lost = _step(optimizer, trained)
+        return {name: node.data for name, node in trained.items()}, lost
+
+    def reset(instructions: dict[str, str]) -> None:
+        optimizer.update({node: instructions[name] for name, node in trained.items()})
+
+    work.improve(propose, reset, gate=lambda before, after: True)
 
 
 def _word(name: str) -> str:

@@ -11,11 +11,10 @@ engines of the library have a cache, or fields that cannot be changed; here the 
 that sends all fields of `params`, and no others.
 """
 
-import random
+import operator
 from collections.abc import Mapping
 from functools import partial
 from itertools import count
-from math import fsum
 
 import textgrad as tg  # pyright: ignore[reportMissingImports]
 from textgrad import autograd  # pyright: ignore[reportMissingImports]
@@ -39,26 +38,18 @@ def optimise(work: Work) -> None:
     }
     trained = {name: variables[name] for name in work.instructions}
     optimizer = tg.TGD(list(trained.values()), engine=partial(_coach, work, "update"))
-    now, random_ = work.instructions, random.Random(work.seed)
-    answers = work.answer(now)
-    for _ in range(work.steps):
-        if not (chosen := work.wrong(answers, random_)):
-            return
-        try:
-            optimizer.zero_grad()
-            tg.sum([_loss(work, variables, answer) for answer in chosen]).backward()
-            optimizer.step()
-            new = {name: variable.value for name, variable in trained.items()}
-            tried = work.answer(new)
-        except Exception as error:
-            work.fail_step(error)
-        else:
-            accepted = _score(tried) >= _score(answers)
-            work.end_step(new, accepted, chosen)
-            if accepted:
-                now, answers = new, tried
+
+    def propose(chosen: list[Answer]) -> tuple[dict[str, str], dict[str, str]]:
+        optimizer.zero_grad()
+        tg.sum([_loss(work, variables, answer) for answer in chosen]).backward()
+        optimizer.step()
+        return {name: variable.value for name, variable in trained.items()}, {}
+
+    def reset(instructions: dict[str, str]) -> None:
         for name, variable in trained.items():
-            variable.set_value(now[name])
+            variable.set_value(instructions[name])
+
+    work.improve(propose, reset, gate=operator.le)
 
 
 def _coach(work: Work, phase: str, prompt: str, system_prompt: str) -> str | None:
@@ -94,7 +85,3 @@ def _recorded(reply: str, prompt: str, system_prompt: str) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
-
-
-def _score(answers: list[Answer]) -> float:
-    return fsum(answer.score for answer in answers)

@@ -9,9 +9,10 @@ import json
 import os
 import random
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import fsum
 from types import MappingProxyType
 from typing import IO, Any
 
@@ -102,17 +103,48 @@ class Work:
             The graph cannot work with them; an instruction is empty, for one.
         """
         ids = [example.id for example in examples] or None
-        asked = {"answer": {"instructions": dict(instructions), "examples": ids}}
         by_id = {example.id: example for example in self.train}
         return [
             Answer(by_id[each["id"]], each["values"], float(each["correct"]), each["feedback"])
-            for each in self._ask(asked)
+            for each in self._ask("answer", dict(instructions), ids)
         ]
 
-    def wrong(self, answers: Sequence[Answer], random_: random.Random) -> list[Answer]:
-        """As many wrongly answered examples as a step takes, drawn at random."""
-        wrong = [answer for answer in answers if answer.score < 1]
-        return random_.sample(wrong, min(self.errors, len(wrong)))
+    def improve(
+        self,
+        propose: Callable[[list[Answer]], tuple[dict[str, str], dict[str, str]]],
+        reset: Callable[[dict[str, str]], object],
+        gate: Callable[[float, float], bool],
+    ) -> None:
+        """Take all steps: draw wrong answers, propose instructions, answer with them, and report.
+
+        Parameters
+        ----------
+        propose : callable
+            From the answers that were drawn to (new instructions, {node: problem} of those that the
+            library lost). What it raises is a failed step.
+        reset : callable
+            Gives the library the instructions that go on.
+        gate : callable
+            (score before, score of the new ones) -> whether these go on.
+        """
+        now, random_ = self.instructions, random.Random(self.seed)
+        answers = self.answer(now)
+        for _ in range(self.steps):
+            wrong = [answer for answer in answers if answer.score < 1]
+            if not wrong:
+                return
+            chosen = random_.sample(wrong, min(self.errors, len(wrong)))
+            try:
+                new, lost = propose(chosen)
+                tried = self.answer(new)
+            except Exception as error:
+                self.fail_step(error)
+            else:
+                accepted = gate(*(fsum(each.score for each in part) for part in (answers, tried)))
+                self.end_step(new, accepted, chosen, lost)
+                if accepted:
+                    now, answers = new, tried
+            reset(now)
 
     def end_step(
         self,
@@ -126,18 +158,17 @@ class Work:
         `kept` is {name: problem} of the nodes whose new instruction the library lost.
         """
         ids = [answer.example.id for answer in examples]
-        step = {"instructions": dict(instructions), "accepted": accepted, "examples": ids}
-        self._ask({"step": {**step, "kept": dict(kept)}})
+        self._ask("end_step", dict(instructions), accepted, ids, dict(kept))
 
     def fail_step(self, problem: object) -> None:
         """Report a step that failed, with the exception or what else is wrong."""
-        self._ask({"failed": _text(problem)})
+        self._ask("fail_step", _text(problem))
 
     def fail(self, problem: object) -> None:
         """Count a failure that the library goes on after, in the same step."""
-        self._ask({"problem": _text(problem)})
+        self._ask("fail", _text(problem))
 
-    def _ask(self, message: dict) -> Any:
+    def _ask(self, *message: Any) -> Any:
         reader, writer = self.pipe
         writer.write(json.dumps(message) + "\n")
         writer.flush()

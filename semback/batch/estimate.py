@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas
 
-from ..descend import descend
+from ..descend import DEFAULTS, descend
 from ..evaluate import evaluate
 from ..language import Language
 from ..llm import LLM, default_params
@@ -26,7 +26,7 @@ from ..replies import Reply
 from ..report.statistics import CHANGED, detectable
 from ..task import whole_reply
 from ..variants import METHODS, variant_settings
-from .jobs import DESCEND, Job
+from .jobs import Job
 
 # Expected tokens; a reasoning model adds some to each reply, and the chat format to each message.
 REPLY, GRADIENT, INSTRUCTION, THINKING, FRAMING = 200, 60, 100, 500, 4
@@ -36,7 +36,7 @@ Tokens are guesses: {REPLY} in a reply, {GRADIENT} in a gradient, {INSTRUCTION} 
 A difference can be found if McNemar's test finds it with 80 % power, two-sided 5 %, where
 {CHANGED:.0%} of the answers change from one method to the other (Connor, Biometrics 1987)."""
 PEERS = METHODS.keys() - {"start"}
-ERRORS = DESCEND["errors"]  # examples a step
+ERRORS = DEFAULTS["errors"]  # examples a step
 KEYS = ["experiment", "phase", "model"]
 COUNTS = ["calls", "input_tokens", "output_tokens"]
 

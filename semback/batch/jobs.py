@@ -32,7 +32,6 @@ EXPERIMENTS = {"gsm8k": "03_gsm8k", "bbh": "02_bbh", "liar": "04_liar_ablation"}
 STUDIES = ("01_semantic_gradients", "05_cost")  # these use the simulated model only
 LAST = "06_figures"  # reads the records of all the others
 SAMPLE = ("boolean_expressions", "date_understanding", "object_counting")  # our files of BBH
-DESCEND = {name: each.default for name, each in inspect.signature(descend).parameters.items()}
 # What the paper has where our notebooks, made for small data, have less.
 PAPER: dict[str, dict[str, Any]] = {
     "bbh": {"hint_form": ""},
@@ -293,7 +292,7 @@ def _check(job: Job, name: str) -> None:
         task = job.task()
         variant_settings(job.settings["variant"], task.graph)
         _check_method(job.settings.get("method", "semback"), job.settings["variant"])
-        check_settings({**DESCEND, **job.arguments(descend)}, len(task.train))
+        check_settings(job.arguments(descend), len(task.train))
         job.models(task)
 
 

@@ -1,1 +1,1 @@
-"""Studies of the method itself: which nodes gradients reach, and what a graph costs."""
+"""Studies of the method itself: which nodes gradients reach, how often gates are wrong."""

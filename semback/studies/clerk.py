@@ -7,9 +7,10 @@ from a prompt.
 """
 
 import ast
+import math
 import operator
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ParameterError
 from ..llm import LLM
@@ -153,17 +154,16 @@ def _gradient(to: str, evidence: Evidence, mistaken: bool) -> str:
 def _solved(formula: str, to: str, evidence: Evidence, target: int) -> int | None:
     """The whole number `to` with which the formula gives the target; None if there is none."""
     value, others = evidence.shown[to], evidence.shown | evidence.listed
-    unknown = sorted(_names(formula) - set(others))
-    slopes = set()
-    for guess in range(3):  # whatever the unknown others are, is the slope the same?
-        rest = others | {name: 1 + guess * (place + 2) for place, name in enumerate(unknown)}
-        result = _result(formula, rest | {to: value})
-        slopes.add(_result(formula, rest | {to: value + 1}) - result)
-    if len(slopes) > 1 or 0 in slopes:
+    unknown = _names(formula) - set(others)
+    # The complex-step derivative, exact since a formula is linear in each of its inputs. With a
+    # slope that depends on what is unknown it is not a number.
+    pushed = others | dict.fromkeys(unknown, math.nan) | {to: value + 1j}
+    slope = complex(_result(formula, pushed)).imag
+    if slope == 0 or math.isnan(slope):
         return None
-    if unknown:
-        result = int(evidence.texts["output"])  # with all the others as they are
-    change, rest = divmod(target - result, slopes.pop())
+    # Where something is unknown, the others stay as they are.
+    result = int(evidence.texts["output"]) if unknown else _result(formula, others | {to: value})
+    change, rest = divmod(target - result, int(slope))
     return None if rest else value + change
 
 
@@ -201,8 +201,8 @@ def _names(formula: str) -> set[str]:
     return set(re.findall(r"[^\W\d]\w*", formula))
 
 
-def _result(formula: str, values: dict[str, int]) -> int:
-    def value(node: ast.expr) -> int:
+def _result(formula: str, values: dict[str, Any]) -> Any:
+    def value(node: ast.expr) -> Any:
         if isinstance(node, ast.BinOp):
             return _OPERATIONS[type(node.op)](value(node.left), value(node.right))
         return values[node.id] if isinstance(node, ast.Name) else ast.literal_eval(node)

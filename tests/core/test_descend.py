@@ -301,21 +301,21 @@ def test_a_file_that_holds_no_run_is_a_data_error_that_names_it(tmp_path, conten
         (lambda data: data["steps"].clear(), "no step 0"),
         (
             lambda data: data["steps"][0].update(scores=None),
-            "step 0: it was accepted, and has no scores",
+            "it was accepted, and has no scores",
         ),
         (
             lambda data: data["steps"][0]["scores"][1].update(correct={}),
-            "step 0: correct is of the type dict",
+            r"steps.0.scores.rows.1.correct\..*: Input should be a valid bool",
         ),
-        (lambda data: data.update(model=5), "the run: model is of the type int"),
-        (lambda data: data["usage"]["counts"][0].pop("phase"), "the run: KeyError..phase"),
+        (lambda data: data.update(model=5), "model: Input should be a valid string"),
+        (lambda data: data["usage"]["counts"][0].pop("phase"), "KeyError..phase"),
         (
             lambda data: data["steps"][1]["kept"].update(a=True),
-            "step 1: kept of a is of the type bool",
+            "steps.1.kept.a: Input should be a valid string",
         ),
         (
             lambda data: data["steps"][1].update(messages={"a": [["b", "c"]]}),
-            "step 1: .*missing 1 required",
+            "steps.1.messages.a.0.2: Field required",
         ),
     ],
 )
@@ -496,7 +496,10 @@ def test_a_descent_without_a_coach_is_a_parameter_error_before_any_request(task)
         ([], "no examples"),
         (Example("a", "1 + 1?", 2), "'a': the answer is 2, which is no text"),
         (["1 + 1?"], "no Example"),
-        ([Example("a", "1 + 1?", "2"), Example("a", "3 + 3?", "6")], "same id"),
+        (
+            [Example("a", "1 + 1?", "2"), Example("a", "3 + 3?", "6")],
+            "two examples have the id 'a'",
+        ),
     ],
     ids=str,
 )

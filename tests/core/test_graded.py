@@ -69,9 +69,9 @@ def test_a_descent_improves_a_graded_score(graded):
 
 def test_the_score_of_a_task_that_says_right_or_wrong_is_that(task):
     example = task.train[0]
-    assert task.score(example.answer, example) is True and task.score("no", example) is False
+    assert task.grade(example.answer, example) is True and task.grade("no", example) is False
     never = replace(task, correct=lambda answer, example: False)
-    assert never.score(example.answer, example) is False
+    assert never.grade(example.answer, example) is False
 
 
 @pytest.mark.parametrize("wrong", [1.5, -0.1, float("nan"), None, "0.5"])

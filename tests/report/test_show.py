@@ -17,7 +17,7 @@ from semback.diff import Diff, texts_diff
 from semback.propagate import Message
 from semback.report import show
 from semback.run import Score
-from semback.usage import Usage
+from semback.usage import Count, Usage
 
 EVIL = "<script>alert(1)</script><img src=x onerror=\"alert('2')\"> & $x$ </details></table></svg>"
 IN_A_PAGE = set("div b small table tr th td details summary del ins span img button".split())
@@ -373,7 +373,10 @@ def a_run(model="gpt-x", failures=(), counts=()):
         Step(better.with_instructions({"hint": "X"}), scores(9), False, ("e3",)),
         Step(better, None, False, kept={"hint": "no gradient reached it"}),
     )
-    usage = Usage.from_rows(list(counts), list(failures))
+    usage = Usage(failures=list(failures))
+    for row in counts:
+        of = {name: value for name, value in row.items() if name not in ("phase", "model")}
+        usage.counts[row["phase"], row["model"]] = Count(**of)
     return Run("sums", model, "coach-y", {}, steps, "all steps done", usage)
 
 

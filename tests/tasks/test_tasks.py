@@ -167,12 +167,12 @@ def test_quotes_are_characters_and_hidden_rows_are_left_out(monkeypatch):
 
 def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
     a, b = Example("a", "q", "1"), Example("b", "q", "2")
-    with pytest.raises(DataError, match="two examples of train have the id 'a'"):
+    with pytest.raises(DataError, match="train: two examples have the id 'a'"):
         Task("t", (a, a), (b,), GRAPH)
     with pytest.raises(DataError, match="1 examples are both in train and test, among them 'a'"):
         Task("t", (a,), (a, b), GRAPH)
     assert Task("t", (a,), (a, b), GRAPH, overlap=True).test == (a, b)
-    with pytest.raises(DataError, match="two examples of test have the id 'b'"):
+    with pytest.raises(DataError, match="test: two examples have the id 'b'"):
         Task("t", (a,), (b, b), GRAPH, overlap=True)
 
 
@@ -210,7 +210,7 @@ def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
         (
             {"train": [Example(f"{i % 20_000}", "q", "1") for i in range(20_001)]},
             DataError,
-            "two examples of train have the id '0'",
+            "train: two examples have the id '0'",
         ),
         ({"overlap": 5}, ParameterError, "overlap is 5; it takes True or False"),
         ({"read": "number"}, ParameterError, "read is 'number'; it takes a function"),
