@@ -254,7 +254,9 @@ class Language:
         try:
             reply = await model.chat(messages, draw=draw)
         except ModelError as error:
-            error.args = (f"{phase} of node {node.name!r}: {error}",)
+            where = f"{phase} of node"
+            if not str(error).startswith(where):  # nodes with one request have one error
+                error.args = (f"{where} {node.name!r}: {error}",)
             raise
         self.usage.add(phase, model.model, reply)
         return reply
