@@ -96,7 +96,7 @@ recording: .venv/ready .venv-peers/ready
 # The committed notebooks, executed anew from recordings: their outputs are what `make test` compares with.
 notebooks: .venv/ready
 	SEMBACK_CACHE_MODE=replay SEMBACK_PROGRESS=off $(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
-	cp runs/demo/figures/methods.png notebooks/methods.png
+	cp runs/real/figures/gradients.png notebooks/gradients.png
 
 # Left out of the locks: what trace-opt asks for and never imports, 700 MB.
 lock: .venv/ready

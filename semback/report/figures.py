@@ -446,24 +446,29 @@ def gradients(name: str) -> Plot:
     """A graph with the gradients of one question. Solid arrows carry values, dashed ones gradients;
     cards hold instructions and, in brown, the gradients for them, abridged.
 
-    Of the batch's runs it is the one with the largest graph, of the full method before others and
-    of a real model before a simulated one.
+    Of the batch's runs it is one with an accepted step, if there is one; of the full method before
+    others, of a real model before a simulated one, and with the largest graph. See `backward_pass`.
 
     Raises
     ------
     NothingToDraw
-        No run has accepted a step that gradients led to.
+        No run has a step that gradients led to.
     """
+    runs = [(record, results.history(name, record)) for record in results.load(name)]
 
-    def rank(record: results.Record) -> tuple:
-        nodes, run = len(record["instructions"]), results.run_of(record)
-        return record["variant"] != "full", record["simulated"], -nodes, run
+    def rank(pair: tuple[results.Record, Run]) -> tuple:
+        record, run = pair
+        nodes, accepted = len(record["instructions"]), any(each.accepted for each in run.steps[1:])
+        kind = record["variant"] != "full", record["simulated"]
+        return not accepted, *kind, -nodes, results.run_of(record)
 
-    for record in sorted(results.load(name), key=rank):
-        run = results.history(name, record)
-        if run and any(step.accepted and step.messages for step in run.steps):
-            return replace(backward_pass(run), runs=(results.run_of(record),))
-    raise NothingToDraw(f"no run of {name} has accepted a step that gradients led to")
+    led = [
+        (record, run) for record, run in runs if run and any(each.messages for each in run.steps)
+    ]
+    if not led:
+        raise NothingToDraw(f"no run of {name} has a step that gradients led to")
+    record, run = min(led, key=rank)
+    return replace(backward_pass(run), runs=(results.run_of(record),))
 
 
 def backward_pass(run: Run) -> Plot:

@@ -489,7 +489,7 @@ def test_a_batch_shows_the_largest_graph_of_the_full_method(task):
     assert figures.gradients("batch").runs == ("sums-no_gate-seed0-simulated",)
     for path in (results.folder("batch") / "history").glob("*"):
         path.unlink()
-    with pytest.raises(DataError, match="no run of batch has accepted a step"):
+    with pytest.raises(DataError, match="no run of batch has a step"):
         figures.gradients("batch")
 
 
