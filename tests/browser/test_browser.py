@@ -85,13 +85,14 @@ def until(true, seconds=60):
 
 
 class Lab:
-    """JupyterLab on loopback, in a home folder with one notebook and the recording that ships."""
+    """JupyterLab on loopback, in a home folder with one notebook and the recordings that ship."""
 
     def __init__(self, home: Path, notebook: str):
         self.home, self.notebook = home, notebook
         for folder in ("notebooks", "cache/recordings"):
             (home / folder).mkdir(parents=True)
-        shutil.copy(ROOT / "cache/recordings/demo.jsonl.zst", home / "cache/recordings")
+        for recording in (ROOT / "cache/recordings").glob("*.jsonl.zst"):
+            shutil.copy(recording, home / "cache/recordings")
         book = nbformat.read(ROOT / "notebooks" / notebook, as_version=4)
         for cell in book.cells:
             if cell.cell_type == "code":
