@@ -29,6 +29,7 @@ FIXED = {"model", "messages", "stream", "n"}  # fields that params cannot change
 LENGTHS = {"max_tokens", "max_completion_tokens"}
 SMALLEST_WINDOW = 256  # tokens; an endpoint that reports fewer for every prompt counts otherwise
 LONGEST_TOKENS = 6  # characters, on average over a prompt; English text has 4 to 5
+COMPARED = 1000  # recorded replies whose host is compared with that of base_url; it takes time
 # Names of models that think before they answer, unless they are told not to.
 THINKING = re.compile(
     r"think|reason|deepseek-r\d|qwq|qwen-?3(?!.*(instruct|coder))|magistral|gemini-(2\.5|[3-9])"
@@ -165,8 +166,8 @@ class LLM:
         limited = in_flight, requests_per_minute, tokens_per_minute
         self.endpoint = Endpoint(*where, *limited, retries, timeout, budget, transport)
         self.system = system
-        self._warned = False  # of a prompt that the server cut
-        self._compared = False  # whether a recording's host was compared with that of base_url
+        self._warned: set[str] = set()  # topics
+        self._compared = 0  # recorded replies whose host was compared
         self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
 
     def __repr__(self) -> str:
@@ -240,8 +241,7 @@ class LLM:
         named = request, key, _ = self._request(messages, draw)
         found = await reply_to(named, draw, self.cache, self._client())
         reply, recorded, shared = found
-        if self.cache is not None and recorded and not self._compared:
-            self._compared = True
+        if self.cache is not None and recorded:
             self._compare_host(self.cache, key)
         return self._reply(key, request, reply, recorded, shared)
 
@@ -272,39 +272,40 @@ class LLM:
         limit, used = self.endpoint.tokens_per_minute, sum(reply["usage"].values())
         if limit and not recorded and used > limit:
             problem = f"a reply of {self.model} reports {used:,} tokens"
-            warnings.warn(
-                f"{problem}, more than tokens_per_minute allows in a minute", stacklevel=3
-            )
+            self._warn_once("tokens", f"{problem}, more than tokens_per_minute allows in a minute")
         contents = [message.get("content") for message in request["messages"]]
         characters = sum(len(content) for content in contents if isinstance(content, str))
         tokens = reply["usage"].get("prompt_tokens", 0)
         truncated = tokens >= SMALLEST_WINDOW and characters > LONGEST_TOKENS * tokens
-        if truncated and not self._warned:
-            self._warned = True
+        if truncated:
             problem = (
                 f"{self.model} read {tokens:,} tokens of a prompt of {characters:,} characters"
             )
             advice = "it seems that the server cut it: give it a larger context window"
-            warnings.warn(f"{problem}; {advice} (Ollama: num_ctx)", stacklevel=3)
+            self._warn_once("prompt", f"{problem}; {advice} (Ollama: num_ctx)")
         fields = {name: reply[name] for name in ("text", "usage", "model")}
         fields |= {"finish_reason": finish_reason(reply["finish_reason"]), "truncated": truncated}
         fingerprint = reply.get("fingerprint")
         return Reply(**fields, recorded=recorded, key=key, fingerprint=fingerprint, shared=shared)
 
     def _compare_host(self, cache: ResponseCache, key: str) -> None:
-        """Warn of a recording from another endpoint than the one that is set, if one is.
-
-        Only the first recorded reply is compared, since that takes another look-up.
-        """
+        """Warn once of a recording from another endpoint than the one that is set, if one is."""
         endpoint, host = self.endpoint, self.endpoint.host
-        if endpoint.transport or not endpoint.url:
+        self._compared += 1
+        known = "recorded" in self._warned or self._compared > COMPARED
+        if known or endpoint.transport or not endpoint.url:
             return
         source = (cache.get(key) or {}).get("source")
         recorded = source.get("host") if isinstance(source, dict) else None
         if recorded and recorded not in (host, host.rpartition(":")[0]):
             problem = f"a reply of {self.model} was recorded from {recorded}, not from {host}"
             advice = "recordings serve for every host; with another cache folder this one is asked"
-            warnings.warn(f"{problem}: {advice}", stacklevel=3)
+            self._warn_once("recorded", f"{problem}: {advice}")
+
+    def _warn_once(self, topic: str, text: str) -> None:
+        if topic not in self._warned:
+            self._warned.add(topic)
+            warnings.warn(text, stacklevel=4)
 
 
 def _merged(model: str, params: Mapping[str, Any] | None) -> dict[str, Any]:

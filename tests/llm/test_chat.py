@@ -603,6 +603,15 @@ def test_a_prompt_that_the_server_cut_is_said_once_with_both_numbers_and_counted
     assert row.get("truncated", 0) == 3 * truncated and ("truncated" in row) == truncated
 
 
+def test_tokens_that_no_reply_can_have_are_said_once(script):
+    llm = script([reports(10**9), reports(10**9), "Four."]).llm(tokens_per_minute=6 * 10**6)
+    with pytest.warns(
+        UserWarning, match="1,000,000,003 tokens, more than tokens_per_min"
+    ) as caught:
+        assert chat(llm, draw=0).text == "Four." and chat(llm, draw=1).text == "Four."
+    assert len(caught) == 1
+
+
 # What cannot be sent
 
 

@@ -280,12 +280,12 @@ def test_tokens_a_minute_are_kept_those_of_replies_included():
 def test_a_reply_that_claims_more_tokens_than_can_be_is_waited_for_a_minute_at_most():
     endpoint, tokens = Endpoint(), {"prompt_tokens": 10**9, "completion_tokens": 1}
     with (
-        pytest.warns(UserWarning, match="1,000,000,001 tokens"),
+        pytest.warns(UserWarning, match="1,000,000,001 tokens") as caught,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setitem(GOOD, "usage", tokens)
         seconds, _ = endpoint.answer(3, workers=1, tokens_per_minute=1000)
-    assert 100 < seconds < 4 * 66
+    assert len(caught) == 1 and 100 < seconds < 4 * 66
 
 
 @pytest.fixture
