@@ -29,6 +29,7 @@ METHODS = {  # in place of semback's own: what tables call it
     "copro": "COPRO (DSPy 3.4.1)",
     "gepa": "GEPA 0.1.4",
 }
+PEERS = tuple(name for name in METHODS if name != "start")  # other libraries
 
 
 def variant_settings(name: str, graph: Graph) -> tuple[dict[str, Any], dict[str, Any]]:

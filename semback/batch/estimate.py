@@ -25,7 +25,7 @@ from ..llm.simulated import Prompt, block
 from ..replies import Reply
 from ..report.statistics import CHANGED, detectable
 from ..task import whole_reply
-from ..variants import METHODS, variant_settings
+from ..variants import PEERS, variant_settings
 from .jobs import Job
 
 # Expected tokens; a reasoning model adds some to each reply, and the chat format to each message.
@@ -35,7 +35,6 @@ Tokens are guesses: {REPLY} in a reply, {GRADIENT} in a gradient, {INSTRUCTION} 
 {THINKING} more with reasoning. Retries after unreadable replies are not counted.
 A difference can be found if McNemar's test finds it with 80 % power, two-sided 5 %, where
 {CHANGED:.0%} of the answers change from one method to the other (Connor, Biometrics 1987)."""
-PEERS = METHODS.keys() - {"start"}
 ERRORS = DEFAULTS["errors"]  # examples a step
 KEYS = ["experiment", "phase", "model"]
 COUNTS = ["calls", "input_tokens", "output_tokens"]
@@ -148,8 +147,8 @@ def _points(questions: int) -> str:
 async def _rows(job: Job) -> AsyncIterator[tuple]:
     """The rows of `plan`, without dollars, of one job; several may be of the same calls."""
     task, settings = job.task(), job.settings
-    trained = settings.get("method", "semback") == "semback"
-    steps = settings["steps"] if trained else 0
+    ours = settings.get("method", "semback") == "semback"
+    steps = settings["steps"] if ours else 0
     for_language, for_descend = variant_settings(settings["variant"], task.graph)
     model, coach = job.models(task)
     lang = Language(Filler(model), Filler(coach), **for_language)

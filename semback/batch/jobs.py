@@ -25,7 +25,7 @@ from ..errors import ParameterError, known
 from ..paths import home
 from ..report import results
 from ..usage import SIMULATED
-from ..variants import METHODS, VARIANTS, variant_names, variant_settings
+from ..variants import METHODS, PEERS, VARIANTS, variant_names, variant_settings
 
 # Their notebooks. GSM8K takes longest, so it starts first.
 EXPERIMENTS = {"gsm8k": "03_gsm8k", "bbh": "02_bbh", "liar": "04_liar_ablation"}
@@ -41,7 +41,7 @@ PAPER: dict[str, dict[str, Any]] = {
 # By data. The demo, which is everything with the sample data, has more.
 DEFAULT_VARIANTS = {"sample": ("full", "no_neighbourhood", "no_gradient"), "full": ("full",)}
 DEMO_VARIANTS = {"bbh": tuple(VARIANTS)}
-DEMO_METHODS = {"bbh": ("semback", *(name for name in METHODS if name != "start"))}
+DEMO_METHODS = {"bbh": ("semback", *PEERS)}
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ def _check_method(method: str, variant: str) -> None:
         return
     if variant != "full":
         raise ParameterError(f"variant is {variant!r}, which the method {method!r} does not have")
-    if method != "start":
+    if method in PEERS:
         from ..baselines import python  # it imports a web server
 
         python()

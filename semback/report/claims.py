@@ -10,13 +10,11 @@ from typing import NamedTuple
 
 from pandas import DataFrame, read_csv
 
-from ..variants import METHODS
+from ..variants import PEERS
 from . import comparisons, results
 from .figures import REPORTED
 from .records import Record
 from .statistics import detectable
-
-PEERS = tuple(name for name in METHODS if name != "start")
 
 
 class Claim(NamedTuple):

@@ -35,7 +35,6 @@ async def coached(task: sb.Task, lang: sb.Language) -> list[tuple[int, int]]:
     step = run.steps[1]
     calls = sum(count.calls for (phase, _), count in run.usage.counts.items() if phase != "forward")
     asked = len(wrong) + len(task.graph.order)  # one backward call a question, one update a node
-    again = sum(problem["phase"] != "forward" for problem in run.usage.failures)
     gradients = [
         ratio(text, traces[id].values[to]) < COPY
         for id, messages in step.messages.items()
@@ -46,7 +45,7 @@ async def coached(task: sb.Task, lang: sb.Language) -> list[tuple[int, int]]:
         for name in task.graph.order
     ]
     clean = [name not in step.leaks for name in task.graph.order]
-    read = asked - min(asked, calls - asked, again)
+    read = asked - (calls - asked)  # what could not be read was asked for once more
     return [(read, asked), *((sum(each), len(each)) for each in (gradients, new, clean))]
 
 
