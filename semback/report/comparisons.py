@@ -83,9 +83,9 @@ def words(row: dict) -> str:
     else:
         verdict = "not distinguishable at this sample size"
     low, middle, high = (f"{100 * row[name]:z.1f}" for name in ("low", "difference", "high"))
-    test = f"{row['test']} p {_equals(row['p'])}"
+    test = f"{row['test']} p {equals(row['p'])}"
     if row["comparisons"] > 1:
-        test += f", Holm-adjusted over {row['comparisons']} comparisons {_equals(row['holm'])}"
+        test += f", Holm-adjusted over {row['comparisons']} comparisons {equals(row['holm'])}"
     sample = f"{row['questions']} questions"
     if row["seeds"] > 1:
         sample += f", {row['seeds']} seeds"
@@ -98,5 +98,6 @@ def words(row: dict) -> str:
     return text
 
 
-def _equals(p: float) -> str:
+def equals(p: float) -> str:
+    """What a p value is, as it follows the letter."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"

@@ -17,12 +17,13 @@ from typing import Any
 from ..cache import ResponseCache, recording
 from ..paths import write_text
 from ..run import OUTCOMES, Questions
-from . import comparisons, figures, results
+from . import claims, comparisons, figures, results
 from .records import CONFIGURATION, Record, settings_of, writing
-from .show import CLICK, as_html, interval, percent, render, usage_table
+from .show import CLICK, Table, as_html, interval, percent, render, usage_table
 from .summary import Summary
 
 LINES, TRACES = 9000, 250  # test questions of a page, and those that open into their traces
+CLAIM = ["claim", "verdict", "result", "found"]  # columns of the claims
 LIBRARIES = ("semback", "jinja2", "matplotlib", "openai", "pandas", "scipy")
 
 
@@ -60,17 +61,16 @@ def html(name: str) -> str:
         training = render("run.html.j2", run=run) if run else ""
         questions = _questions(results.questions(name, record), row["run"], len(records))
         runs.append((row, record, settings_of(record), usage, training, questions))
-    drawn = []
-    for stem, plot in figures.drawn(name):
-        caption = getattr(figures, stem).__doc__.split("\n\n")[0]
-        drawn.append((stem, plot, plot._repr_png_(), caption))
+    told = claims.table(records)[CLAIM].astype(object).fillna("").values.tolist()
+    about = Table("what it says of the paper's abstract", CLAIM, told)
     page = render(
         "page.html.j2",
         name=name,
         records=records,
         sentences=[text for some in kinds if some for text in sentences(some)],
         summaries=[Summary(some) for some in kinds if some],
-        figures=drawn,
+        claims=as_html("", about) if kinds[0] else "",
+        figures=[(stem, plot, plot._repr_png_()) for stem, plot in figures.drawn(name)],
         runs=runs,
         keys=keys,
         outcomes=[outcome.replace(" ", "-") for outcome in OUTCOMES],
@@ -101,7 +101,7 @@ def sentences(records: Sequence[Record]) -> Iterator[str]:
             text = f"{row['result']}: {row['method']} {share} {interval(row['low'], row['high'])}"
             text += f", {gain:+.1f} points"
             if key in p and not full.empty:
-                text += ", p < .001" if p[key] < 0.001 else f", p = {p[key]:.3f}"
+                text += f", p {comparisons.equals(p[key])}"
             yield text + (", simulated" if row["simulated"] else f" ({row['model']})")
 
 

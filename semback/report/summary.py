@@ -120,7 +120,7 @@ def _line(row: dict, pairs: Mapping[tuple, dict], wide: bool) -> str:
     change, other, p = row["after"] - row["before"], "start", ""
     if pair:
         change, other = (pair["difference"], "start") if full else (-pair["difference"], "full")
-        p = "p<.001" if pair["holm"] < 0.001 else f"p={pair['holm']:.3f}".replace("=0", "=")[:6]
+        p = f"p{comparisons.equals(pair['holm'])}".replace(" ", "").replace("0.", ".")[:6]
     line = f"  {row['method']:25.25}  {100 * row['before']:4.1f} → {100 * row['after']:<5.1f}"
     line += f" {show.interval(row['low'], row['high']):>13}  {100 * change:+z5.1f} vs {other:5} {p}"
     if wide:

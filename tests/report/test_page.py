@@ -81,7 +81,7 @@ def test_a_report_holds_results_figures_settings_gradients_and_versions(record):
     sources = [attrs for tag, attrs in page.found if tag == "img"]
     figures = [each for each in sources if each["src"].startswith("data:image/png;base64,iVBOR")]
     assert len(figures) >= 2 and all(each["alt"] for each in figures)
-    assert "Bars are 95 % intervals: Wilson over questions" in page.text
+    assert "Intervals are 95 %: Wilson over questions" in page.text
     assert "draw_between" in page.text and "training questions" in page.text
     links = [attrs["href"] for tag, attrs in page.found if tag == "a"]
     assert links.count(f"notebooks/{RUN}.ipynb") == 2, "at the run, and in the list"
@@ -248,11 +248,13 @@ def test_a_text_from_elsewhere_is_shown_and_never_obeyed(task, cache, name):
 
 
 def test_simulated_numbers_are_labelled_and_real_ones_are_not(no_figures, record):
-    assert SIMULATED in text_of("trial")
+    assert SIMULATED in text_of("trial") and "abstract" not in text_of("trial")
     path = only_record()
     real = changed(record, model="gpt-x", coach="gpt-x", simulated=False)
     path.with_name("real.json").write_text(json.dumps(real))
-    assert "Some of these numbers are simulated." in text_of("trial")
+    text = text_of("trial")
+    assert "Some of these numbers are simulated." in text
+    assert "It improves an agentic system for GSM8K.cannot be told: not run with a real" in text
     path.unlink()
     text = text_of("trial")
     assert "numbers are simulated." not in text and "gpt-x" in text
