@@ -2,20 +2,22 @@
 
 It shows what notebooks show: a sentence for each result, figures, tables, and each run with its
 test questions and steps. Real models come before simulated ones. The same files give the same bytes
-with the same libraries, whose versions the page names. The executed notebooks beside it are linked.
-No script runs but the click on a drawn graph, and nothing is loaded.
+with the same commit and libraries, which the page names. The executed notebooks beside it are
+linked. No script runs but the click on a drawn graph, and nothing is loaded.
 """
 
 import hashlib
+import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from typing import Any
 
 from ..cache import ResponseCache, recording
-from ..paths import write_text
+from ..paths import home, write_text
 from ..run import OUTCOMES, Questions
 from . import claims, comparisons, figures, results
 from .records import CONFIGURATION, Record, settings_of, writing
@@ -76,7 +78,8 @@ def html(name: str) -> str:
         outcomes=[outcome.replace(" ", "-") for outcome in OUTCOMES],
         recorded=recorded(set().union(*keys.values())),
         notebooks=sorted(path.stem for path in results.folder(name).glob("notebooks/*.ipynb")),
-        versions={"Python": python_version()} | {each: version(each) for each in LIBRARIES},
+        versions={"commit": commit(), "Python": python_version()}
+        | {each: version(each) for each in LIBRARIES},
         click_hash=hashlib.sha256(CLICK.encode()).digest(),
     )
     return page.encode(errors="replace").decode()  # a reply may hold half a surrogate pair
@@ -116,6 +119,14 @@ def _questions(questions: Questions, run: str, runs: int) -> str:
     counts = Counter(outcome for *_, outcomes in rows for outcome in outcomes)
     values = {"questions": questions, "rows": shown, "counts": counts, "most": most, "run": run}
     return render("questions.html.j2", outcomes=OUTCOMES, **values)
+
+
+def commit() -> str:
+    """The commit of the folder that holds `runs/`, with "-dirty" where files differ from it."""
+    command = ["git", "-C", str(home()), "describe", "--always", "--dirty"]
+    with suppress(OSError):
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return ""  # there is no git
 
 
 def recorded(keys: set[str]) -> tuple[int, int, str, list[str]]:

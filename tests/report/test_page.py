@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -87,6 +88,23 @@ def test_a_report_holds_results_figures_settings_gradients_and_versions(record):
     assert links.count(f"notebooks/{RUN}.ipynb") == 2, "at the run, and in the list"
     for library in ("Python", "semback", "pandas"):
         assert re.search(rf"{library}\s*\d+\.\d+", page.text)
+
+
+def test_a_report_names_the_commit(no_figures, record):
+    assert not Elements(report.html("trial")).text.count("-dirty")
+    git = [
+        "git",
+        "-C",
+        str(folder("trial").parent.parent),
+        "-c",
+        "user.name=N",
+        "-c",
+        "user.email=E",
+    ]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=M"], check=True)
+    done = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    assert f"commit{done.stdout.strip()}" in Elements(report.html("trial")).text
 
 
 def test_a_report_shows_objects_as_a_notebook_does(no_figures, record):
