@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from os import PathLike
 from types import TracebackType
+from typing import Any
 
 UNWORKABLE = (400, 413, 422)  # statuses: the request itself is refused, and would be again
 
@@ -151,7 +152,7 @@ class BudgetExceeded(ModelError):
     """A limit on calls, tokens or dollars is reached; nothing more is sent."""
 
 
-def check(kind: type | tuple[type, ...], takes: str, **arguments) -> None:
+def check(kind: Any, takes: str, **arguments) -> None:
     """Raise ParameterError for an argument that is not of this kind; `takes` says what it takes."""
     for name, value in arguments.items():
         if not isinstance(value, kind):

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, NoReturn
+from typing import Any
 
-from .errors import DataError, ParameterError
+from .errors import DataError, ParameterError, check
 from .graph import Graph
 
 
@@ -148,21 +148,25 @@ class Task:
     only: int | None = None
 
     def __post_init__(self) -> None:
-        self._check("name", str, "a text")
+        check(str, "a text", name=self.name)
         if not self.name:
-            self._refuse("name", "a text")
-        for part in ("train", "test"):
-            self._check(part, Iterable, "Examples, as tasks.examples(path) gives")
-            examples = distinct(getattr(self, part), f"task {self.name!r}, {part}")
-            object.__setattr__(self, part, examples)
-        self._take_only()
-        self._check("graph", Graph, "a Graph")
-        for function in ("read", "correct", "feedback"):
-            self._check(function, Callable, "a function")
-        self._check("score", Callable | NoneType, "a function")
-        self._check("overlap", bool, "True or False")
-        self._check_ids()
-        object.__setattr__(self, "feedback", _with_trace(self.feedback, self.train[0]))
+            raise ParameterError("the name of a task is empty")
+        several = "Examples, as tasks.examples(path) gives"
+        check(Iterable, several, train=self.train, test=self.test)
+        check(Graph, "a Graph", graph=self.graph)
+        check(Callable, "a function", read=self.read, correct=self.correct, feedback=self.feedback)
+        check((Callable, NoneType), "a function", score=self.score)
+        check(bool, "True or False", overlap=self.overlap)
+        train = distinct(self.train, f"task {self.name!r}, train")
+        test = distinct(self.test, f"task {self.name!r}, test")
+        most = len(test)
+        if self.only is not None and not (type(self.only) is int and 1 <= self.only <= most):
+            takes = f"a number of test questions from 1 to {most}, or None for all"
+            raise ParameterError(f"task {self.name!r}: only is {self.only!r}; it takes {takes}")
+        object.__setattr__(self, "train", train)
+        object.__setattr__(self, "test", test[: self.only])
+        self._check_split()
+        object.__setattr__(self, "feedback", _with_trace(self.feedback, train[0]))
 
     def grade(self, answer: str, example: Example) -> bool | float:
         """The score of an answer: True or False, or, where answers are graded, from 0 to 1.
@@ -181,21 +185,7 @@ class Task:
             )
         return score if isinstance(score, bool) else float(score)
 
-    def _check(self, field: str, kind: Any, takes: str) -> None:
-        if not isinstance(getattr(self, field), kind):
-            self._refuse(field, takes)
-
-    def _refuse(self, field: str, takes: str) -> NoReturn:
-        value = repr(getattr(self, field))[:80]
-        raise ParameterError(f"task {self.name!r}: {field} is {value}; it takes {takes}")
-
-    def _take_only(self) -> None:
-        most = len(self.test)
-        if self.only is not None and not (type(self.only) is int and 1 <= self.only <= most):
-            self._refuse("only", f"a number of test questions from 1 to {most}, or None for all")
-        object.__setattr__(self, "test", self.test[: self.only])
-
-    def _check_ids(self) -> None:
+    def _check_split(self) -> None:
         if not self.train:
             raise DataError(f"task {self.name!r} has no training examples")
         both = {example.id for example in self.train} & {example.id for example in self.test}

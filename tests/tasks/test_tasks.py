@@ -185,7 +185,7 @@ def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
             "'a': the answer is 2, which is no text",
         ),
         ({"train": ["1 + 1?"]}, DataError, "no Example"),
-        ({"graph": None}, ParameterError, "graph is None; it takes a Graph"),
+        ({"graph": None}, ParameterError, "graph is of the type NoneType; it takes a Graph"),
         *(
             (
                 {"feedback": lambda example, *, told=told: told},
@@ -194,26 +194,24 @@ def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
             )
             for told in (None, " ")
         ),
+        ({"name": 5}, ParameterError, "name is of the type int; it takes a text"),
+        ({"name": ""}, ParameterError, "the name of a task is empty"),
         *(
-            ({"name": name}, ParameterError, "name is .*; it takes a text")
-            for name in (None, 5, "")
-        ),
-        *(
-            ({part: None}, ParameterError, f"{part} is None; it takes Examples")
+            ({part: None}, ParameterError, f"{part} is of the type NoneType; it takes Examples")
             for part in ("train", "test")
         ),
         (
             {"train": Example("a", "q", "1")},
             ParameterError,
-            "train is Example.*; it takes Examples",
+            "train is of the type Example; it takes Examples",
         ),
         (
             {"train": [Example(f"{i % 20_000}", "q", "1") for i in range(20_001)]},
             DataError,
             "train: two examples have the id '0'",
         ),
-        ({"overlap": 5}, ParameterError, "overlap is 5; it takes True or False"),
-        ({"read": "number"}, ParameterError, "read is 'number'; it takes a function"),
+        ({"overlap": 5}, ParameterError, "overlap is of the type int; it takes True or False"),
+        ({"read": "number"}, ParameterError, "read is of the type str; it takes a function"),
     ],
     ids=lambda given: str(given).split(" at 0x")[0][:60],
 )
