@@ -95,8 +95,7 @@ class Graph:
             )
         object.__setattr__(self, "nodes", nodes)
         counts = Counter(node.name for node in nodes)
-        if len(counts) < len(nodes):
-            twice = [name for name, count in counts.items() if count > 1]
+        if twice := [name for name, count in counts.items() if count > 1]:
             raise GraphError(f"two nodes have the same name: {_some(twice)}")
         for node in nodes:
             if unknown := [name for name in node.inputs if name not in counts]:
@@ -130,10 +129,9 @@ class Graph:
         return {node.name: node for node in self.nodes}
 
     def __getitem__(self, name: str) -> Node:
-        try:
-            return self._by_name[name]
-        except (KeyError, TypeError):
-            raise GraphError(f"no node is called {name!r}; there are {_some(self.order)}") from None
+        if name not in self:
+            raise GraphError(f"no node is called {name!r}; there are {_some(self.order)}")
+        return self._by_name[name]
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._by_name
@@ -215,7 +213,7 @@ class Graph:
         """The graph that `to_dict` described. GraphError for other data."""
         try:
             nodes = tuple(Node(**node) for node in data["nodes"])
-            return cls(nodes, **({"answer": data["answer"]} if "answer" in data else {}))
+            return cls(**{**data, "nodes": nodes})
         except (KeyError, TypeError, AttributeError) as error:
             raise GraphError(f"this does not describe a graph: {error!r}") from None
 
