@@ -98,10 +98,7 @@ def significant(level: float) -> Gate:
     points in 74, 98 and 100 %, and a useless update in 4, 10 and 13 %.
     """
 
-    def gate(old: Scores, new: Scores) -> bool:
-        return compare(old, new).p <= level
-
-    return gate
+    return lambda old, new: compare(old, new).p <= level
 
 
 def gate_function(gate: bool | str | Gate, level: float = 0.2) -> Gate:
