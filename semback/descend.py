@@ -259,13 +259,11 @@ def _as_recorded(settings: dict[str, Any], newer: dict[str, Any], lang: Language
 def _trainable(graph: Graph, trainable: Sequence[str] | None) -> list[str]:
     """The names of the nodes to train, in the graph's order."""
     if trainable is None:
-        names = [node.name for node in graph if node.trainable]
-    elif not isinstance(trainable, list | tuple) or any(name not in graph for name in trainable):
+        trainable = [node.name for node in graph if node.trainable]
+    if not isinstance(trainable, list | tuple) or any(name not in graph for name in trainable):
         raise ParameterError(
             f"trainable is {trainable!r}; it takes a list of names out of {', '.join(graph.order)}"
         )
-    else:
-        names = [name for name in graph.order if name in trainable]
-    if not names:
-        raise ParameterError(f"no node of the graph is trainable: trainable is {trainable!r}")
-    return names
+    if not trainable:
+        raise ParameterError("no node of the graph is trainable: trainable is []")
+    return [name for name in graph.order if name in trainable]
