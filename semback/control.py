@@ -71,15 +71,16 @@ async def control(
     check(Run, "a Run", run=run)
     check_models(task, lang)
     chosen: bool | str | Gate = run.settings.get("gate", True) if gate is None else gate
-    accepts, start = gate_function(chosen, run.settings.get("level", 0.2)), run.steps[0]
-    ids = [row.id for row in start.judged.rows] if start.judged else []
+    accepts = gate_function(chosen, run.settings.get("level", 0.2))
+    graph, judged = run.steps[0].candidate, run.steps[0].judged
+    assert judged  # an accepted graph has scores
+    ids = [row.id for row in judged.rows]
     by_id = {example.id: example for example in task.train}
-    if run.task != task.name or start.candidate != task.graph or not by_id.keys() >= set(ids):
+    if run.task != task.name or graph != task.graph or not by_id.keys() >= set(ids):
         raise ParameterError(f"the run is of another task than {task.name!r}")
-    assert start.judged
     lang = replace(lang, draw=run.settings["seed"] + DRAW, draws="seed", usage=Usage())
     questions = [by_id[id] for id in ids]
-    update = await scored(task.graph, questions, task, lang, "null control, training", False)
-    test = await scored(task.graph, task.test, task, lang, "null control, test", False)
-    seen = compare(start.judged, update)
-    return Control(test, update, seen, bool(accepts(start.judged, update)), lang.usage)
+    update = await scored(graph, questions, task, lang, "null control, training", False)
+    test = await scored(graph, task.test, task, lang, "null control, test", False)
+    seen = compare(judged, update)
+    return Control(test, update, seen, bool(accepts(judged, update)), lang.usage)
