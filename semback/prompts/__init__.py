@@ -23,22 +23,20 @@ TEMPLATES = ("forward", "backward", "critique", "update", "again")  # others sta
 _FENCED = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 
 
-def load(folder: str | None = None) -> None:
+def load(folder: str) -> None:
     """Read the templates of a folder, so that one that cannot work is found before any call.
 
     Parameters
     ----------
-    folder : str, optional
+    folder : str
         Its templates replace those of the same name here.
 
     Raises
     ------
     ParameterError
-        For a file that is no template or has no block `user`; for a folder that has no template,
-        or one whose name no call uses.
+        For a file that is not a template or has no block `user`; for a folder without templates, or
+        with one whose name no call uses.
     """
-    if folder is None:
-        return
     from jinja2 import TemplateError
 
     found = sorted(path.stem for path in Path(folder).glob("*.j2"))
