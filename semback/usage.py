@@ -4,9 +4,7 @@ from dataclasses import asdict, dataclass, field
 
 from .replies import Reply
 
-SIMULATED = (
-    "simulated"  # the first word of every simulated model's name, so that none passes for real
-)
+SIMULATED = "simulated"  # the name of a simulated model begins with it, so none passes for real
 
 
 @dataclass
