@@ -7,6 +7,7 @@ useful one answers some more of the others correctly (`gain`). No model is asked
 
 import random
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ..gate import gate_function
@@ -55,16 +56,14 @@ def gates(
 
     generator, rows = random.Random(seed), []
     functions = {name: gate_function(**arguments) for name, arguments in GATES.items()}
-    for number in questions:
-        for churn in churns:
-            for gain in gains:
-                pairs = [_drawn(generator, number, churn, gain) for _ in range(trials)]
-                for name, accepts in functions.items():
-                    count = sum(accepts(*pair) for pair in pairs)
-                    low, high = wilson(count, trials)
-                    row = {"gate": name, "level": GATES[name].get("level"), "questions": number}
-                    row |= {"churn": churn, "gain": gain}
-                    rows.append(row | {"accepted": count / trials, "low": low, "high": high})
+    for number, churn, gain in product(questions, churns, gains):
+        pairs = [_drawn(generator, number, churn, gain) for _ in range(trials)]
+        for name, accepts in functions.items():
+            count = sum(accepts(*pair) for pair in pairs)
+            low, high = wilson(count, trials)
+            row = {"gate": name, "level": GATES[name].get("level"), "questions": number}
+            row |= {"churn": churn, "gain": gain}
+            rows.append(row | {"accepted": count / trials, "low": low, "high": high})
     return pandas.DataFrame(rows)
 
 
