@@ -13,16 +13,16 @@ between two agents' prompts was significant.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
+import numpy
 from pandas import DataFrame
 
 from ..control import DRAW
 from ..errors import ParameterError
 from ..evaluate import evaluate
-from ..graph import Graph
 from ..language import Language
 from ..report.statistics import over_questions
-from ..run import Scores
 from ..task import Example, Task
 
 START, AGAIN = "start", "start, once more"
@@ -126,26 +126,23 @@ async def coupling(
         raise ParameterError("coupling takes two nodes, with at least two instructions each")
     questions = list(task.train if examples is None else examples)
     (first, ones), (second, others) = instructions.items()
-    found: dict[tuple[int, int], Scores] = {}
-    for i, one in enumerate(ones):
-        for j, other in enumerate(others):
-            graph: Graph = task.graph.with_instructions({first: one, second: other})
-            found[i, j] = await evaluate(graph, questions, task, lang)
-    return _analysed(found, first, second)
+    found = []
+    for one, other in product(ones, others):
+        graph = task.graph.with_instructions({first: one, second: other})
+        scores = await evaluate(graph, questions, task, lang)
+        found.append([float(row.correct) for row in scores.rows])
+    return _analysed(numpy.reshape(found, (len(ones), len(others), -1)), first, second)
 
 
-def _analysed(found: Mapping[tuple[int, int], Scores], first: str, second: str) -> Coupling:
-    import numpy
+def _analysed(scores: numpy.ndarray, first: str, second: str) -> Coupling:
+    """The Coupling in scores[instruction of the first, instruction of the second, question]."""
     from scipy.stats import f, ncf
 
-    shape = max(i for i, _ in found) + 1, max(j for _, j in found) + 1, -1
-    values = [[float(row.correct) for row in found[pair].rows] for pair in sorted(found)]
-    scores = numpy.array(values).reshape(shape)  # [first, second, question]
     mean = scores.mean(axis=(0, 1), keepdims=True)  # of each question, which is a block
     one = scores.mean(axis=1, keepdims=True) - mean
     other = scores.mean(axis=0, keepdims=True) - mean
     effects = {first: one, second: other, "interaction": scores - mean - one - other}
-    levels = {first: shape[0] - 1, second: shape[1] - 1}
+    levels = {first: len(one) - 1, second: other.shape[1] - 1}
     rows, error = {}, 0.0
     for name, effect in effects.items():
         df = levels.get(name, levels[first] * levels[second])
