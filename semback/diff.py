@@ -12,7 +12,7 @@ GIT = {"-": ("[-", "-]"), "+": ("{+", "+}")}  # what stands before and after a m
 class Diff(str):
     """The texts that changed, as `git diff --word-diff` writes it: [-old-]{+new+}.
 
-    Empty where none changed.
+    Empty if none changed.
 
     Attributes
     ----------

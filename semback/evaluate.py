@@ -22,8 +22,8 @@ async def evaluate(
 ) -> Scores:
     """Answer examples with a graph and score the answers.
 
-    An answer that cannot be read is asked for once more and then counts as wrong. An error of the
-    model or of the code is raised: it is never turned into a score.
+    If no answer can be read, the model is asked once more, and then it counts as wrong. An error of
+    the model or of the code is raised: it is never turned into a score.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ async def evaluate(
     task : Task
         How answers are read and scored.
     lang : Language
-        The models; they may be the same for many evaluations.
+        The models; one Language serves for many evaluations.
     traces : bool
         Whether to keep every example's Trace, in `Scores.traces`.
 
@@ -45,9 +45,9 @@ async def evaluate(
     Raises
     ------
     DataError
-        For no examples, or two with one id.
+        For no examples, or two with the same id.
     ParameterError
-        For an argument of another type.
+        For an argument of the wrong type.
     CacheMiss, ModelError, BudgetExceeded
         From the models.
     """
@@ -73,8 +73,8 @@ async def scored(
 ) -> Scores:
     """`evaluate` without its checks; calls are counted in `lang.usage`.
 
-    Where `refused` is a list, examples whose prompts the model refuses are left out; their errors
-    go there, and are recorded.
+    If `refused` is a list, examples whose prompts the model refuses are left out; their errors are
+    added to it, and recorded.
     """
     rows: dict[str, Score] = {}
     traces: dict[str, Trace] = {}
@@ -96,7 +96,7 @@ async def scored(
                 traces[example.id] = trace
             step(score.correct)
 
-    # As many at one time as the model takes requests: each example has at least one in flight.
+    # As many at a time as the model takes requests: each example has at least one in flight.
     with progress(title, len(examples), lang.usage) as step:
         await together(work() for _ in range(min(lang.model.in_flight, len(examples))))
     answered = (rows[example.id] for example in examples if example.id in rows)
@@ -114,13 +114,13 @@ async def _answer(
             answer = None if trace.answer is None else task.read(trace.answer)
         if not isinstance(answer, str | None):
             raise ParameterError(
-                f"the read function of {task.name!r} gave {answer!r} for an answer; "
-                "it gives text, or None"
+                f"the read function of {task.name!r} returned {answer!r}; "
+                "it must return text or None"
             )
         score = False if answer is None else task.grade(answer, example)
     except Exception as error:
         if not isinstance(error, SembackError):  # such as one in a function of the Task
-            error.add_note(f"It came from the example {example.id!r}.")
+            error.add_note(f"It was raised for the example {example.id!r}.")
         raise
     return trace, Score(example.id, trace.answer, answer, score)
 

@@ -513,7 +513,7 @@ def test_examples_that_cannot_be_told_apart_or_scored_are_a_data_error_before_an
 
 
 def test_a_read_function_that_gives_no_text_is_an_error_and_not_a_score_that_no_file_can_hold(task):
-    with pytest.raises(ParameterError, match=r"the read function of .* gave \('2', 1\)"):
+    with pytest.raises(ParameterError, match=r"the read function of .* returned \('2', 1\)"):
         run(replace(task, read=lambda reply: ("2", 1)), world(half))
 
 
