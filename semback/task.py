@@ -24,7 +24,7 @@ class Example:
     question : str
         What every node of the graph is shown.
     answer : str
-        What is correct, in the form that `Task.read` returns.
+        The correct answer, in the form that `Task.read` returns.
     """
 
     id: str
@@ -33,21 +33,21 @@ class Example:
 
 
 def checked(example: object) -> Example:
-    """The example; DataError for another thing, or for a field that is no text."""
+    """The example; DataError for anything else, or for a field that is not text."""
     if not isinstance(example, Example):
-        raise DataError(f"{repr(example)[:80]} is no Example")
+        raise DataError(f"{repr(example)[:80]} is not an Example")
     for field in ("id", "question", "answer"):
         value = getattr(example, field)
         if not isinstance(value, str):
             raise DataError(
-                f"example {example.id!r}: the {field} is {value!r}, which is no text; answers are "
-                "compared as text, so write it as Task.read gives it"
+                f"example {example.id!r}: the {field} is {value!r}, which is not text; answers are "
+                "compared as text, so write it as Task.read returns it"
             )
     return example
 
 
 def distinct(examples: Iterable[object], where: str) -> tuple[Example, ...]:
-    """The examples, as `checked` gives them. DataError, which says where, for an id used twice."""
+    """The examples, each `checked`. DataError, which says where, for an id used twice."""
     found = tuple(checked(example) for example in examples)
     counts = Counter(example.id for example in found)
     if twice := [id for id, count in counts.items() if count > 1]:
@@ -63,7 +63,7 @@ def shuffled(
     Raises
     ------
     ParameterError
-        For a seed that is no whole number from 0, or unless `train` examples can be taken with
+        For a seed that is not a whole number from 0, or unless `train` examples can be taken with
         `spare` left over.
     """
     if type(seed) is not int or seed < 0:  # random.Random does not tell -1 from 1
@@ -81,7 +81,7 @@ def shuffled(
 
 
 def whole_reply(reply: str) -> str | None:
-    """The whole reply, without surrounding white space, as the answer; None where it is empty."""
+    """The whole reply, without surrounding white space, as the answer; None if it is empty."""
     return reply.strip() or None
 
 
@@ -102,38 +102,38 @@ class Task:
     Parameters
     ----------
     name : str
-        How results and figures call it.
+        What results and figures call it.
     train : iterable of Example
         What gradients and the gate use.
     test : iterable of Example
-        What is scored once, at the end; none of it is in `train`, unless `overlap` says otherwise.
+        What is scored once, at the end; none of it may be in `train`, except with `overlap`.
     graph : Graph
         With its start instructions.
     read : callable
-        (reply of the answer node) -> the answer in it, or None where it holds none that can be
-        read. Without it, the whole reply is the answer.
+        (reply of the answer node) -> the answer in it, or None if none can be read. By default the
+        whole reply is the answer.
     correct : callable
-        (answer, example) -> bool. Without it, whether the answer is the example's, to the letter.
+        (answer, example) -> bool. By default, whether the answer is the example's, to the letter.
     score : callable
-        (answer, example) -> a number from 0 to 1, in place of `correct` where answers are graded.
-        Examples with less than 1 are what gradients are made of.
+        (answer, example) -> a number from 0 to 1, in place of `correct` if answers are graded.
+        Gradients are made from examples with less than 1.
     feedback : callable
         (example) or (example, trace) -> what the answer should have been, in words. The Trace has
         the answer node's reply and the values of all nodes.
     overlap : bool
-        Whether test examples may be training examples too: only to measure what that does to a
+        Whether test examples may be training examples too: only to measure how that changes a
         score.
     only : int, optional
-        A cheap trial: the first so many of the test examples. Records say so, since results of
-        different tests are never pooled.
+        For a cheap trial: how many of the test examples to use, the first ones. Records say so,
+        since results on different test examples are never pooled.
 
     Raises
     ------
     DataError
         For no training example, an id used twice, an example both in train and test without
-        `overlap`, or an example that is none.
+        `overlap`, or anything that is not an Example.
     ParameterError
-        For a value of another type, or `only` that is more than there are.
+        For a value of the wrong type, or `only` above the number of test examples.
     """
 
     name: str
@@ -174,14 +174,15 @@ class Task:
         Raises
         ------
         ParameterError
-            `score` gives something else.
+            `score` returns something else.
         """
         if self.score is None:
             return bool(self.correct(answer, example))
         score = self.score(answer, example)
         if not isinstance(score, bool | int | float) or not 0 <= score <= 1:
             raise ParameterError(
-                f"the score function of {self.name!r} gave {score!r}; it gives a number from 0 to 1"
+                f"the score function of {self.name!r} returned {score!r}; "
+                "it must return a number from 0 to 1"
             )
         return score if isinstance(score, bool) else float(score)
 
@@ -192,14 +193,14 @@ class Task:
         if both and not self.overlap:
             raise DataError(
                 f"task {self.name!r}: {len(both)} examples are both in train and test, among them "
-                f"{min(both)!r}; take them out of one, or say overlap=True"
+                f"{min(both)!r}; take them out of one, or set overlap=True"
             )
 
 
 def _with_trace(function: Callable[..., str], first: Example) -> Callable[..., str]:
-    """A feedback function that may be one of the example alone, as one of (example, trace).
+    """A feedback function of (example) or (example, trace), as one of (example, trace).
 
-    What it gives is text; if it needs no trace, that is tried on the first example.
+    It must return text; if it takes no trace, this is checked on the first example.
     """
     try:
         inspect.signature(function).bind(first, None)
@@ -210,7 +211,9 @@ def _with_trace(function: Callable[..., str], first: Example) -> Callable[..., s
     def feedback(example: Example, trace: Any = None) -> str:
         text = function(*(example, trace)[:arguments])
         if not isinstance(text, str) or not text.strip():
-            raise ParameterError(f"feedback gave {text!r} for {example.id!r}; it gives text")
+            raise ParameterError(
+                f"feedback returned {text!r} for {example.id!r}, which is not text"
+            )
         return text
 
     if arguments == 1:

@@ -1,8 +1,8 @@
 """Gates: how often each accepts an update that is useless, and one that is useful.
 
-The truth is known, since the answers are drawn: an update changes the answers to some questions
-(`churn`, though it is useless: as a paraphrase does, or a served model between two calls), and a
-useful one answers some more of the others correctly (`gain`). No model is asked.
+The truth is known, since the answers are drawn. Any update, even a useless one, changes the answers
+to some questions (`churn`), as a paraphrase does, or a served model between two calls; a useful one
+also corrects some wrong answers (`gain`). No model is asked.
 """
 
 import random
@@ -31,7 +31,7 @@ def gates(
     trials: int = 1000,
     seed: int = 0,
 ) -> "DataFrame":
-    """How often gates accept.
+    """Measure how often gates accept an update.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def gates(
     trials : int
         Updates for each row.
     seed : int
-        Of all that is drawn.
+        Seed of everything that is drawn.
 
     Returns
     -------

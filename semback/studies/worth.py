@@ -1,9 +1,9 @@
-"""Does it pay to optimise? Two questions that cost little, to be asked before.
+"""Does it pay to optimise? Two questions that are cheap to answer beforehand.
 
-*Headroom*: do other words for the same instructions move the score at all, by more than a second
-evaluation of the same words does? *Coupling*: do the instructions of two nodes interact, so that
-the best words of one depend on those of the other? Without headroom there is nothing to gain; and
-without coupling each node could be optimised alone.
+*Headroom*: do other words for the same instructions move the score by more than a second evaluation
+of the same words does? *Coupling*: do the instructions of two nodes interact, so that the best
+words of one depend on those of the other? Without headroom there is nothing to gain; and without
+coupling each node could be optimised alone.
 
 References
 ----------
@@ -36,7 +36,7 @@ async def headroom(
     paraphrases: Sequence[Mapping[str, str]],
     examples: Iterable[Example] | None = None,
 ) -> DataFrame:
-    """Evaluate the start graph, the same once more, and with other words for its instructions.
+    """Evaluate the start graph twice, and with other words for its instructions.
 
     Parameters
     ----------
@@ -45,15 +45,15 @@ async def headroom(
     paraphrases : sequence of {node name: instruction}
         Nodes that are not named keep theirs.
     examples : iterable of Example, optional
-        Without it the training examples: test examples must not decide what is optimised.
+        By default the training examples: test examples must not decide what is optimised.
 
     Returns
     -------
     DataFrame
-        A row for each graph: accuracy, low, high; and beside the start `difference` (of accuracies,
-        from -1 to 1), `changed` (the share of questions whose score differs) and p (two-sided, of
-        `statistics.over_questions`). The second row is the null control, whose requests have a draw
-        of their own.
+        A row for each graph: accuracy, low, high; and, against the start, `difference` (of
+        accuracies, from -1 to 1), `changed` (the share of questions whose score differs) and p
+        (two-sided, from `statistics.over_questions`). The second row is the null control, whose
+        requests have a draw of their own.
     """
     questions = list(task.train if examples is None else examples)
     start = await evaluate(task.graph, questions, task, lang)
@@ -96,7 +96,7 @@ class Coupling:
 
     @property
     def p(self) -> float:
-        """Of the interaction."""
+        """The p value of the interaction."""
         return float(self.anova["p"].iloc[-1])
 
 
@@ -115,12 +115,12 @@ async def coupling(
     instructions : {node name: its instructions}
         Two nodes, with at least two instructions each.
     examples : iterable of Example, optional
-        Without it the training examples.
+        By default the training examples.
 
     Raises
     ------
     ParameterError
-        For other than two nodes, or a node with one instruction.
+        Unless there are two nodes, with at least two instructions each.
     """
     if len(instructions) != 2 or min(map(len, instructions.values())) < 2:
         raise ParameterError("coupling takes two nodes, with at least two instructions each")

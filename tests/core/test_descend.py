@@ -494,8 +494,8 @@ def test_a_descent_without_a_coach_is_a_parameter_error_before_any_request(task)
     "examples, said",
     [
         ([], "no examples"),
-        (Example("a", "1 + 1?", 2), "'a': the answer is 2, which is no text"),
-        (["1 + 1?"], "no Example"),
+        (Example("a", "1 + 1?", 2), "'a': the answer is 2, which is not text"),
+        (["1 + 1?"], "not an Example"),
         (
             [Example("a", "1 + 1?", "2"), Example("a", "3 + 3?", "6")],
             "two examples have the id 'a'",

@@ -182,15 +182,15 @@ def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
         (
             {"train": [Example("a", "1 + 1?", 2)]},
             DataError,
-            "'a': the answer is 2, which is no text",
+            "'a': the answer is 2, which is not text",
         ),
-        ({"train": ["1 + 1?"]}, DataError, "no Example"),
+        ({"train": ["1 + 1?"]}, DataError, "not an Example"),
         ({"graph": None}, ParameterError, "graph is of the type NoneType; it takes a Graph"),
         *(
             (
                 {"feedback": lambda example, *, told=told: told},
                 ParameterError,
-                "feedback gave .* for 'a'; it gives text",
+                "feedback returned .* for 'a', which is not text",
             )
             for told in (None, " ")
         ),
