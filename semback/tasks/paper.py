@@ -39,9 +39,8 @@ def _pair(*words: str) -> tuple[Reader, str, str]:
 
 
 CLOSING = "only the missing closing brackets, separated by blanks"
-FORMS: dict[
-    str, tuple[Reader, str, str]
-] = {  # answers that are not letters: reader, and as in `two_hints`
+# Answers that are not letters: their reader, and `holds` and `instance` of `two_hints`
+FORMS: dict[str, tuple[Reader, str, str]] = {
     "boolean_expressions": _pair("True", "False"),
     "causal_judgement": _pair("Yes", "No"),
     "dyck_languages": (answers.brackets, CLOSING, "] } >"),
