@@ -80,7 +80,7 @@ async def control(
         raise ParameterError(f"the run is not of the task {task.name!r} given here")
     lang = replace(lang, draw=run.settings["seed"] + DRAW, draws="seed", usage=Usage())
     questions = [by_id[id] for id in ids]
-    update = await scored(graph, questions, task, lang, "null control, training", False)
-    test = await scored(graph, task.test, task, lang, "null control, test", False)
+    update = await scored(graph, questions, task, lang, "null control, training")
+    test = await scored(graph, task.test, task, lang, "null control, test")
     seen = compare(judged, update)
     return Control(test, update, seen, bool(accepts(judged, update)), lang.usage)

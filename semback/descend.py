@@ -109,7 +109,7 @@ async def descend(
         scores = await scored(task.graph, train, task, lang, title)
         current = Step(task.graph, scores, accepted=True)
         if validation:
-            scores = await scored(task.graph, validation, task, lang, title, keep_traces=False)
+            scores = await scored(task.graph, validation, task, lang, title)
             current = replace(current, validation=scores)
         history.append(replace(current, calls=lang.usage.calls))
         for number in range(1, steps + 1):
@@ -153,13 +153,12 @@ async def _judge(
     With validation examples, only a candidate that the gate accepts is evaluated on the others.
     """
     refused: list[ModelError] = []
-    more: dict[str, Any] = {"keep_traces": not validation, "refused": refused}
-    judged = await scored(step.candidate, validation or train, task, lang, title, **more)
+    judged = await scored(step.candidate, validation or train, task, lang, title, refused)
     assert current.judged
     accepted = not refused and bool(accepts(current.judged, judged))
     scores = None if validation else judged
     if accepted and validation:
-        scores = await scored(step.candidate, train, task, lang, title, refused=refused)
+        scores = await scored(step.candidate, train, task, lang, title, refused)
     if refused:
         too_long = all(isinstance(error, PromptTooLong) for error in refused)
         why = "are too long for" if too_long else "were refused by"

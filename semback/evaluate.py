@@ -18,7 +18,6 @@ async def evaluate(
     examples: Example | Iterable[Example],
     task: Task,
     lang: Language,
-    traces: bool = True,
 ) -> Scores:
     """Answer examples with a graph and score the answers.
 
@@ -35,8 +34,6 @@ async def evaluate(
         How answers are read and scored.
     lang : Language
         The models; one Language serves for many evaluations.
-    traces : bool
-        Whether to keep every example's Trace, in `Scores.traces`.
 
     Returns
     -------
@@ -59,7 +56,7 @@ async def evaluate(
     if not several:
         raise DataError(f"there are no examples to evaluate {task.name!r} on")
     lang = replace(lang, usage=Usage())
-    return await scored(graph, several, task, lang, "evaluating", traces)
+    return await scored(graph, several, task, lang, "evaluating")
 
 
 async def scored(
@@ -68,7 +65,6 @@ async def scored(
     task: Task,
     lang: Language,
     title: str,
-    keep_traces: bool = True,
     refused: list[ModelError] | None = None,
 ) -> Scores:
     """`evaluate` without its checks; calls are counted in `lang.usage`.
@@ -92,8 +88,7 @@ async def scored(
                     error.record()
                 continue
             rows[example.id] = score
-            if keep_traces:
-                traces[example.id] = trace
+            traces[example.id] = trace
             step(score.correct)
 
     # As many at a time as the model takes requests: each example has at least one in flight.

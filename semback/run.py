@@ -119,7 +119,7 @@ class Scores:
     usage : Usage
         The calls of the evaluation. Not saved.
     traces : dict of str to Trace
-        {example id: Trace} if traces are kept, else empty. Not saved.
+        {example id: Trace}. Not saved.
     examples : dict of str to Example
         {example id: Example}. Not saved.
     """

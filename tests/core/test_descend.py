@@ -74,7 +74,7 @@ def carries(system, a):
 )
 def test_what_stands_where_a_reply_was_cut_is_no_answer_unless_it_was_announced(task, said, answer):
     script = Script({"finish_reason": "length", "message": {"role": "assistant", "content": said}})
-    scores = asyncio.run(evaluate(task.graph, task.train[:1], task, language(script), traces=True))
+    scores = asyncio.run(evaluate(task.graph, task.train[:1], task, language(script)))
     (row,), (trace,) = scores.rows, scores.traces.values()
     assert row.answer == answer and all(value == said + CUT for value in trace.values.values())
     result = run(replace(task, train=task.train[:1]), script, steps=0)
