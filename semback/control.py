@@ -77,7 +77,7 @@ async def control(
     ids = [row.id for row in judged.rows]
     by_id = {example.id: example for example in task.train}
     if run.task != task.name or graph != task.graph or not by_id.keys() >= set(ids):
-        raise ParameterError(f"the run is not of the task {task.name!r} given here")
+        raise ParameterError(f"the run belongs to another task, not {task.name!r}")
     lang = replace(lang, draw=run.settings["seed"] + DRAW, draws="seed", usage=Usage())
     questions = [by_id[id] for id in ids]
     update = await scored(graph, questions, task, lang, "null control, training")

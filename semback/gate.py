@@ -93,7 +93,7 @@ def significant(level: float) -> Gate:
     """A gate that accepts a graph if `compare` finds p ≤ `level`.
 
     A useless update passes it with at most this probability. A useful one has to be large to pass:
-    at level 0.2, where a fifth of the answers is drawn anew (churn 0.2 in `studies.gates`), 20, 50
+    at level 0.2, where a fifth of the answers is drawn again (churn 0.2 in `studies.gates`), 20, 50
     and 128 questions let a true gain of 10 points pass in 37, 72 and 96 % of cases, one of 20
     points in 74, 98 and 100 %, and a useless update in 4, 10 and 13 %.
     """

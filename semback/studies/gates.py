@@ -40,7 +40,7 @@ def gates(
     gains : sequence of float
         By how much the true accuracy rises, from 0 to 1; 0 is a useless update.
     churns : sequence of float
-        Shares of the questions whose answer is drawn anew, whatever the update is worth.
+        Shares of the questions whose answer is drawn again, whatever the update is worth.
     trials : int
         Updates for each row.
     seed : int

@@ -345,7 +345,7 @@ def test_the_usage_adds_up_and_every_request_that_was_made_is_live(task, cache, 
 
 
 def student(task):
-    """A script of the simulated student, who cannot be read now and then."""
+    """A script of the simulated student, whose replies are sometimes unreadable."""
     reply = Student(task, "simulated").reply
     return Script(
         lambda body: (

@@ -66,7 +66,7 @@ def test_what_the_start_graph_says_is_no_leak(stories):
 
 
 def coach(instructions):
-    """A model that answers nothing rightly, and proposes these instructions, one after the other"""
+    """A model that answers nothing correctly and proposes these instructions one by one."""
     left = list(instructions)
 
     def says(body):

@@ -18,7 +18,7 @@ from semback.studies.worth import coupling, headroom
 
 
 def adder(right):
-    """A model that adds rightly where right(hints, answer node's instruction, first number)."""
+    """A model that adds correctly where right(hints, answer node's instruction, first number)."""
 
     def says(body):
         system, user = (message["content"] for message in body["messages"])
