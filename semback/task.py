@@ -67,12 +67,12 @@ def shuffled(
         `spare` left over.
     """
     if type(seed) is not int or seed < 0:  # random.Random does not tell -1 from 1
-        raise ParameterError(f"seed={seed!r}: it is a whole number, 0 or more")
+        raise ParameterError(f"seed is {seed!r}; it takes a whole number from 0")
     most = len(examples) - spare
     if type(train) is not int or not 1 <= train <= most:
         left = f", of which {spare} must be left to test on" if spare else ""
         raise ParameterError(
-            f"train={train!r}: it is a whole number from 1 to {most}; "
+            f"train is {train!r}; it takes a whole number from 1 to {most}; "
             f"the data has {len(examples)} usable rows{left}"
         )
     order, generator = list(examples), random.Random(seed)

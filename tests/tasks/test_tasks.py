@@ -110,10 +110,10 @@ def test_liar_shows_what_its_nodes_look_at_and_neither_speaker_nor_label_nor_pas
             lambda: tasks.bbh("object_counting", train=10**6),
             r"a whole number from 1 to \d+; the data has \d+ usable rows",
         ),
-        (lambda: tasks.gsm8k(train=0), "train=0"),
-        (lambda: tasks.gsm8k(train=True), "train=True"),
+        (lambda: tasks.gsm8k(train=0), "train is 0"),
+        (lambda: tasks.gsm8k(train=True), "train is True"),
         (lambda: tasks.liar(train=10**6), r"the data has \d+ usable rows"),
-        (lambda: tasks.liar(seed="1"), "seed='1': it is a whole number"),
+        (lambda: tasks.liar(seed="1"), "seed is '1'; it takes a whole number"),
         (
             lambda: tasks.liar(test=0),
             r"'liar': only is 0; it takes a number of test questions from 1 to \d+",
