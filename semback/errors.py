@@ -156,7 +156,7 @@ def check(kind: Any, takes: str, **arguments) -> None:
     """Raise ParameterError for an argument not of this kind; `takes` says what it takes."""
     for name, value in arguments.items():
         if not isinstance(value, kind):
-            raise ParameterError(f"{name} is of the type {type(value).__name__}; it takes {takes}")
+            raise ParameterError(f"{name} is of type {type(value).__name__}; it takes {takes}")
 
 
 def known(name: str, value, allowed: Collection[str]) -> None:

@@ -149,12 +149,12 @@ def test_a_grid_of_what_does_not_exist_is_refused(chosen, message, experiments):
         (
             "04_liar_ablation",
             {"in_flight": 1.5},
-            "in_flight is of the type float; it takes a whole",
+            "in_flight is of type float; it takes a whole",
         ),
         (
             "04_liar_ablation",
             {"requests_per_minute": "9"},
-            "requests_per_minute is of the type str; it",
+            "requests_per_minute is of type str; it",
         ),
         ("04_liar_ablation", {"retries": -1}, "retries is -1"),
         ("04_liar_ablation", {"timeout": 0}, "timeout is 0"),

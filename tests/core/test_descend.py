@@ -463,10 +463,10 @@ def test_an_argument_that_cannot_be_is_a_parameter_error_before_any_request(task
 @pytest.mark.parametrize(
     "place, wrong, said",
     [
-        (0, "task", "graph is of the type Task; it takes a Graph"),
-        (1, "task", "examples is of the type Task; it takes .*task.test"),
-        (2, "graph", "task is of the type Graph; it takes a Task"),
-        (3, "model", r"lang is of the type LLM; .* Language\(model, coach\)"),
+        (0, "task", "graph is of type Task; it takes a Graph"),
+        (1, "task", "examples is of type Task; it takes .*task.test"),
+        (2, "graph", "task is of type Graph; it takes a Task"),
+        (3, "model", r"lang is of type LLM; .* Language\(model, coach\)"),
     ],
 )
 def test_an_argument_in_the_place_of_another_is_a_parameter_error_that_says_what_belongs_there(

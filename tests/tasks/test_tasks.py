@@ -185,7 +185,7 @@ def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
             "'a': the answer is 2, which is not text",
         ),
         ({"train": ["1 + 1?"]}, DataError, "not an Example"),
-        ({"graph": None}, ParameterError, "graph is of the type NoneType; it takes a Graph"),
+        ({"graph": None}, ParameterError, "graph is of type NoneType; it takes a Graph"),
         *(
             (
                 {"feedback": lambda example, *, told=told: told},
@@ -194,24 +194,24 @@ def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
             )
             for told in (None, " ")
         ),
-        ({"name": 5}, ParameterError, "name is of the type int; it takes a text"),
+        ({"name": 5}, ParameterError, "name is of type int; it takes a text"),
         ({"name": ""}, ParameterError, "the name of a task is empty"),
         *(
-            ({part: None}, ParameterError, f"{part} is of the type NoneType; it takes Examples")
+            ({part: None}, ParameterError, f"{part} is of type NoneType; it takes Examples")
             for part in ("train", "test")
         ),
         (
             {"train": Example("a", "q", "1")},
             ParameterError,
-            "train is of the type Example; it takes Examples",
+            "train is of type Example; it takes Examples",
         ),
         (
             {"train": [Example(f"{i % 20_000}", "q", "1") for i in range(20_001)]},
             DataError,
             "train: two examples have the id '0'",
         ),
-        ({"overlap": 5}, ParameterError, "overlap is of the type int; it takes True or False"),
-        ({"read": "number"}, ParameterError, "read is of the type str; it takes a function"),
+        ({"overlap": 5}, ParameterError, "overlap is of type int; it takes True or False"),
+        ({"read": "number"}, ParameterError, "read is of type str; it takes a function"),
     ],
     ids=lambda given: str(given).split(" at 0x")[0][:60],
 )
