@@ -66,15 +66,14 @@ class Usage:
 
     counts: dict[tuple[str, str], Count] = field(default_factory=dict)
     failures: list[dict] = field(default_factory=list)
-    _seen: set[bytes] = field(default_factory=set, repr=False)  # keys, in bytes: half the memory
+    _seen: set[str] = field(default_factory=set, repr=False)  # keys
 
     def add(self, phase: str, model: str, reply: Reply) -> None:
         """Count a call to `model` and its reply."""
         if (count := self.counts.get((phase, model))) is None:
             count = self.counts[phase, model] = Count()
-        key = bytes.fromhex(reply.key)
-        repeated = key in self._seen and (reply.recorded or reply.shared)
-        self._seen.add(key)
+        repeated = reply.key in self._seen and (reply.recorded or reply.shared)
+        self._seen.add(reply.key)
         count.add(reply, repeated)
 
     def fail(self, phase: str, node: str, problem: str, reply: str | None) -> None:
@@ -95,7 +94,7 @@ class Usage:
     @property
     def keys(self) -> list[str]:
         """The keys of all replies that were used, sorted."""
-        return sorted(key.hex() for key in self._seen)
+        return sorted(self._seen)
 
     def rows(self) -> list[dict]:
         """One plain dict for each phase and model, sorted."""
