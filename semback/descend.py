@@ -243,7 +243,7 @@ def check_settings(settings: dict[str, Any], questions: int) -> Gate:
 
 
 def _as_recorded(settings: dict[str, Any], newer: dict[str, Any], lang: Language) -> dict[str, Any]:
-    """The settings of a Run, with those of `lang`; newer ones only if they are not as usual."""
+    """The settings of a Run, with those of `lang`; newer ones only if not the default."""
     gate, trainable = settings["gate"], settings["trainable"]
     if isinstance(gate, str):
         gate = {"strict": True, "off": False}.get(gate, gate)

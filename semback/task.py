@@ -212,7 +212,7 @@ def _with_trace(function: Callable[..., str], first: Example) -> Callable[..., s
         text = function(*(example, trace)[:arguments])
         if not isinstance(text, str) or not text.strip():
             raise ParameterError(
-                f"feedback returned {text!r} for {example.id!r}, which is not text"
+                f"feedback returned {text!r} for {example.id!r}; it must return text"
             )
         return text
 

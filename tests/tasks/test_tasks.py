@@ -190,7 +190,7 @@ def test_an_id_is_used_once_unless_the_task_says_that_train_and_test_overlap():
             (
                 {"feedback": lambda example, *, told=told: told},
                 ParameterError,
-                "feedback returned .* for 'a', which is not text",
+                "feedback returned .* for 'a'; it must return text",
             )
             for told in (None, " ")
         ),
