@@ -256,7 +256,7 @@ def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
             ["run", "gsm8k", "-p", "dollars", "5", "--model", "mine"],
             "the price of mine is not known",
         ),
-        (["run", "gsm8k", "--seed", "-1"], "seed=-1: it is a whole number, 0 or more"),
+        (["run", "gsm8k", "--seed", "-1"], "seed is -1; it takes a whole number from 0"),
         (["run", "gsm8k", "--name", "../elsewhere"], "a batch cannot be called '../elsewhere'"),
         (["table", ""], "a batch cannot be called ''"),
         (["run", "gsm8k", "--name", ""], "a batch cannot be called ''"),
