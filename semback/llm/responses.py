@@ -78,7 +78,6 @@ _WAIT = re.compile(  # "try again in 1m2.5s", "retry after 20 seconds", "retryDe
     re.IGNORECASE,
 )
 _SECONDS = {"milli": 0.001, "ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
-_THOUGHTS = re.compile("think|thought|reason")
 
 
 @dataclass(eq=False)
@@ -175,7 +174,9 @@ def reply(response: "httpx2.Response", model: str, whole: bool = False) -> dict:
     try:
         choice = data["choices"][0]
         message = choice["message"]
-        content = _joined(message.get("content"))
+        content = message.get("content")
+        if isinstance(content, list):  # in parts, some of which may be thoughts
+            content = "".join(part["text"] for part in content if part.get("type") == "text")
         refusal, fingerprint = message.get("refusal"), data.get("system_fingerprint")
     except (TypeError, LookupError, AttributeError):
         raise _not_a_reply(response, data) from None
@@ -327,15 +328,3 @@ def _failure(response: "httpx2.Response", event: str, text: str, advice: str, **
 def _text(response: "httpx2.Response") -> str:
     """The beginning of a body."""
     return response.content[:LOOKED_AT].decode(errors="replace")
-
-
-def _joined(content: Any) -> Any:
-    """A message's content; of one in parts, as some endpoints send it, the texts but no thoughts.
-
-    Where there are thoughts only, or no part at all, that is an empty text.
-    """
-    if not isinstance(content, list):
-        return content
-    texts = [part["text"] for part in content if part.get("type") == "text"]
-    only_thoughts = all(_THOUGHTS.search(str(part.get("type"))) for part in content)
-    return "".join(texts) if texts or only_thoughts else content

@@ -379,7 +379,7 @@ def choices(*choices, **more):
         pytest.param(choices({}), ["OpenAI-compatible"], id="a choice without message"),
         pytest.param(choices({"message": None}), ["OpenAI-compatible"], id="message is null"),
         pytest.param(
-            choices({"message": {"content": [{"type": "image_url"}]}}),
+            choices({"message": {"content": {"type": "text"}}}),
             ["OpenAI-compatible"],
             id="content is no text",
         ),
@@ -458,6 +458,7 @@ def test_an_error_reaches_every_waiter_and_the_next_call_asks_again(script, cach
         ({"finish_reason": "length", "message": {"content": "Fou"}}, "Fou", "length"),
         ({"message": {"content": None}}, "", "stop"),
         ({"message": {"content": []}}, "", "stop"),
+        ({"message": {"content": [{"type": "image_url"}]}}, "", "stop"),
         ({"finish_reason": "length", "message": {"content": [{"type": "thinking"}]}}, "", "length"),
         ({"finish_reason": "length", "message": {"content": None}}, "", "length"),
         *[
