@@ -115,11 +115,8 @@ class ResponseCache:
         CacheError
             What is recorded under this key is not the entry of this request.
         """
-        try:
+        with self._reporting("read"):
             text, tag = self._table.get(key, tag=True)
-        except Exception:  # to enter a context each time would take a third of a look-up
-            with self._reporting("read"):
-                raise
         if text is None or (self.mode == "refresh" and tag != self._round):
             return None
         reply = recording.reply_in(text, key, body, draw)
