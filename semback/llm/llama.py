@@ -21,7 +21,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from ..errors import DataError, ModelError, ParameterError
-from ..paths import home
+from ..paths import home, replacing
 
 CONTEXT = 4096  # tokens of a prompt and its reply
 LOADED = 120  # seconds in which the server must be there
@@ -72,15 +72,11 @@ def fetch(name: str) -> Path:
         raise ParameterError(f"{name!r} is no GGUF file, nor one of the models {names}")
     model, path = MODELS[name], home() / "build/models" / f"{name}.gguf"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         parts = sorted(_packages().glob(model.parts), key=_number)
         if not parts:
             return _download(model, path)
-        unfinished = path.with_suffix(".part")
-        with unfinished.open("wb") as file:
-            for part in parts:
-                file.write(part.read_bytes())
-        unfinished.replace(path)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            file.writelines(part.read_bytes() for part in parts)
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != model.sha256:
