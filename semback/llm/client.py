@@ -36,7 +36,7 @@ RETRIES = 5  # unless LLM is given a number
 REFUSALS = 20  # retries after them: the pauses of `limits` make two minutes, for limits per minute
 FIRST_RETRY, LONGEST_RETRY = 0.5, 8.0  # seconds before a retry, doubled; as in the openai client
 CONNECT = 20.0  # seconds for a connection
-KEEP_ALIVE = 5.0  # seconds; servers close idle connections after 5 or more
+
 REDIRECTS = 3  # that are followed
 SECRET = 8  # characters of a key that is secret; "none" or "x" are words that errors may contain
 SHOWN = 500  # characters of what an endpoint says
@@ -265,7 +265,7 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
         verify=_certificates(),
         max_redirects=REDIRECTS,
         event_hooks={"response": [responses.read]},
-        limits=httpx2.Limits(max_connections=endpoint.in_flight, keepalive_expiry=KEEP_ALIVE),
+        limits=httpx2.Limits(max_connections=endpoint.in_flight),
         timeout=httpx2.Timeout(None, connect=CONNECT),  # the whole try has a time limit
     )
     async with openai.AsyncOpenAI(
