@@ -338,12 +338,10 @@ def all_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
 def _without_system(messages: list[dict]) -> list[dict]:
     """Messages with the text of system messages before that of the first user message."""
     texts = [message["content"] for message in messages if message.get("role") == "system"]
-    others = [message for message in messages if message.get("role") != "system"]
-    roles = [message.get("role") for message in others]
-    if not texts:
-        return messages
-    if "user" not in roles:
-        return [{"role": "user", "content": "\n\n".join(texts)}, *others]
-    place = roles.index("user")
-    text = "\n\n".join([*texts, others[place]["content"]])
-    return [*others[:place], {**others[place], "content": text}, *others[place + 1 :]]
+    others = [dict(message) for message in messages if message.get("role") != "system"]
+    first = next((message for message in others if message.get("role") == "user"), None)
+    if texts and first:
+        first["content"] = "\n\n".join([*texts, first["content"]])
+    elif texts:
+        others.insert(0, {"role": "user", "content": "\n\n".join(texts)})
+    return others
