@@ -206,7 +206,7 @@ def test_a_table_that_is_no_file_is_a_cache_error(tmp_path, kind):
     make = {"folder": Path.mkdir, "fifo": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero")}
     make[kind](path)
     for mode in ("auto", "replay"):  # which does not go on with a copy
-        with pytest.raises(CacheError, match="cache.db'. Move away what lies there"):
+        with pytest.raises(CacheError, match="cache.db'. Move it away"):
             ResponseCache(tmp_path, mode)
 
 
@@ -327,7 +327,7 @@ def test_a_copy_holds_what_is_recorded_for_its_owner_only_and_never_replaces_ano
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "cache.db").stat().st_mode) == 0o600
     assert sound(tmp_path / "new" / "copy") == dict([entry()])
-    with pytest.raises(CacheError, match="could not be copied: .*one already.*Move away"):
+    with pytest.raises(CacheError, match="could not be copied: .*one already.*Move it away"):
         cache.copy(tmp_path / "new" / "copy")
     assert len(sound(tmp_path / "new" / "copy")) == 1 and record(cache, "Last.", 2)
 

@@ -163,7 +163,7 @@ def test_an_account_that_breaks_stops_the_next_call_and_costs_no_answer(
     assert reply.text == "Yes." and len(cache) == len(scripted.asked) == 1
     assert isinstance(
         error, CacheError
-    ) and "what the notebooks of this batch spend cannot be added up" in str(error)
+    ) and "the spending of this batch's notebooks cannot be added up" in str(error)
 
 
 def reports(usage):

@@ -420,7 +420,7 @@ def test_a_redirect_loop_ends_soon():
     ],
 )
 def test_an_address_that_is_none_is_an_error_that_says_so(address):
-    with pytest.raises(ModelError, match="(?s)cannot be asked: .*base_url"):
+    with pytest.raises(ModelError, match="(?s)cannot be called: .*base_url"):
         chat(LLM("m", base_url=address, api_key=KEY))
 
 
