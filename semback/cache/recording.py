@@ -106,8 +106,8 @@ def alteration(name: object, entry: object) -> str | None:
     shapes = _FIELDS | {"request"}, _FIELDS | {"sealed"}
     if not isinstance(entry, dict) or entry.keys() not in shapes:
         return "it is not a recorded reply"
-    known = "sealed" in entry or is_request(entry["request"])
-    if not known or type(entry["draw"]) is not int or not _is_reply(entry["reply"]):
+    has_request = "sealed" in entry or is_request(entry["request"])
+    if not has_request or type(entry["draw"]) is not int or not _is_reply(entry["reply"]):
         return "its request or its reply is malformed"
     try:
         canonical(entry).encode()

@@ -425,7 +425,7 @@ class ResponseCache:
         if digests.items() <= self._recordings_read().items():
             return  # nearly always; so opening does not wait for another process that writes
         with self._writing():
-            read = self._recordings_read()  # another process may have read them meanwhile
+            read = self._recordings_read()  # another process may have read them in the meantime
             for name in digests:
                 if digests[name] != read.get(name):
                     self.load(folder / name)

@@ -75,7 +75,7 @@ class LLM:
     model : str
         Its name at the endpoint.
     cache : ResponseCache, optional
-        Where replies are recorded; without it every call is sent.
+        Where replies are recorded. Without a cache every request is sent.
     base_url, api_key : str, optional
         The endpoint. Default: OPENAI_BASE_URL and OPENAI_API_KEY. A server that needs no key gets a
         dummy.
@@ -291,8 +291,8 @@ class LLM:
         """Warn once of a reply recorded from an endpoint other than the one that is set."""
         endpoint, host = self.endpoint, self.endpoint.host
         self._compared += 1
-        known = "recorded" in self._warned or self._compared > COMPARED
-        if known or endpoint.transport or not endpoint.url:
+        enough = "recorded" in self._warned or self._compared > COMPARED
+        if enough or endpoint.transport or not endpoint.url:
             return
         source = (cache.get(key) or {}).get("source")
         recorded = source.get("host") if isinstance(source, dict) else None

@@ -105,7 +105,7 @@ class Endpoint:
             kind = PromptTooLong
             advice += f" Its largest parts, in characters: {_largest_parts(request['messages'])}."
         event = f"{request['model']} at {self.address} {failure.event}"
-        message = f"{event}: {text}. {advice} Replies received before are recorded."
+        message = f"{event}: {text}. {advice} Replies received so far are recorded."
         more = {"host": self.host, "request_id": request_id, "body": self.masked(failure.body)}
         return kind(message, status=failure.status, **more)
 

@@ -55,7 +55,7 @@ ADVICE = {
     r"^429": LIMIT,
     r"": "The endpoint failed; run again later.",
 }
-CHECK_NETWORK = "Nothing was recorded; check the address and the network, then run again."
+CHECK_NETWORK = "Check the address and the network, then run again."
 CHECK_SETTINGS = "Check base_url, and SSL_CERT_FILE, proxies and OPENAI_… in the environment."
 CHECK_ADDRESS = "Is this an OpenAI-compatible address? base_url usually ends in /v1."
 FEW_FILES = "Allow this process more open files (ulimit -n 4096), or lower in_flight."

@@ -167,7 +167,7 @@ def test_an_account_that_breaks_stops_the_next_call_and_costs_no_answer(
 
 
 def reports(usage):
-    """A reply with such a report of the tokens it took."""
+    """A reply that reports this usage."""
     choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": "Four."}}
     return lambda body: httpx2.Response(
         200, json={"model": "m", "usage": usage, "choices": [choice]}
