@@ -14,7 +14,7 @@ _open_files: set[int] = set()
 
 @contextmanager
 def attempt(path: str) -> Iterator[bool]:
-    """Hold the lock with this file, unless somebody else does; the context's value tells whether.
+    """Hold the lock with this file, unless somebody else does; the context's value says which.
 
     The file and its folder are created; the holder removes the file at the end.
 

@@ -182,7 +182,7 @@ def write(path: str | os.PathLike, entries: Entries) -> int:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """{file name: SHA-256} of the recordings in a folder. CacheError for one that is no file."""
+    """{file name: SHA-256} of a folder's recordings. CacheError for one that is no plain file."""
     found = {}
     for path in sorted(folder.iterdir() if folder.exists() else ()):
         if re.fullmatch(r"[^.].*\.jsonl(\.gz|\.zst)?", path.name, re.DOTALL):

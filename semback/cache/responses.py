@@ -258,10 +258,10 @@ class ResponseCache:
 
         Use this, or `export`, in a program that has the cache open. If it copied, packed or hashed
         the files of `responses/` itself, it would give up SQLite's locks on them: a process loses
-        its POSIX locks on a file when it closes the file, however often it has opened it. Another
-        process could then remove the log that holds the latest replies. Here SQLite makes the copy
-        (VACUUM INTO), as of one moment. It includes the recordings that were read, but not their
-        files in `recordings/`.
+        its POSIX locks on a file as soon as it closes any descriptor of that file. Another process
+        could then remove the log that holds the latest replies. Here SQLite makes the copy (VACUUM
+        INTO), as of one moment. It includes the recordings that were read, but not their files in
+        `recordings/`.
 
         Parameters
         ----------
@@ -294,9 +294,7 @@ class ResponseCache:
             for number, name, entry, wrong in recording.lines(path):
                 if entry is None:
                     if not skip:
-                        raise CacheError(
-                            f"{path}, line {number}: {wrong}; nothing was read from it"
-                        )
+                        raise CacheError(f"{path}, line {number}: {wrong}; nothing was read")
                     bad += 1
                     if bad <= _SHOWN:
                         refused.append(f"line {number}: {wrong}")

@@ -191,7 +191,7 @@ def _file_system(folder: Path) -> str:
 def _check(path: Path) -> None:
     """Raise CacheError for a table that was altered, before diskcache opens it."""
     with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as database:
-        database.execute("BEGIN IMMEDIATE")  # raises already here if we cannot write
+        database.execute("BEGIN IMMEDIATE")  # raises here if we cannot write
         schema = database.execute("SELECT name, sql FROM sqlite_master").fetchall()
         for name, statement in schema:
             digest = hashlib.blake2b(str(statement).encode(), digest_size=16).hexdigest()

@@ -84,8 +84,8 @@ class LLM:
     requests_per_minute, tokens_per_minute : float, optional
         The account's limits, which all models with the same budget and address keep together.
     params : mapping, optional
-        Fields of the request other than model and messages, in place of `default_params(model)`'s;
-        None removes one, as in ``{"temperature": None, "max_tokens": None}``.
+        Fields of the request other than model and messages; they override `default_params(model)`,
+        and None removes a field, as in ``{"temperature": None, "max_tokens": None}``.
     retries : int, optional
         How often a request is sent again after 408, 409, 429, 5xx, time-outs, lost connections. By
         default 5 times, and 20 times after 429, 503 and 529, which outlasts two minutes in which
@@ -308,7 +308,7 @@ class LLM:
 
 
 def _merged(model: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The default fields of a model's requests, replaced by those in `params`."""
+    """The default fields of a model's requests, updated with `params`."""
     try:
         fields = json.loads(canonical({**default_params(model), **(params or {})}))
     except (TypeError, ValueError) as error:
@@ -323,7 +323,7 @@ def _merged(model: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def all_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """The headers of the environment, replaced by those in `headers`. Errors show no value."""
+    """The headers of the environment, updated with `headers`. Errors show no value."""
     try:
         found = json.loads(os.environ.get("SEMBACK_HEADERS") or "{}") | dict(headers or {})
         if all(HEADER.fullmatch("\n".join(pair)) for pair in found.items()):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import openai
 
 RETRIES = 5  # unless LLM is given a number
-REFUSALS = 20  # retries when busy; the pauses in `limits` add up to two minutes, to outlast a limit
+REFUSALS = 20  # retries when busy; the pauses in `limits` make two minutes, to outlast its limits
 FIRST_RETRY, LONGEST_RETRY = 0.5, 8.0  # seconds before a retry, doubled; as in the openai client
 CONNECT = 20.0  # seconds for a connection
 

@@ -14,7 +14,7 @@ it cannot know what the others contribute, and names the same skill for each. Wi
 guesses. Some of its judgements are wrong, and some of its instructions do harm.
 
 A result with it shows that gradients reach every node, become instructions, and are accepted or
-rejected by the gate. It does not show that a score leads to the faulty instruction
+rejected by the gate. It does not show that the content of a score leads to the faulty instruction
 (`semback.studies.credit` measures that), nor how well real models do any of this; and what an
 ablation loses is built into the model.
 
