@@ -56,15 +56,13 @@ def default_params(model: str) -> dict:
     OpenAI's reasoning models (o1, o3, o4…, gpt-5…), which have another name for the limit. The
     small models of `llama` get fewer tokens (`SHORT`).
     """
-    if model in SHORT:
-        return {"temperature": 0, "top_p": 1, "max_tokens": SHORT[model]}
     if re.match(r"(.*/)?(o\d|gpt-[5-9])", model):
         return {"max_completion_tokens": 8192}
-    if not THINKING.search(model):
-        return {"temperature": 0, "top_p": 1, "max_tokens": 1024}
-    if "claude" in model.lower():
+    thinks = THINKING.search(model)
+    if thinks and "claude" in model.lower():
         return {"max_tokens": 8192}
-    return {"temperature": 0, "top_p": 1, "max_tokens": 8192}
+    tokens = SHORT.get(model, 8192 if thinks else 1024)
+    return {"temperature": 0, "top_p": 1, "max_tokens": tokens}
 
 
 class LLM:
