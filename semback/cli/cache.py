@@ -162,17 +162,6 @@ def ls() -> None:
         echo(f"{key[:12]}  {line}")
 
 
-@cache.command()
-def stats() -> None:
-    """Count the replies by model."""
-    responses, counts = ResponseCache(), Counter()
-    for _, entry, _ in responses.rows():
-        counts[_model(entry) if entry else "altered: see `semback cache ls`"] += 1
-    for model, count in sorted(counts.items()):
-        echo(f"{count:9,}  {model}")
-    echo(f"{len(responses):9,}  in {responses.folder}, mode {responses.mode}")
-
-
 def _model(entry: Entry) -> str:
     """The model that was requested; of a sealed entry, the one that answered."""
     return (
