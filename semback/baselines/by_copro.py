@@ -34,11 +34,7 @@ class Coach(dspy.LM):
         names = {"max_completion_tokens": "max_tokens"}
         params = {names.get(name, name): value for name, value in work.params.items()}
         params |= {"api_base": work.base_url("update"), "api_key": "unused"}
-        params |= {
-            "cache": False,
-            "num_retries": 0,
-            "timeout": 86_400,
-        }  # the proxy has its own limits
+        params |= {"cache": False, "num_retries": 0, "timeout": 86_400}  # the proxy has its own
         super().__init__(f"openai/{work.model}", **params)
         self.replies, self.given = replies, 0
 

@@ -25,7 +25,7 @@ from ..llm.simulated import Prompt, block
 from ..replies import Reply
 from ..report.statistics import CHANGED, detectable
 from ..task import whole_reply
-from ..variants import PEERS, variant_settings
+from ..variants import METHODS, PEERS, variant_settings
 from .jobs import Job
 
 # Expected tokens; a reasoning model adds some to each reply, and the chat format to each message.
@@ -148,8 +148,7 @@ def _points(questions: int) -> str:
 async def _rows(job: Job) -> AsyncIterator[tuple]:
     """The rows of `plan` for one job, without dollars; several may have the same keys."""
     task, settings = job.task(), job.settings
-    ours = settings.get("method", "semback") == "semback"
-    steps = settings["steps"] if ours else 0
+    steps = 0 if job.way in METHODS else settings["steps"]
     for_language, for_descend = variant_settings(settings["variant"], task.graph)
     model, coach = job.models(task)
     lang = Language(Filler(model), Filler(coach), **for_language)

@@ -289,23 +289,22 @@ def _check(job: Job, name: str) -> None:
     if job.parameters.get("name", name) != name:
         raise ParameterError(f"name is {job.parameters['name']!r}, but the batch is {name!r}")
     if job.experiment:
-        task = job.task()
-        variant_settings(job.settings["variant"], task.graph)
-        _check_method(job.settings.get("method", "semback"), job.settings["variant"])
-        check_settings(job.arguments(descend), len(task.train))
-        job.models(task)
+        _check_experiment(job)
 
 
-def _check_method(method: str, variant: str) -> None:
+def _check_experiment(job: Job) -> None:
+    task, variant = job.task(), job.settings["variant"]
+    variant_settings(variant, task.graph)
+    method = job.settings.get("method", "semback")
     known("method", method, ("semback", *METHODS))
-    if method == "semback":
-        return
-    if variant != "full":
+    if method != "semback" and variant != "full":
         raise ParameterError(f"variant is {variant!r}, which the method {method!r} does not have")
     if method in PEERS:
         from ..baselines import python  # it imports a web server
 
         python()
+    check_settings(job.arguments(descend), len(task.train))
+    job.models(task)
 
 
 def _literal(text: str) -> Any:

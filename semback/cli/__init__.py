@@ -71,27 +71,15 @@ OPTIONS = (  # of `run` and `plan`
     click.option("--model", multiple=True, help="Answers the questions.  [default: simulated]"),
     click.option("--coach", help="Writes gradients and instructions.  [default: the model]"),
     click.option("--train", type=int, help="Training questions.  [default: the notebook's]"),
-    click.option(
-        "--steps", type=click.IntRange(0), help="Updates to try.  [default: the notebook's]"
-    ),
+    click.option("--steps", type=click.IntRange(0), help="Updates.  [default: the notebook's]"),
     click.option("--control", is_flag=True, default=None, help="Evaluate the start graph twice."),
     click.option("--test", type=int, help="The first N test questions.  [default: all]"),
     click.option("--in-flight", type=int, help="Requests at a time, in all notebooks together."),
-    click.option(
-        "--requests-per-minute", type=float, help="The account's limit, for all together."
-    ),
-    click.option("--tokens-per-minute", type=float, help="The account's limit, for all together."),
+    click.option("--requests-per-minute", type=float, help="The limit of your account."),
+    click.option("--tokens-per-minute", type=float, help="The limit of your account."),
     click.option("--base-url", help="The server of the models.  [default: OPENAI_BASE_URL]"),
-    click.option(
-        "--coach-url", help="The coach's; key: SEMBACK_COACH_API_KEY.  [default: the same]"
-    ),
-    click.option(
-        "-p",
-        "--parameter",
-        type=(str, str),
-        multiple=True,
-        help="Another parameter of the notebooks.",
-    ),
+    click.option("--coach-url", help="The coach's (SEMBACK_COACH_API_KEY).  [default: the same]"),
+    click.option("-p", "--parameter", type=(str, str), multiple=True, help="Another parameter."),
 )
 
 
@@ -99,9 +87,7 @@ OPTIONS = (  # of `run` and `plan`
 @options(OPTIONS)
 @click.option("--jobs", type=click.IntRange(min=1), help="Notebooks at a time.  [default: CPUs]")
 @click.option("--again", is_flag=True, help="Also run what is complete.")
-@click.option(
-    "--local", type=click.IntRange(1), metavar="THREADS", help="Serve the models locally."
-)
+@click.option("--local", type=click.IntRange(1), metavar="THREADS", help="Serve the models here.")
 def run(jobs: int | None, again: bool, local: int | None, **choice: Any) -> None:
     """Execute the notebooks of experiments, show the results, and write a report of them.
 

@@ -34,10 +34,16 @@ CLAIMS = (
     Claim("Gradients are needed (ablation on LIAR).", "liar", ("no_gradient",)),
     Claim("The gate is needed (ablation on LIAR).", "liar", ("no_gate",)),
 )
-PROVED = """\
+HEAD = """\
+# The claims of the paper's abstract, and what was found here
+
 Semantic gradients generalise reverse-mode automatic differentiation: **confirmed**.
 `pytest tests/core/test_propagate.py` runs the code that propagates texts on numbers, and compares
-the gradients of random graphs with PyTorch's."""
+the gradients of random graphs with PyTorch's.
+
+Made from `runs/{name}` by `semback claims {name}`. Accuracies are in percent, with 95 % intervals.
+No simulated number is included.
+"""
 
 
 def table(records: Iterable[Record]) -> DataFrame:
@@ -87,13 +93,8 @@ def verdict(rows: DataFrame) -> str:
 def markdown(records: Iterable[Record], name: str) -> str:
     """The claims as Markdown, from the records of the batch `name`."""
     rows = table(records)
-    lines = ["# The claims of the paper's abstract, and what was found here", "", PROVED, ""]
-    lines += [
-        f"Made from `runs/{name}` by `semback claims {name}`. Accuracies are in percent, with"
-    ]
-    lines += ["95 % intervals. No simulated number is included.", ""]
     heads = [each for each in rows.columns if each != "coach"]
-    lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    lines = [HEAD.format(name=name), f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in rows.astype(object).fillna("").to_dict("records"):
         if row["coach"]:
             row["model"] += f", coached by {row['coach']}"

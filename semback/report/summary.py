@@ -48,7 +48,8 @@ class Summary:
         pairs = compared.set_index(key).to_dict("index") if len(compared) else {}
         lines = [_headline(self.records, table)]
         for configuration, own in _on_a_screen(table).groupby(CONFIGURATION, sort=False):
-            lines += textwrap.wrap(_title(*configuration), width, subsequent_indent="  ")
+            title = f"model {results.configuration(configuration)}"
+            lines += textwrap.wrap(title, width, subsequent_indent="  ")
             for result, rows in own.groupby("result", sort=False):
                 lines.append(f"{result}: {_sample(rows)}")
                 lines += [_line(row, pairs, width >= WIDE) for row in rows.to_dict("records")]
@@ -65,7 +66,7 @@ def summary_view(summary: Summary) -> show.View:
         table[column] = ["?" if isna(value) else form(value) for value in table[column]]
     tables = []
     for configuration, rows in table.groupby(CONFIGURATION, sort=False):
-        title = _title(*configuration)
+        title = f"model {results.configuration(configuration)}"
         tables.append(show.Table(f"results, {title}", shown, rows[shown].values.tolist()))
         if len(compared):
             same = (compared[CONFIGURATION] == list(configuration)).all(axis="columns")
@@ -85,10 +86,6 @@ def _headline(records: Sequence[Record], table: DataFrame) -> str:
     if table["settings"].str.contains(CONTAMINATED).any():
         text += f"\n{CONTAMINATED}: its accuracies are too high, training questions are in it"
     return text
-
-
-def _title(model: str, coach: str, data: str, settings: str) -> str:
-    return f"model {model}, coach {coach}, {data} data" + (f", {settings}" if settings else "")
 
 
 def _on_a_screen(table: DataFrame) -> DataFrame:

@@ -284,7 +284,7 @@ def test_a_contaminated_test_is_named_at_the_top_and_in_the_tables(record):
     only_record().write_text(json.dumps(changed(record, overlap=True)))
     text = text_of("trial")
     assert text.index("A test is contaminated.") < text.index("Results")
-    assert "model simulated, coach simulated, sample data, contaminated test" in text
+    assert "model simulated, sample data, contaminated test" in text
     assert "simulated,simulated,sample,contaminated test" in text, "in the figures' data"
 
 
