@@ -242,10 +242,10 @@ async def _run(
     return f"its process ended with exit code {code}: {' '.join(last)}"
 
 
-async def _reply(asked: list, session: Session) -> dict[str, Any]:
+async def _reply(message: list, session: Session) -> dict[str, Any]:
     """The reply to [method of Session, arguments…] from the process: a result, or a problem."""
     try:
-        done = getattr(session, asked[0])(*asked[1:])
+        done = getattr(session, message[0])(*message[1:])
         return {"done": await done if inspect.isawaitable(done) else done}
     except SembackError:
         raise  # not the library's fault

@@ -34,7 +34,7 @@ def optimise(work: Work) -> None:
         for node in work.graph
     }
     trained = {name: nodes[name] for name in work.instructions}
-    coach = AbstractModel(lambda: lambda max_tokens, **asked: work.complete("update", **asked))
+    coach = AbstractModel(lambda: lambda max_tokens, **fields: work.complete("update", **fields))
     optimizer = optimizers.OptoPrime(list(trained.values()), llm=coach)
 
     def propose(chosen: list[Answer]) -> tuple[dict[str, str], dict[str, str]]:

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -18,9 +18,6 @@ from ..tasks import data as files
 from ..usage import SIMULATED
 from .cache import cache, echo, options
 from .proxy import proxy, run_with
-
-if TYPE_CHECKING:
-    from ..batch import Outcome
 
 
 class Commands(click.Group):
@@ -226,12 +223,11 @@ def _jobs(name, model, coach, parameter, **choice):
     return jobs, name
 
 
-def _show_results(name: str, outcomes: list["Outcome"]) -> None:
+def _show_results(name: str, executed: list[str]) -> None:
     from ..report import page, results
     from ..report.summary import Summary
 
     folder = results.folder(name)
-    executed = [each.job.id for each in outcomes if each.state == "ok" and each.job.experiment]
     calls = ", ".join(f"{count:,} {kind}" for kind, count in results.calls(name, executed).items())
     if any((folder / "results").glob("*.json")):
         report = page.write(name)
@@ -254,7 +250,8 @@ def _run(jobs: int | None, again: bool, **choice: Any) -> None:
     if not all(model.startswith(SIMULATED) for model in roles):
         echo(f"{estimate.total(batch.plan(new))}; see `semback plan`", error=True)
     outcomes = batch.run(chosen, name, jobs, again)
-    _show_results(name, outcomes)
+    executed = [each.job for each in outcomes if each.state == "ok"]
+    _show_results(name, [job.id for job in executed if job.experiment])
     failures = defaultdict(list)
     for outcome in outcomes:
         if outcome.state == "failed":
