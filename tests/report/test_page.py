@@ -167,7 +167,7 @@ def test_every_result_has_a_sentence_and_real_models_come_first(no_figures, reco
     text = text_of("trial")
     first = sentence.replace(", simulated", " (z-real)")
     assert text.index(first) < text.index(sentence)
-    for part in ("model {}, coach", "semantic gradient descent, seed 0, {}"):
+    for part in ("model {}, sample data", "semantic gradient descent, seed 0, {}"):
         assert text.index(part.format("z-real")) < text.index(part.format("simulated"))
 
 
