@@ -237,12 +237,25 @@ def _show_results(name: str, executed: list[str]) -> None:
     echo(f"notebooks  {folder / 'notebooks'}\ncalls      {calls}")
 
 
+def _stop_on_signals() -> None:
+    """Let SIGTERM, and SIGHUP where it is not ignored (nohup), stop the command as Ctrl-C does."""
+
+    def hang_up(*_: object) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a shell sends it too
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # writing to a closed terminal is an error
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, hang_up)
+
+
 def _run(jobs: int | None, again: bool, **choice: Any) -> None:
     from .. import batch
     from ..batch import estimate
     from ..report import results
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops it as Ctrl-C does
+    _stop_on_signals()
     chosen, name = _jobs(**choice)
     folder = results.folder(name)
     new = [job for job in chosen if job.experiment and (again or not batch.complete(job, folder))]

@@ -144,6 +144,34 @@ def test_an_interrupted_batch_records_replies_in_flight_unless_it_is_interrupted
 
 @pytest.mark.slow
 @pytest.mark.process
+@pytest.mark.network
+def test_a_batch_whose_terminal_is_closed_records_replies_in_flight(own_home, notebook):
+    path = notebook("04_liar_ablation")
+    book = nbformat.read(path, as_version=4)
+    book.cells[-1].source = ASKS
+    nbformat.write(book, path)
+    terminal, stream = os.openpty()
+    with Endpoint(delay(1.5, good)) as server:
+        environment = {**os.environ, "SEMBACK_ASKED": server.url}
+        process = subprocess.Popen(
+            LIAR,
+            env=environment,
+            stdout=stream,
+            stderr=stream,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # as without nohup
+        )
+        os.close(stream)
+        wait_until(lambda: len(server.asked) == 3, process)
+        os.close(terminal)  # writing there is an error now
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=30) == 130
+    assert len(server.asked) == len(ResponseCache()) == 3
+    assert files(own_home) == []
+
+
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("number, written", [(signal.SIGTERM, False), (signal.SIGKILL, True)])
 def test_a_batch_that_ends_during_a_job_leaves_no_kernel_and_no_mixture_of_two_results(
     number, written, own_home, notebook, executed
