@@ -181,7 +181,7 @@ def test_the_name_of_a_batch_is_no_records(make):
         ({"run": 5}, "it takes a Run"),
         ({"after": None}, "after .* it takes Scores"),
         ({"name": "n" * 300}, "a batch cannot be called"),
-        ({"task": gsm8k(train=2)}, "another graph than that of the task 'gsm8k'"),
+        ({"task": gsm8k(train=2)}, "did not start from the graph of the task 'gsm8k'"),
     ],
     ids=[*"abcdef"],
 )
