@@ -31,10 +31,10 @@ from .jobs import Job
 # Expected tokens; a reasoning model adds some to each reply, and the chat format to each message.
 REPLY, GRADIENT, INSTRUCTION, THINKING, FRAMING = 200, 60, 100, 500, 4
 ASSUMPTIONS = f"""\
-Tokens are guesses: {REPLY} in a reply, {GRADIENT} in a gradient, {INSTRUCTION} in an instruction,
-{THINKING} more with reasoning. Retries after unreadable replies are not counted.
-A difference can be found if McNemar's test finds it with 80 % power, two-sided 5 %, where
-{CHANGED:.0%} of the answers change from one method to the other (Connor, Biometrics 1987)."""
+Tokens are guesses: {REPLY} in a reply, {GRADIENT} in a gradient, {INSTRUCTION} in an
+instruction, {THINKING} more with reasoning. Second tries are not counted.
+A difference can be found if McNemar's test, two-sided at 5 %, finds it with
+80 % power when {CHANGED:.0%} of the answers change (Connor, Biometrics 1987)."""
 ERRORS = DEFAULTS["errors"]  # examples a step
 KEYS = ["experiment", "phase", "model"]
 COUNTS = ["calls", "input_tokens", "output_tokens"]
@@ -112,10 +112,13 @@ def total(table: Any) -> str:
 
 
 def as_text(table: pandas.DataFrame) -> str:
-    """A plan for a terminal: the table, its total, and the assumptions."""
+    """A plan for a terminal: a table for each model, the total, and the assumptions."""
     shown = {**dict.fromkeys(COUNTS, "{:,}".format), "dollars": "${:,.2f}".format}
-    lines = table.to_string(index=False, formatters=shown, na_rep="unknown")
-    return f"{lines}\n\n{total(table)}\n\n{ASSUMPTIONS}"
+    tables = []
+    for model, rows in table.groupby("model", sort=False):
+        rows = rows.drop(columns="model")
+        tables.append(f"{model}\n{rows.to_string(index=False, formatters=shown, na_rep='unknown')}")
+    return "\n\n".join([*tables, total(table), ASSUMPTIONS])
 
 
 def differences(jobs: Iterable[Job]) -> str:

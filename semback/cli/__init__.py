@@ -98,11 +98,15 @@ def run(jobs: int | None, again: bool, local: int | None, **choice: Any) -> None
         return
     from ..llm import llama
 
+    def name(file: str) -> str:
+        return Path(file).name.removesuffix(".gguf")
+
     files = [*choice["model"], *filter(None, [choice["coach"]])]
-    choice["model"] = [Path(file).name.removesuffix(".gguf") for file in choice["model"]]
+    choice["model"] = [name(file) for file in choice["model"]]
+    choice["coach"] = choice["coach"] and name(choice["coach"])
     named, _ = _jobs(**choice)
     names = {job.settings[role] for job in named if job.experiment for role in ("model", "coach")}
-    served = {Path(name).name.removesuffix(".gguf"): name for name in [*names, *files]}
+    served = {name(file): file for file in [*names, *files]}
     with llama.serving(list(served.values()), threads=local) as url:
         os.environ["OPENAI_BASE_URL"] = url
         _run(jobs, again, **choice)

@@ -16,7 +16,7 @@ from .records import settings_of
 
 
 def listing() -> str:
-    """One line for each batch in `runs/`.
+    """One line for each batch in `runs/`, and below it the real models.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def listing() -> str:
         models = {record[role] for record in records for role in ("model", "coach")} - {SIMULATED}
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(folder.stat().st_mtime))
         facts = [f"{name:12} {len(records):4} runs", f"{' and '.join(sorted(kinds)):9}", when, page]
-        lines.append("  ".join([*facts, *sorted(models)]))
+        lines += ["  ".join(facts), *(f"    {model}" for model in sorted(models))]
     return "\n".join(lines)
 
 
