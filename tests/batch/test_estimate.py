@@ -161,7 +161,7 @@ def test_a_plan_says_which_difference_the_test_questions_can_find():
         f"2 seeds, were they independent, a difference of {points[1]} points"
     )
     assert gsm8k == f"gsm8k: 64 test questions can find a difference of {points[2]} points"
-    assert "80 % power, two-sided 5 %, where\n20% of the answers" in estimate.ASSUMPTIONS
+    assert "\n80 % power when 20% of the answers change" in estimate.ASSUMPTIONS
     assert estimate.differences([]) == ""
     assert estimate.differences([job("liar", test=3)]).endswith("can find no difference")
 
