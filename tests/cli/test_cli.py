@@ -238,7 +238,7 @@ def test_a_plan_sends_nothing(semback, checkout, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     done = semback("plan", "gsm8k", "--variant", "full", "--model", "gpt-4o-mini")
     assert done.exit_code == 0 and "Upper bound" in done.stdout
-    assert "training gpt-4o-mini   300" in done.stdout
+    assert "gsm8k    training   300" in done.stdout
     assert "gsm8k: 64 test questions can find a difference of" in done.stdout
 
 
