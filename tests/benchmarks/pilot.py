@@ -20,6 +20,7 @@ from semback.llm import llama
 MODEL = "qwen2.5-coder-0.5b-instruct-q4_k_m"
 SHORT = "At most two sentences."
 QUESTIONS = 10  # of each task
+ABREAST = 3  # tasks at a time, so that the server is never idle
 BBH = (
     "date_understanding object_counting boolean_expressions navigate snarks hyperbaton "
     "web_of_lies sports_understanding disambiguation_qa tracking_shuffled_objects_three_objects"
@@ -65,15 +66,20 @@ def tasks() -> dict[str, tuple[sb.Task, dict]]:
 
 
 async def pilot(url: str, model: str) -> None:
-    cache = sb.ResponseCache()
+    cache, rows, turn = sb.ResponseCache(), {}, asyncio.Semaphore(ABREAST)
     llm = sb.LLM(model, cache=cache, base_url=url, timeout=3600.0, in_flight=16)
-    lang, rows = sb.Language(llm, llm), {}
     names = ["start", "once more", *HINTS]
-    for name, (task, instructions) in tasks().items():
-        found = await sb.worth.headroom(task, lang, list(instructions.values()))
+
+    async def row(name: str, task: sb.Task, instructions: dict) -> None:
+        async with turn:
+            lang = sb.Language(llm, llm)
+            found = await sb.worth.headroom(task, lang, list(instructions.values()))
         rows[name] = dict(zip(names, (found.accuracy * QUESTIONS).round().astype(int)))
         print(name, rows[name], flush=True)
-    table = pandas.DataFrame(rows).T
+
+    chosen = tasks()
+    await asyncio.gather(*(row(name, *each) for name, each in chosen.items()))
+    table = pandas.DataFrame(rows).T.loc[list(chosen)]
     table.loc["all"] = table.sum()
     print(f"\n{model}: correct answers to {QUESTIONS} training questions each\n{table.to_string()}")
 
