@@ -28,7 +28,7 @@ from .llm import LLM, Budget, model, models
 from .paths import home
 from .propagate import Gradients, Trace, backward, forward
 from .replies import Reply
-from .report import show as _show  # noqa: F401 - gives the classes above their looks
+from .report import show as _show  # noqa: F401 - sets how the classes above are shown
 from .run import Questions, Run, Scores, Step
 from .task import Example, Task
 from .variants import variant_settings

@@ -1,6 +1,6 @@
 """Null control: how much changes where nothing was changed.
 
-A served model does not repeat itself, at temperature 0 neither, so two evaluations of one graph
+A served model does not repeat itself, not even at temperature 0, so two evaluations of one graph
 differ. A difference between two methods says little unless it is larger than that.
 """
 
@@ -14,7 +14,7 @@ from .run import Run, Scores
 from .task import Task
 from .usage import Usage
 
-DRAW = 2**20  # added to the draw of a run: beyond any seed's
+DRAW = 2**20  # added to the draw of a run: beyond that of any seed
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Control:
     accepted : bool
         Whether the gate accepts it, which would be luck.
     usage : Usage
-        What the control asked of the models.
+        The calls that the control made.
     """
 
     test: Scores
@@ -58,28 +58,29 @@ async def control(
     lang : Language
         That of the run.
     gate : optional
-        As in `descend`; without it the run's own, unless that is a function. For a method of
-        another library it is the paper's.
+        As in `descend`; needed if the run's gate was a function. By default the run's own; for a
+        method of another library, the paper's.
 
     Raises
     ------
     ParameterError
-        For a run of another task.
+        If the run is of another task.
     CacheMiss, ModelError, BudgetExceeded
         From the models.
     """
     check(Run, "a Run", run=run)
     check_models(task, lang)
     chosen: bool | str | Gate = run.settings.get("gate", True) if gate is None else gate
-    accepts, start = gate_function(chosen, run.settings.get("level", 0.2)), run.steps[0]
-    ids = [row.id for row in start.judged.rows] if start.judged else []
+    accepts = gate_function(chosen, run.settings.get("level", 0.2))
+    graph, judged = run.steps[0].candidate, run.steps[0].judged
+    assert judged  # an accepted graph has scores
+    ids = [row.id for row in judged.rows]
     by_id = {example.id: example for example in task.train}
-    if run.task != task.name or start.candidate != task.graph or not by_id.keys() >= set(ids):
-        raise ParameterError(f"the run is of another task than {task.name!r}")
-    assert start.judged
+    if run.task != task.name or graph != task.graph or not by_id.keys() >= set(ids):
+        raise ParameterError(f"the run belongs to another task, not {task.name!r}")
     lang = replace(lang, draw=run.settings["seed"] + DRAW, draws="seed", usage=Usage())
     questions = [by_id[id] for id in ids]
-    update = await scored(task.graph, questions, task, lang, "null control, training", False)
-    test = await scored(task.graph, task.test, task, lang, "null control, test", False)
-    seen = compare(start.judged, update)
-    return Control(test, update, seen, bool(accepts(start.judged, update)), lang.usage)
+    update = await scored(graph, questions, task, lang, "null control, training")
+    test = await scored(graph, task.test, task, lang, "null control, test")
+    seen = compare(judged, update)
+    return Control(test, update, seen, bool(accepts(judged, update)), lang.usage)

@@ -1,7 +1,7 @@
 """Semantic gradient descent: evaluate, find what went wrong, improve instructions, keep the better.
 
-All that happens in the loop is in the Run that it returns. There is no checkpoint: given task,
-settings and seed a run sends the same requests in every rerun, in whatever order the replies
+Everything that happens in the loop is in the Run that it returns. There is no checkpoint: given
+task, settings and seed, a run sends the same requests every time, in whatever order the replies
 arrive, so an interrupted run continues from the response cache when it is started again.
 """
 
@@ -52,27 +52,27 @@ async def descend(
     steps : int
         The most updates to try. It stops earlier when every training example is answered correctly.
     errors : int
-        Examples a step, drawn by the seed; fewer where there are fewer.
+        Examples per step, drawn by the seed; fewer if there are fewer.
     gate : {"strict", "off", "significant"} or callable
         What decides whether a new graph is accepted: "strict", the paper's, wants a higher score;
         "significant" an exact paired test with p ≤ `level`; "off" accepts every one. Or a function
         (old: Scores, new: Scores) -> bool. True is "strict", False is "off".
     trainable : sequence of str, optional
-        Names of the nodes to change; without it all that are trainable.
+        Names of the nodes to change; by default all that are trainable.
     draw_between : bool
-        Whether each node draws between its new and its old instruction, in place of taking the new.
+        Whether each node draws between its new and its old instruction, instead of taking the new.
     among : {"wrong", "any"}
         Which examples are drawn from: those that were answered wrongly, or all.
     seed : int
-        Of every choice, and the draw of every request (where the models sample).
+        Seed of every choice, and the draw of every request (where the models sample).
     level : float
-        Of the gate "significant": how often, at most, it accepts a useless update.
+        For the gate "significant": how often, at most, it accepts a useless update.
     validate : int
         How many of the training examples, the last ones, are kept for the gate alone. Gradients
         come from the others, so that no graph is judged by the questions it was made from.
     leaks : {"count", "reject"}
-        Whether new instructions with words that do not belong there (see `leaks`) are only counted;
-        or are asked for once more, and not taken if that does not help.
+        "count": new instructions with words that do not belong there (see `leaks`) are counted.
+        "reject": the coach is also asked once more, and the old one stays if that does not help.
 
     Returns
     -------
@@ -81,15 +81,15 @@ async def descend(
     Raises
     ------
     ParameterError
-        For a setting that cannot be, or no coach.
+        For an impossible setting, or without a coach.
     CacheMiss, ModelError, BudgetExceeded
-        From the models. The run ends there; its replies are in the cache, so the same call goes on.
-        A candidate that a model refuses to work with (HTTP 400, 413 or 422: for one, an instruction
-        that is too long for it) is rejected, and the run goes on.
+        From the models. The run ends there; its replies are in the cache, so the same call resumes
+        it. A candidate that a model refuses to work with (HTTP 400, 413 or 422, for instance since
+        an instruction is too long) is rejected, and the run goes on.
     """
     check_models(task, lang)
     if (coach := lang.coach) is None:
-        raise ParameterError("descend needs a coach, to write gradients: Language(model, coach)")
+        raise ParameterError("descend needs a coach to write gradients: use Language(model, coach)")
     settings: dict[str, Any] = {"steps": steps, "errors": errors, "gate": gate}
     settings |= {"trainable": trainable, "draw_between": draw_between, "among": among, "seed": seed}
     newer = {"level": level, "validate": validate, "leaks": leaks, "draws": lang.draws}
@@ -109,7 +109,7 @@ async def descend(
         scores = await scored(task.graph, train, task, lang, title)
         current = Step(task.graph, scores, accepted=True)
         if validation:
-            scores = await scored(task.graph, validation, task, lang, title, keep_traces=False)
+            scores = await scored(task.graph, validation, task, lang, title)
             current = replace(current, validation=scores)
         history.append(replace(current, calls=lang.usage.calls))
         for number in range(1, steps + 1):
@@ -150,16 +150,15 @@ async def _judge(
 ) -> Step:
     """The step with the scores of its candidate, and whether the gate accepts it.
 
-    Where there are validation examples, only what the gate accepts is evaluated on the others.
+    With validation examples, only a candidate that the gate accepts is evaluated on the others.
     """
     refused: list[ModelError] = []
-    more: dict[str, Any] = {"keep_traces": not validation, "refused": refused}
-    judged = await scored(step.candidate, validation or train, task, lang, title, **more)
+    judged = await scored(step.candidate, validation or train, task, lang, title, refused)
     assert current.judged
     accepted = not refused and bool(accepts(current.judged, judged))
     scores = None if validation else judged
     if accepted and validation:
-        scores = await scored(step.candidate, train, task, lang, title, refused=refused)
+        scores = await scored(step.candidate, train, task, lang, title, refused)
     if refused:
         too_long = all(isinstance(error, PromptTooLong) for error in refused)
         why = "are too long for" if too_long else "were refused by"
@@ -174,7 +173,7 @@ async def _judge(
 async def _propose(
     current: Step, chosen: list[str], names: list[str], task: Task, lang: Language, finder: Leaks
 ) -> Step:
-    """A step that is not evaluated yet: a candidate from the gradients of the chosen examples."""
+    """A step not evaluated yet: a candidate made from the gradients of the chosen examples."""
     graph, scores = current.candidate, current.scores
     assert scores
     traces = {id: scores.traces[id] for id in chosen}
@@ -226,7 +225,7 @@ DEFAULTS = {name: each.default for name, each in inspect.signature(descend).para
 
 
 def check_settings(settings: dict[str, Any], questions: int) -> Gate:
-    """The gate. ParameterError for a setting of `descend` that is impossible with the questions."""
+    """The gate to use. ParameterError for settings of `descend` impossible with these questions."""
     settings = DEFAULTS | settings
     for name, least in (("steps", 0), ("errors", 1), ("seed", 0), ("validate", 0)):
         if type(value := settings[name]) is not int or value < least:
@@ -244,7 +243,7 @@ def check_settings(settings: dict[str, Any], questions: int) -> Gate:
 
 
 def _as_recorded(settings: dict[str, Any], newer: dict[str, Any], lang: Language) -> dict[str, Any]:
-    """The settings of a Run, with those of `lang`; of newer ones those that are not as usual."""
+    """The settings of a Run, with those of `lang`; newer ones only if not the default."""
     gate, trainable = settings["gate"], settings["trainable"]
     if isinstance(gate, str):
         gate = {"strict": True, "off": False}.get(gate, gate)
@@ -259,13 +258,11 @@ def _as_recorded(settings: dict[str, Any], newer: dict[str, Any], lang: Language
 def _trainable(graph: Graph, trainable: Sequence[str] | None) -> list[str]:
     """The names of the nodes to train, in the graph's order."""
     if trainable is None:
-        names = [node.name for node in graph if node.trainable]
-    elif not isinstance(trainable, list | tuple) or any(name not in graph for name in trainable):
+        trainable = [node.name for node in graph if node.trainable]
+    if not isinstance(trainable, list | tuple) or any(name not in graph for name in trainable):
         raise ParameterError(
             f"trainable is {trainable!r}; it takes a list of names out of {', '.join(graph.order)}"
         )
-    else:
-        names = [name for name in graph.order if name in trainable]
-    if not names:
-        raise ParameterError(f"no node of the graph is trainable: trainable is {trainable!r}")
-    return names
+    if not trainable:
+        raise ParameterError("no node of the graph is trainable: trainable is []")
+    return [name for name in graph.order if name in trainable]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
+from itertools import starmap
 
 Piece = tuple[str, str]  # a mark and a text
 GIT = {"-": ("[-", "-]"), "+": ("{+", "+}")}  # what stands before and after a marked text
@@ -11,7 +12,7 @@ GIT = {"-": ("[-", "-]"), "+": ("{+", "+}")}  # what stands before and after a m
 class Diff(str):
     """The texts that changed, as `git diff --word-diff` writes it: [-old-]{+new+}.
 
-    Empty where none changed.
+    Empty if none changed.
 
     Attributes
     ----------
@@ -23,27 +24,15 @@ class Diff(str):
 
     pieces: dict[str, tuple[Piece, ...]]
 
-    def __new__(cls, pieces: Mapping[str, tuple[Piece, ...]]) -> "Diff":
-        texts = []
-        for name, changed in pieces.items():
-            texts.append(f"[{name}]\n" + "".join(marked(mark, text) for mark, text in changed))
-        diff = super().__new__(cls, "\n\n".join(texts))
-        diff.pieces = dict(pieces)
-        return diff
-
-    def __getnewargs__(self) -> tuple:
-        return (self.pieces,)
-
 
 def texts_diff(before: Mapping[str, str], after: Mapping[str, str]) -> Diff:
     """Compare the texts of the same names; those that are equal are left out."""
-    return Diff(
-        {
-            name: tuple(_pieces(old, after[name]))
-            for name, old in before.items()
-            if old != after[name]
-        }
-    )
+    changed = {name: text for name, text in after.items() if text != before[name]}
+    pieces = {name: tuple(_pieces(before[name], text)) for name, text in changed.items()}
+    texts = [f"[{name}]\n" + "".join(starmap(marked, found)) for name, found in pieces.items()]
+    diff = Diff("\n\n".join(texts))
+    diff.pieces = pieces
+    return diff
 
 
 def marked(mark: str, text: str) -> str:

@@ -1,6 +1,6 @@
-"""The errors people meet. Each says what happened, where, and what to do about it.
+"""The errors users meet. Each says what happened, where, and what to do about it.
 
-What a message is made of stays available as attributes, so that programs need not parse it.
+The parts of a message stay available as attributes, so that programs need not parse it.
 """
 
 import difflib
@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from os import PathLike
 from types import TracebackType
+from typing import Any
 
 UNWORKABLE = (400, 413, 422)  # statuses: the request itself is refused, and would be again
 
@@ -36,17 +37,17 @@ class SembackError(Exception):
 
 
 class GraphError(SembackError):
-    """A graph that cannot be run: a cycle, an unknown input, a name used twice, a lost node."""
+    """A graph that cannot be run: a cycle, an unknown input, a name used twice, a dead end."""
 
 
 class DataError(SembackError):
-    """A data file that is missing, altered, or not in the format it should have.
+    """A data file that is missing, altered, or in the wrong format.
 
     Parameters
     ----------
     message : str
     file : path, optional
-        The file that is wrong.
+        The file at fault.
     line : int, optional
         Its line, from 1.
     """
@@ -59,7 +60,7 @@ class DataError(SembackError):
 
 
 class ParameterError(SembackError, ValueError):
-    """An argument or parameter that does not exist, or has a value that it cannot have."""
+    """An argument or parameter that does not exist, or has an impossible value."""
 
 
 class CacheError(SembackError):
@@ -78,15 +79,15 @@ class CacheError(SembackError):
 
 
 class CacheMiss(CacheError):
-    """Replay was asked for, and no recording holds this request.
+    """In replay mode, no recording holds this request.
 
     Parameters
     ----------
     key : str
         The key of the request.
     find_nearest : callable
-        () -> (the key of the recording that is most like it or None, what to tell of both). It is
-        called when the message is first read: of many misses at one time, one is shown.
+        () -> (the key of the most similar recording or None, the message). It is called when the
+        message is first read, since of many simultaneous misses only one is shown.
     """
 
     def __init__(self, key: str, find_nearest: Callable[[], tuple[str | None, str]]):
@@ -99,7 +100,7 @@ class CacheMiss(CacheError):
 
     @property
     def nearest(self) -> str | None:
-        """The key of the recording that is most like the request; None where there is none."""
+        """The key of the recording most similar to the request; None if there is none."""
         return self._found[0]
 
     def __str__(self) -> str:
@@ -107,7 +108,7 @@ class CacheMiss(CacheError):
 
 
 class ModelError(SembackError):
-    """A model, or the endpoint that serves it, gave no reply; or there is no way to reach it.
+    """A model, or the endpoint that serves it, gave no reply or cannot be reached.
 
     Parameters
     ----------
@@ -119,13 +120,13 @@ class ModelError(SembackError):
     request_id : str, optional
         The endpoint's name for the request.
     body : optional
-        The JSON of its error, where that is one; the key is masked.
+        The endpoint's error, if it is JSON; the API key is masked.
 
     Attributes
     ----------
     record : callable, optional
         Records that the endpoint refuses this request, so that a replay meets the same error; for
-        programs that go on without the reply. None where nothing is recorded.
+        programs that go on without the reply. None if nothing is recorded.
     """
 
     record: Callable[[], object] | None = None
@@ -151,15 +152,15 @@ class BudgetExceeded(ModelError):
     """A limit on calls, tokens or dollars is reached; nothing more is sent."""
 
 
-def check(kind: type | tuple[type, ...], takes: str, **arguments) -> None:
-    """Raise ParameterError for an argument that is not of this kind; `takes` says what it takes."""
+def check(kind: Any, takes: str, **arguments) -> None:
+    """Raise ParameterError for an argument not of this kind; `takes` says what it takes."""
     for name, value in arguments.items():
         if not isinstance(value, kind):
-            raise ParameterError(f"{name} is of the type {type(value).__name__}; it takes {takes}")
+            raise ParameterError(f"{name} is of type {type(value).__name__}; it takes {takes}")
 
 
 def known(name: str, value, allowed: Collection[str]) -> None:
-    """Raise ParameterError, naming what is near, unless `value` is one of `allowed`."""
+    """Raise ParameterError, which names similar values, unless `value` is one of `allowed`."""
     if value not in allowed:
         near = difflib.get_close_matches(str(value), allowed, n=3)
         hint = (

@@ -18,12 +18,11 @@ async def evaluate(
     examples: Example | Iterable[Example],
     task: Task,
     lang: Language,
-    traces: bool = True,
 ) -> Scores:
     """Answer examples with a graph and score the answers.
 
-    An answer that cannot be read is asked for once more and then counts as wrong. An error of the
-    model or of the code is raised: it is never turned into a score.
+    If no answer can be read, the model is asked once more, and then it counts as wrong. An error of
+    the model or of the code is raised: it is never turned into a score.
 
     Parameters
     ----------
@@ -34,9 +33,7 @@ async def evaluate(
     task : Task
         How answers are read and scored.
     lang : Language
-        The models; they may be the same for many evaluations.
-    traces : bool
-        Whether to keep every example's Trace, in `Scores.traces`.
+        The models; one Language serves for many evaluations.
 
     Returns
     -------
@@ -45,9 +42,9 @@ async def evaluate(
     Raises
     ------
     DataError
-        For no examples, or two with one id.
+        For no examples, or two with the same id.
     ParameterError
-        For an argument of another type.
+        For an argument of the wrong type.
     CacheMiss, ModelError, BudgetExceeded
         From the models.
     """
@@ -59,7 +56,7 @@ async def evaluate(
     if not several:
         raise DataError(f"there are no examples to evaluate {task.name!r} on")
     lang = replace(lang, usage=Usage())
-    return await scored(graph, several, task, lang, "evaluating", traces)
+    return await scored(graph, several, task, lang, "evaluating")
 
 
 async def scored(
@@ -68,13 +65,12 @@ async def scored(
     task: Task,
     lang: Language,
     title: str,
-    keep_traces: bool = True,
     refused: list[ModelError] | None = None,
 ) -> Scores:
     """`evaluate` without its checks; calls are counted in `lang.usage`.
 
-    Where `refused` is a list, examples whose prompts the model refuses are left out; their errors
-    go there, and are recorded.
+    If `refused` is a list, examples whose prompts the model refuses are left out; their errors are
+    added to it, and recorded.
     """
     rows: dict[str, Score] = {}
     traces: dict[str, Trace] = {}
@@ -92,11 +88,10 @@ async def scored(
                     error.record()
                 continue
             rows[example.id] = score
-            if keep_traces:
-                traces[example.id] = trace
+            traces[example.id] = trace
             step(score.correct)
 
-    # As many at one time as the model takes requests: each example has at least one in flight.
+    # As many at a time as the model takes requests: each example has at least one in flight.
     with progress(title, len(examples), lang.usage) as step:
         await together(work() for _ in range(min(lang.model.in_flight, len(examples))))
     answered = (rows[example.id] for example in examples if example.id in rows)
@@ -114,13 +109,13 @@ async def _answer(
             answer = None if trace.answer is None else task.read(trace.answer)
         if not isinstance(answer, str | None):
             raise ParameterError(
-                f"the read function of {task.name!r} gave {answer!r} for an answer; "
-                "it gives text, or None"
+                f"the read function of {task.name!r} returned {answer!r}; "
+                "it must return text or None"
             )
         score = False if answer is None else task.grade(answer, example)
     except Exception as error:
         if not isinstance(error, SembackError):  # such as one in a function of the Task
-            error.add_note(f"It came from the example {example.id!r}.")
+            error.add_note(f"It was raised for the example {example.id!r}.")
         raise
     return trace, Score(example.id, trace.answer, answer, score)
 

@@ -2,7 +2,7 @@
 
 The paper's gate, "strict", accepts a graph that scores higher on the questions by any amount. On 20
 questions that is one lucky answer: with a model whose replies vary, a candidate that is no better
-passes it in up to half of all cases. "significant" asks for evidence: an exact paired test, one
+passes it in up to half of all cases. "significant" asks for evidence: an exact test that pairs each
 question with itself.
 """
 
@@ -26,8 +26,8 @@ class Comparison:
     gains, losses, ties : int
         Questions on which the new graph scores higher, lower, the same.
     p : float
-        How likely at least such a gain in the sum of scores is where the two graphs are equally
-        good: from 0 to 1, one-sided.
+        How likely a gain of at least this size in the sum of scores is if the two graphs are
+        equally good; from 0 to 1, one-sided.
     """
 
     gains: int
@@ -42,8 +42,8 @@ class Comparison:
 def compare(old: Scores, new: Scores) -> Comparison:
     """Compare two graphs question by question.
 
-    Where all scores are 0 or 1 the test is the sign test on the questions whose score differs
-    (McNemar's exact test, one-sided); else a permutation test, which exchanges the two scores of
+    If all scores are 0 or 1, the test is the sign test on the questions whose scores differ
+    (McNemar's exact test, one-sided); else a permutation test, which swaps the two scores of
     questions at random.
 
     Parameters
@@ -90,27 +90,24 @@ def off(old: Scores, new: Scores) -> bool:
 
 
 def significant(level: float) -> Gate:
-    """A gate that accepts where `compare` finds p ≤ `level`.
+    """A gate that accepts a graph if `compare` finds p ≤ `level`.
 
     A useless update passes it with at most this probability. A useful one has to be large to pass:
-    at level 0.2, where a fifth of the answers is drawn anew (churn 0.2 in `studies.gates`), 20, 50
+    at level 0.2, where a fifth of the answers is drawn again (churn 0.2 in `studies.gates`), 20, 50
     and 128 questions let a true gain of 10 points pass in 37, 72 and 96 % of cases, one of 20
     points in 74, 98 and 100 %, and a useless update in 4, 10 and 13 %.
     """
 
-    def gate(old: Scores, new: Scores) -> bool:
-        return compare(old, new).p <= level
-
-    return gate
+    return lambda old, new: compare(old, new).p <= level
 
 
 def gate_function(gate: bool | str | Gate, level: float = 0.2) -> Gate:
-    """The function that a value of the argument `gate` stands for.
+    """The function that a value of the argument `gate` stands for, as in `descend`.
 
     Raises
     ------
     ParameterError
-        For a value that stands for none, or a level that is no probability.
+        For any other value, or a level that is not a probability.
     """
     if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
         raise ParameterError(f"level is {level!r}; it takes a probability between 0 and 1")

@@ -21,7 +21,7 @@ class Node:
     Parameters
     ----------
     name : str
-        How other nodes, prompts and figures call it: printable, without quotes, backticks, < or >.
+        What other nodes, prompts and figures call it: printable, without quotes, backticks, < or >.
     instruction : str
         What the node is told to do; the parameter of the system.
     inputs : tuple of str
@@ -34,7 +34,7 @@ class Node:
     Raises
     ------
     GraphError
-        For a value of another type, a name that cannot be one, or an input named twice.
+        For a value of the wrong type, a name that is not allowed, or an input named twice.
     """
 
     name: str
@@ -67,24 +67,25 @@ class Node:
 class Graph:
     """A directed acyclic graph of nodes in which every node leads to one answer.
 
-    It is iterable and sized (over its nodes, as given), ``name in graph`` and ``graph[name]`` work.
+    Iterating over it gives its nodes, in the order given; ``len(graph)``, ``name in graph`` and
+    ``graph[name]`` work too.
 
     Parameters
     ----------
     nodes : tuple of Node
         In any order.
     answer : str, optional
-        The node whose value is scored; without it, the only node that is no other node's input.
+        The node whose value is scored; by default, the only node that is not an input of another.
 
     Raises
     ------
     GraphError
-        For a name used twice, an unknown input or answer, a cycle, or nodes whose value never
-        reaches the answer: they would cost calls and could receive no gradient.
+        For a name used twice, an unknown input or answer, a cycle, or nodes whose values never
+        reach the answer: they would cost calls and could receive no gradient.
     """
 
     nodes: tuple[Node, ...]
-    answer: str = None  # pyright: ignore[reportAssignmentType] - without it, it is found
+    answer: str = None  # pyright: ignore[reportAssignmentType] - found if not given
 
     def __post_init__(self) -> None:
         nodes = tuple(self.nodes) if isinstance(self.nodes, Iterable) else ()
@@ -95,8 +96,7 @@ class Graph:
             )
         object.__setattr__(self, "nodes", nodes)
         counts = Counter(node.name for node in nodes)
-        if len(counts) < len(nodes):
-            twice = [name for name, count in counts.items() if count > 1]
+        if twice := [name for name, count in counts.items() if count > 1]:
             raise GraphError(f"two nodes have the same name: {_some(twice)}")
         for node in nodes:
             if unknown := [name for name in node.inputs if name not in counts]:
@@ -118,7 +118,7 @@ class Graph:
             ends = [node.name for node in self.nodes if not self.successors(node.name)]
             if len(ends) > 1:
                 raise GraphError(
-                    f"which node answers? {_some(ends)} are no other node's input; "
+                    f"which node gives the answer? {_some(ends)} are not inputs of any other; "
                     "name one with answer="
                 )
             object.__setattr__(self, "answer", ends[0])
@@ -130,10 +130,9 @@ class Graph:
         return {node.name: node for node in self.nodes}
 
     def __getitem__(self, name: str) -> Node:
-        try:
-            return self._by_name[name]
-        except (KeyError, TypeError):
-            raise GraphError(f"no node is called {name!r}; there are {_some(self.order)}") from None
+        if name not in self:
+            raise GraphError(f"no node is called {name!r}; there are {_some(self.order)}")
+        return self._by_name[name]
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._by_name
@@ -152,7 +151,7 @@ class Graph:
             sorter.prepare()
         except CycleError as error:
             cycle = " -> ".join(error.args[1])
-            raise GraphError(f"these nodes feed each other in a circle: {cycle}") from None
+            raise GraphError(f"these nodes form a cycle: {cycle}") from None
         place = {node.name: i for i, node in enumerate(self.nodes)}
         order: list[str] = []
         while ready := sorter.get_ready():
@@ -215,7 +214,7 @@ class Graph:
         """The graph that `to_dict` described. GraphError for other data."""
         try:
             nodes = tuple(Node(**node) for node in data["nodes"])
-            return cls(nodes, **({"answer": data["answer"]} if "answer" in data else {}))
+            return cls(**{**data, "nodes": nodes})
         except (KeyError, TypeError, AttributeError) as error:
             raise GraphError(f"this does not describe a graph: {error!r}") from None
 
@@ -243,7 +242,7 @@ class Graph:
         Raises
         ------
         GraphError
-            Where the widths are not such numbers.
+            If the widths are anything else.
         """
         sizes = list(widths) if isinstance(widths, Iterable) else []
         if not sizes or sizes[-1] != 1 or any(type(n) is not int or n < 1 for n in sizes):
@@ -261,7 +260,7 @@ class Graph:
 
 
 def _is_name(name: object) -> bool:
-    """Printable text on one line, without what would end a tag or a quotation in prompts."""
+    """Whether it is printable text on one line, with nothing that ends a tag or quotation."""
     return (
         isinstance(name, str)
         and bool(name.strip())

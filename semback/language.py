@@ -1,9 +1,9 @@
 """Language: the functions of a system whose values are texts and whose nodes are model calls.
 
 `forward`, `backward` and `aggregate` are what `propagate` calls; `update` turns gradients into a
-better instruction. The words of the prompts are in prompts/*.j2. A reply has the form that the
-prompt wants, or it is a named failure: the model is asked once more, with the reason, and if that
-fails too the result is None, which nothing mistakes for a text.
+better instruction. The words of the prompts are in prompts/*.j2. A reply without the form that the
+prompt asks for is a named failure: the model is asked once more, with the reason, and if that fails
+too the result is None, which cannot be mistaken for a text.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,15 +24,15 @@ REFUSED = ("refusal", "content_filter")  # finish reasons
 
 
 class ChatModel(Protocol):
-    """What Language and descend need of a model; `semback.LLM` is one.
+    """What Language and descend need from a model; `semback.LLM` is one.
 
     `samples` says whether two draws of one request may differ. `chat` takes messages in OpenAI's
     chat format.
     """
 
     model: str  # its name
-    params: Mapping[str, Any]  # what is sent beside name and messages
-    in_flight: int  # the most requests at one time
+    params: Mapping[str, Any]  # what is sent besides name and messages
+    in_flight: int  # the most requests at a time
 
     @property
     def samples(self) -> bool: ...
@@ -43,7 +43,7 @@ class ChatModel(Protocol):
 class Case(NamedTuple):
     """One example as one node saw it, for an update of its instruction.
 
-    `gradient` is None where there is none; `right` says whether the whole system's answer was.
+    `gradient` is None if there is none; `right` says whether the whole system answered correctly.
     """
 
     question: str
@@ -55,7 +55,7 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Language:
-    """The functions of a language-model system. Ablations are arguments, and no update resets them.
+    """The functions of a language-model system. Ablations are arguments, fixed for a whole run.
 
     Parameters
     ----------
@@ -82,16 +82,16 @@ class Language:
         Which sample of every request; `descend` sets it from its seed. Nodes that send the same
         request get the same reply.
     draws : {"sampling", "seed"}
-        Whether only models that sample (with a temperature above 0) are asked anew for each draw;
-        or all are, so that a spread over seeds also shows how a served model drifts at temperature
-        0. Each seed then pays for all its replies.
+        "sampling": only models that sample (at a temperature above 0) are asked again for each
+        draw. "seed": all are, so that the spread over seeds also shows how a served model varies at
+        temperature 0; each seed then pays for all its replies.
     usage : Usage
         Where calls and failures are counted.
 
     Raises
     ------
     ParameterError
-        For a value of another type, or a template that cannot work.
+        For a value of the wrong type, or a template that cannot work.
     """
 
     model: ChatModel
@@ -128,7 +128,7 @@ class Language:
     async def forward(self, node: Node, question: str, inputs: dict[str, str | None]) -> str | None:
         """The node's value: the model's whole reply without thoughts, marked where it was cut.
 
-        None where the model wrote nothing, twice.
+        None if two replies were empty or refused.
         """
         messages = self.messages("forward", node=node, question=question, inputs=inputs)
         return await self._read(self.model, "forward", node, messages, _value)
@@ -143,8 +143,8 @@ class Language:
     ) -> dict[str, str | None]:
         """One gradient for each input, from one call that sees them all.
 
-        None for an input for which the reply had none. Without the neighbourhood it is one call an
-        input.
+        None for an input for which the reply had none. Without the neighbourhood there is one call
+        for each input.
         """
         if self.neighbourhood:
             return await self._judge(node, question, inputs, output, gradient)
@@ -165,9 +165,9 @@ class Language:
         cases: Sequence[Case],
         find_leak: Callable[[str], str | None] | None = None,
     ) -> str | None:
-        """A better instruction for the node, given how it did in some cases; None without one.
+        """A better instruction for the node, given how it did in some cases; None if none was read.
 
-        Where `find_leak` finds something in it, it is asked for once more.
+        If `find_leak` finds something in it, the coach is asked once more.
         """
         critique = await self._block("critique", node, cases) if self.critique else None
         return await self._block(
@@ -177,7 +177,7 @@ class Language:
     async def answer_again(
         self, trace: Trace, problem: str, read: Callable[[str], str | None]
     ) -> Trace:
-        """The same trace with a second reply of the answer node, to an objection to its first.
+        """The same trace with a second reply of the answer node, after an objection to its first.
 
         Parameters
         ----------
@@ -185,7 +185,7 @@ class Language:
         problem : str
             Why the first reply could not be used.
         read : callable
-            `Task.read`, to see whether the second one can.
+            `Task.read`, to see whether the second one can be used.
         """
         node = trace.graph[trace.graph.answer]
         self.usage.fail("forward", node.name, problem, trace.answer)
@@ -199,7 +199,7 @@ class Language:
         return replace(trace, values={**trace.values, node.name: value})
 
     def messages(self, template: str, **data) -> list[dict]:
-        """The prompt that a template makes of data. ParameterError if the template is broken."""
+        """The prompt that a template makes from data. ParameterError if the template is broken."""
         folder = str(self.prompts) if self.prompts else None
         return rendered(template, {**data, "feedback": self.feedback}, folder)
 
@@ -217,7 +217,7 @@ class Language:
         def read(reply: Reply) -> tuple[dict[str, str | None], str | None]:
             new, problem = _blocks(reply, "gradient", list(inputs))
             found.update({name: text for name, text in new.items() if text is not None})
-            return found, problem  # of two replies, a block that only the first one has counts too
+            return found, problem  # a block that only the first of two replies has counts too
 
         return await self._read(self.coach, "backward", node, messages, read)
 
@@ -234,7 +234,7 @@ class Language:
         return await self._read(self.coach, "update", node, messages, read)
 
     async def _read(self, model, phase: str, node: Node, messages: list[dict], read: Callable):
-        """What `read` finds in the reply; where it names a problem, in a second reply."""
+        """What `read` finds in the reply; if it names a problem, in a second reply."""
         for _ in range(2):
             reply = await self._chat(model, phase, node, messages)
             value, problem = read(reply)
@@ -248,14 +248,14 @@ class Language:
         if model is None:
             raise ParameterError(
                 f"{phase} of node {node.name!r} needs a coach, and there is none: "
-                "make it Language(model, coach)"
+                "use Language(model, coach)"
             )
         draw = self.draw if model.samples or self.draws == "seed" else 0
         try:
             reply = await model.chat(messages, draw=draw)
         except ModelError as error:
             where = f"{phase} of node"
-            if not str(error).startswith(where):  # nodes with one request have one error
+            if not str(error).startswith(where):  # nodes that share a request share its error
                 error.args = (f"{where} {node.name!r}: {error}",)
             raise
         self.usage.add(phase, model.model, reply)

@@ -1,8 +1,8 @@
-"""Words that do not belong into an instruction: they serve the questions it was made from, or none.
+"""Words that do not belong in an instruction: they help with its training questions, or with none.
 
 A coach that was shown gradients and examples sometimes writes about them ("use the feedback on
 example 2"), or copies an answer or a question. The model that follows the instruction sees none of
-that, and an answer that is copied makes the score on training questions worthless.
+that, and a copied answer makes the score on training questions worthless.
 """
 
 import re
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from .task import Task
 
-RUN = 8  # words in a row that are a quotation
-LABEL = 0.1  # answers of a larger share of the questions are labels, as "Yes"; naming them is fine
+RUN = 8  # so many words in a row are a quotation
+LABEL = 0.1  # answers to a larger share of the questions are labels, like "Yes", and may be named
 _SPEAKS = re.compile(
     r"(?i)\b(?:gradients?|feedback|backpropagat\w+|critiques?"
     r"|(?:the|these|those|this|both|previous|earlier|above|given|provided|training)\s+examples?"
@@ -23,14 +23,14 @@ _SPEAKS = re.compile(
 
 
 class Leaks:
-    """Finds what does not belong into new instructions of a task.
+    """Finds what does not belong in new instructions of a task.
 
     Parameters
     ----------
     task : Task
         What its start graph says is never a leak.
     reject : bool
-        Whether instructions that leak are not taken.
+        Whether instructions that leak are rejected.
     """
 
     def __init__(self, task: Task, reject: bool = False):
@@ -46,7 +46,7 @@ class Leaks:
         }
 
     def find(self, instruction: str) -> str | None:
-        """What does not belong into a new instruction, in words; None where all of it does."""
+        """What does not belong in a new instruction, in words; None if all of it does."""
         for found in _SPEAKS.finditer(instruction):
             if found[0].lower() not in self._start:
                 return f"it speaks of {found[0]!r}"

@@ -24,16 +24,16 @@ def home() -> Path:
 
 
 def user_path(path: str | os.PathLike) -> Path:
-    """A path as somebody wrote it, with `~`, `~name` and `$NAME` expanded.
+    """A path as a user wrote it, with `~`, `~name` and `$NAME` expanded.
 
     Raises
     ------
     ParameterError
-        There can be no such path: no such user, a NUL character, links in a circle.
+        There can be no such path: an unknown user, a NUL character, links in a circle.
     """
     try:
         expanded = Path(os.path.expandvars(path)).expanduser()
-        with suppress(OSError):  # such as a part that may not be read: whoever opens it says so
+        with suppress(OSError):  # such as no permission: opening the file will tell
             expanded.resolve()
     except (RuntimeError, TypeError, ValueError) as error:
         raise ParameterError(f"{path!r} cannot be a path: {error}") from None
@@ -44,7 +44,7 @@ def user_path(path: str | os.PathLike) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write at; at the end the file moves to `path`, whole or not at all.
 
-    Folders are made. Whoever else writes `path` at the same time does the same; the last one stays.
+    Missing folders are made. If several processes write `path` at the same time, the last one wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.urandom(8).hex()}")

@@ -1,8 +1,8 @@
-"""How far long work is: one line that is rewritten in place, in a notebook as in a terminal.
+"""How far long work has got: one line, rewritten in place, in a notebook as in a terminal.
 
-It appears after a second, whether anything is done by then or not, and nothing is left of it. Where
-nobody looks (a pipe, a log) nothing is written. `SEMBACK_PROGRESS=off` turns it off. In a batch the
-line goes to the file SEMBACK_STATUS, from which `batch.run` shows it.
+It appears after a second, even if nothing is done by then, and disappears at the end. Nothing is
+written to a pipe or a log. `SEMBACK_PROGRESS=off` turns it off. In a batch the line goes to the
+file SEMBACK_STATUS, from which `batch.run` shows it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .usage import Usage
 
-EVERY = 1.0  # seconds until the line appears, and until it is written anew
+EVERY = 1.0  # seconds until the line appears, and between updates
 priced_rows: Callable[[Usage], list[dict]] = Usage.rows  # `llm.budget` sets one that has prices
 
 
@@ -29,7 +29,7 @@ def progress(title: str, total: int, usage: Usage) -> Iterator[Callable[[float],
     title : str
         The first words of the line.
     total : int
-        The number of examples; 0 for other work, of which the calls are shown by phase.
+        The number of examples; 0 for other work, whose calls are shown by phase.
     usage : Usage
         Where the calls of the run are counted.
 
@@ -62,7 +62,7 @@ def progress(title: str, total: int, usage: Usage) -> Iterator[Callable[[float],
 def _line(title: str, total: int, scores: list[float], seconds: float, rows: list[dict]) -> str:
     from tqdm import tqdm  # here, since `import semback` should be quick
 
-    # A request in flight is a task that says so (llm.flight); on average half of it is over.
+    # llm.flight marks the tasks of requests in flight; on average they are half done.
     flying = sum(getattr(task, "in_flight", False) for task in asyncio.all_tasks())
     done, left = len(scores), "?"
     if done:
@@ -83,7 +83,7 @@ def _line(title: str, total: int, scores: list[float], seconds: float, rows: lis
 
 
 def _screen() -> Callable[[str], object] | None:
-    """What shows a text in place of the one before; None where nobody looks."""
+    """A function that shows a text in place of the one before; None if nobody would see it."""
     if os.environ.get("SEMBACK_PROGRESS") == "off":
         return None
     if status := os.environ.get("SEMBACK_STATUS"):

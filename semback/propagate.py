@@ -34,7 +34,7 @@ class Functions(Protocol):
 
     `forward` returns the node's value, given {name of an input: its value}. `backward` returns
     {input: its gradient}, for every input; None for one that nothing can be said about. `aggregate`
-    makes one gradient from the messages, at least one, of a node's successors.
+    combines the messages of a node's successors, at least one, into one gradient.
     """
 
     async def forward(self, node: Node, question: Any, inputs: dict[str, Any]) -> Any: ...
@@ -65,7 +65,7 @@ class Trace:
 
 
 class Message(NamedTuple):
-    """One node's word to one of its inputs; `gradient` is None where there was nothing to say."""
+    """What one node says to one of its inputs; `gradient` is None where that is nothing."""
 
     source: str
     target: str
@@ -75,8 +75,8 @@ class Message(NamedTuple):
 class Gradients(dict[str, Any]):
     """What a backward pass computed: `gradients[name]` says how that node's value should change.
 
-    Nodes that no gradient reached, since no successor had anything to say about them, are not in
-    it.
+    Nodes that no gradient reached, because no successor had anything to say about them, are
+    left out.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class Gradients(dict[str, Any]):
 
 
 async def forward(graph: Graph, question: Any, functions: Functions) -> Trace:
-    """Compute every node's value. A node starts the moment the last of its inputs has its value.
+    """Compute every node's value. A node starts as soon as all its inputs have their values.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ async def forward(graph: Graph, question: Any, functions: Functions) -> Trace:
 async def backward(trace: Trace, gradient: Any, functions: Functions) -> Gradients:
     """Compute how every node's value should change, given how the answer should.
 
-    A node starts the moment the last of its successors is done.
+    A node starts as soon as all its successors are done.
 
     Parameters
     ----------
@@ -185,9 +185,9 @@ async def backward(trace: Trace, gradient: Any, functions: Functions) -> Gradien
 
 
 async def together(calls: Iterable[Coroutine]) -> list:
-    """Await several coroutines at one time and return their results in order.
+    """Await several coroutines concurrently and return their results in order.
 
-    The first error cancels the others and is raised as it is.
+    The first error cancels the others and is raised itself, not in an exception group.
     """
     async with _TaskGroup() as group:
         tasks = [group.create_task(call) for call in calls]
@@ -195,9 +195,9 @@ async def together(calls: Iterable[Coroutine]) -> list:
 
 
 async def _in_order(before: Mapping[str, Sequence[str]], after: Callable, work: Callable) -> dict:
-    """{name: await work(name, results)}; it starts when all the names `before` it have results.
+    """{name: await work(name, results)}; each starts when all the names `before` it have results.
 
-    `after` returns the names that wait for a name: `before`, the other way round.
+    `after` returns the names that wait for a name: the inverse of `before`.
     """
     results: dict[str, Any] = {}
     waiting = {name: len(names) for name, names in before.items()}
@@ -217,7 +217,7 @@ async def _in_order(before: Mapping[str, Sequence[str]], after: Callable, work: 
 
 
 class _TaskGroup(asyncio.TaskGroup):
-    """A TaskGroup that raises its first error as it is."""
+    """A TaskGroup that raises its first error itself."""
 
     async def __aexit__(self, *error: Any) -> None:
         try:

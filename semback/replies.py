@@ -1,6 +1,6 @@
 """A model's reply, and reading it: without thoughts, and by the tagged blocks of a coach.
 
-A reply is read strictly: what is not there is a named problem, never a guess. How answers to
+A reply is read strictly: what is missing is a named problem and never guessed. How answers to
 questions are read is in `tasks.answers`.
 """
 
@@ -27,11 +27,11 @@ class Reply:
     Parameters
     ----------
     text : str
-        Empty where the model wrote nothing.
+        Empty if the model wrote nothing.
     finish_reason : str
         "stop", "length" (cut at the token limit), "refusal", "content_filter" and others.
     usage : mapping of str to int
-        {"prompt_tokens", "completion_tokens"}; empty where the endpoint does not tell.
+        {"prompt_tokens", "completion_tokens"}; empty if the endpoint does not report it.
     model : str
         As the endpoint names it.
     recorded : bool
@@ -41,9 +41,9 @@ class Reply:
     fingerprint : str, optional
         The endpoint's `system_fingerprint`.
     shared : bool
-        Whether an in-flight request of another caller brought it.
+        Whether it came from an in-flight request of another caller.
     truncated : bool
-        Whether the endpoint read only a part of the prompt, as its number of tokens shows.
+        Whether the endpoint read only part of the prompt, as its count of tokens shows.
     """
 
     text: str
@@ -64,13 +64,13 @@ def without_thoughts(text: str) -> str:
     ----------
     text : str
         A reply. Its thoughts stand between ``<think>`` and ``</think>``, ``<thinking>`` and
-        ``</thinking>``, ``[THINK]`` and ``[/THINK]`` or the like; the opening tag is missing where
-        the chat template has written it already.
+        ``</thinking>``, ``[THINK]`` and ``[/THINK]`` or the like; the opening tag is missing if the
+        chat template has written it already.
 
     Returns
     -------
     str
-        What follows the thoughts, stripped; "" where they never end. Pairs of tags that a text
+        What follows the thoughts, stripped; "" if they never end. Pairs of tags that a text
         mentions further on ("reason between <think> and </think>") are left as they are.
     """
     text = text.replace("\r\n", "\n").strip()
@@ -90,7 +90,7 @@ def without_thoughts(text: str) -> str:
 
 
 def _blocks(text: str, tag: str) -> Iterator[tuple[str, str | None]]:
-    """(name, text) of each block of a reply; the text is None where the block is broken.
+    """(name, text) of each block of a reply; the text is None if the block is broken.
 
     A block ends at its closing tag, or where a line begins with the next opening tag. It is broken
     if it is not closed, or holds another tag of this kind.
@@ -122,8 +122,8 @@ def _name(opening: re.Match) -> str:
 def _content(text: str, opening: re.Match, end: re.Match) -> str | None:
     """The text between two tags, without a fence that encloses it; "" where it has no words.
 
-    None where the reply only speaks of the tags: "between <tag> and </tag>", or some other word or
-    two that are no sentence, within a line.
+    None if the reply only mentions the tags: "between <tag> and </tag>", or another word or two
+    within a line that are not a sentence.
     """
     between = text[opening.end() : end.start()]
     content = between.strip()
@@ -141,7 +141,7 @@ def named_blocks(
 ) -> tuple[dict[str, str | None], str | None]:
     """The last complete block for each name, and what is wrong with the reply.
 
-    Blocks for other names are ignored where all that were asked for are there.
+    Blocks for other names are ignored if all that were asked for are there.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def bootstrap(scores: Sequence[float]) -> tuple[float, float]:
     Parameters
     ----------
     scores : sequence of float
-        One for each question. Where all are the same, the interval is that one point.
+        One for each question. If all are the same, the interval is that one point.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def bootstrap(scores: Sequence[float]) -> tuple[float, float]:
 def interval(scores: Sequence[float]) -> tuple[float, float, str]:
     """The limits of the 95 % interval of a mean score over questions, and its kind in words.
 
-    Wilson's where all scores are 0 or 1; of graded answers, that of `bootstrap`.
+    Wilson's if all scores are 0 or 1; for graded answers, that of `bootstrap`.
     """
     if set(scores) <= {0.0, 1.0}:
         return *wilson(sum(scores), len(scores)), "Wilson over questions"
@@ -97,9 +97,9 @@ class Score:
     reply : str or None
         Of the answer node.
     answer : str or None
-        What was read from the reply; None where it was unreadable.
+        What was read from the reply; None if it was unreadable.
     correct : bool or float
-        True or False; of a task with graded answers, the score from 0 to 1.
+        True or False; for a task with graded answers, the score from 0 to 1.
     """
 
     id: str
@@ -117,9 +117,9 @@ class Scores:
     rows : tuple of Score
         One for each example, in their order.
     usage : Usage
-        What the evaluation asked of the models. Not saved.
+        The calls of the evaluation. Not saved.
     traces : dict of str to Trace
-        {example id: Trace} if they were to be kept, else empty. Not saved.
+        {example id: Trace}. Not saved.
     examples : dict of str to Example
         {example id: Example}. Not saved.
     """
@@ -136,7 +136,7 @@ class Scores:
 
     @property
     def correct(self) -> int | float:
-        """The number of correct answers; of graded ones, the sum of their scores."""
+        """The number of correct answers; for graded ones, the sum of their scores."""
         return sum(row.correct for row in self.rows)
 
     @property
@@ -146,7 +146,7 @@ class Scores:
 
     @property
     def accuracy(self) -> float:
-        """The share of correct answers, from 0 to 1; of graded ones, their mean score."""
+        """The share of correct answers, from 0 to 1; for graded ones, their mean score."""
         return self.correct / len(self.rows)
 
     @property
@@ -192,9 +192,10 @@ class Step:
     candidate : Graph
         The graph that was tried.
     scores : Scores or None
-        On the training examples; None where it was not evaluated, because nothing in it is new.
+        On the training examples; None if it was not evaluated, for instance because nothing in it
+        is new.
     accepted : bool
-        Whether it became the graph.
+        Whether it replaced the graph before it.
     examples : tuple of str
         Ids of the examples that the gradients came from.
     gradients : dict
@@ -204,12 +205,12 @@ class Step:
     kept : dict of str to str
         {trainable node: why it kept its instruction}
     leaks : dict of str to str
-        {node: what does not belong into its new instruction}; see `leaks`
+        {node: what does not belong in its new instruction}; see `leaks`
     validation : Scores or None
-        On the validation examples, where there are some; the gate saw these, and `scores` is None
+        On the validation examples, if there are any; the gate saw these, and `scores` is None
         unless the candidate was accepted.
     calls : int
-        What the run had asked of its models by the end of the step, repeats left out.
+        The calls of the run up to the end of the step, repeats left out.
     """
 
     candidate: Graph
@@ -233,7 +234,7 @@ class Step:
         return self.validation or self.scores
 
     def to_dict(self) -> dict:
-        """Plain data for JSON; what few runs have is left out where it is empty."""
+        """Plain data for JSON; what few runs have is left out if it is empty."""
         data = {**vars(self), "candidate": self.candidate.to_dict()}
         for name in ("scores", "validation"):
             scores = getattr(self, name)
@@ -261,7 +262,7 @@ class Run:
     usage : Usage
         Calls, tokens and failures by phase: "forward", "backward", "update".
     params : dict
-        What was sent beside messages: {"model" or "coach": {field: value}}.
+        What was sent besides messages: {"model" or "coach": {field: value}}.
     """
 
     task: str
@@ -284,19 +285,18 @@ class Run:
 
     @property
     def best(self) -> Graph:
-        """The graph, accepted or not, that scored highest where the gate looked; of equals the
-        first."""
+        """The graph, accepted or not, with the best score the gate saw; the first of equals."""
         judged = [(step.judged.accuracy, step.candidate) for step in self.steps if step.judged]
         return max(judged, key=lambda pair: pair[0])[1]
 
     @property
     def leaks(self) -> int:
-        """How many new instructions held words that do not belong into one."""
+        """How many new instructions held words that do not belong there."""
         return sum(len(step.leaks) for step in self.steps)
 
     @property
     def comparisons(self) -> "tuple[Comparison | None, ...]":
-        """For every step what the gate saw: the candidate beside the graph accepted before it.
+        """What the gate saw at each step: the candidate beside the graph accepted before it.
 
         None for the start graph, and for a candidate that was not evaluated.
         """
@@ -318,10 +318,10 @@ class Run:
 
     @property
     def training(self) -> list[dict]:
-        """One plain dict a step: step, questions, correct (None: not evaluated), accepted, calls,
+        """One plain dict per step: step, questions, correct (None: not evaluated), accepted, calls,
         kept.
 
-        The questions are those that the gate saw: of validation, where there are some.
+        The questions are those that the gate saw: the validation questions, if there are any.
         """
         start = self.steps[0].judged
         return [
@@ -337,10 +337,10 @@ class Run:
         ]
 
     def to_frame(self) -> "DataFrame":
-        """One row a step, indexed by step.
+        """One row per step, indexed by step.
 
-        Columns: correct, questions, accuracy (of the candidate, where the gate looked), gains,
-        losses, ties, p (see `gate.Comparison`), accepted, leaks (their number), kept.
+        Columns: correct, questions, accuracy (of the candidate, on the questions that the gate
+        saw), gains, losses, ties, p (see `gate.Comparison`), accepted, leaks (their number), kept.
         """
         import pandas
 
@@ -388,7 +388,7 @@ class Run:
         raise DataError(reason)
 
     def save(self, path: str | Path) -> None:
-        """Write the run to a JSON file, and the folders that it lies in."""
+        """Write the run to a JSON file; missing folders are made."""
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
         write_text(Path(path), text + "\n")
 
@@ -399,7 +399,7 @@ class Run:
         Raises
         ------
         DataError
-            Where the file cannot be read, or holds something else; it names file and place.
+            If the file cannot be read or holds something else; it names file and place.
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))

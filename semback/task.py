@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, NoReturn
+from typing import Any
 
-from .errors import DataError, ParameterError
+from .errors import DataError, ParameterError, check
 from .graph import Graph
 
 
@@ -24,7 +24,7 @@ class Example:
     question : str
         What every node of the graph is shown.
     answer : str
-        What is correct, in the form that `Task.read` returns.
+        The correct answer, in the form that `Task.read` returns.
     """
 
     id: str
@@ -33,21 +33,21 @@ class Example:
 
 
 def checked(example: object) -> Example:
-    """The example; DataError for another thing, or for a field that is no text."""
+    """The example; DataError for anything else, or for a field that is not text."""
     if not isinstance(example, Example):
-        raise DataError(f"{repr(example)[:80]} is no Example")
+        raise DataError(f"{repr(example)[:80]} is not an Example")
     for field in ("id", "question", "answer"):
         value = getattr(example, field)
         if not isinstance(value, str):
             raise DataError(
-                f"example {example.id!r}: the {field} is {value!r}, which is no text; answers are "
-                "compared as text, so write it as Task.read gives it"
+                f"example {example.id!r}: the {field} is {value!r}, which is not text; answers are "
+                "compared as text, so write it as Task.read returns it"
             )
     return example
 
 
 def distinct(examples: Iterable[object], where: str) -> tuple[Example, ...]:
-    """The examples, as `checked` gives them. DataError, which says where, for an id used twice."""
+    """The examples, each `checked`. DataError, which says where, for an id used twice."""
     found = tuple(checked(example) for example in examples)
     counts = Counter(example.id for example in found)
     if twice := [id for id, count in counts.items() if count > 1]:
@@ -63,16 +63,16 @@ def shuffled(
     Raises
     ------
     ParameterError
-        For a seed that is no whole number from 0, or unless `train` examples can be taken with
+        For a seed that is not a whole number from 0, or unless `train` examples can be taken with
         `spare` left over.
     """
     if type(seed) is not int or seed < 0:  # random.Random does not tell -1 from 1
-        raise ParameterError(f"seed={seed!r}: it is a whole number, 0 or more")
+        raise ParameterError(f"seed is {seed!r}; it takes a whole number from 0")
     most = len(examples) - spare
     if type(train) is not int or not 1 <= train <= most:
         left = f", of which {spare} must be left to test on" if spare else ""
         raise ParameterError(
-            f"train={train!r}: it is a whole number from 1 to {most}; "
+            f"train is {train!r}; it takes a whole number from 1 to {most}; "
             f"the data has {len(examples)} usable rows{left}"
         )
     order, generator = list(examples), random.Random(seed)
@@ -81,7 +81,7 @@ def shuffled(
 
 
 def whole_reply(reply: str) -> str | None:
-    """The whole reply, without surrounding white space, as the answer; None where it is empty."""
+    """The whole reply, without surrounding white space, as the answer; None if it is empty."""
     return reply.strip() or None
 
 
@@ -102,38 +102,38 @@ class Task:
     Parameters
     ----------
     name : str
-        How results and figures call it.
+        What results and figures call it.
     train : iterable of Example
         What gradients and the gate use.
     test : iterable of Example
-        What is scored once, at the end; none of it is in `train`, unless `overlap` says otherwise.
+        What is scored once, at the end; none of it may be in `train`, except with `overlap`.
     graph : Graph
         With its start instructions.
     read : callable
-        (reply of the answer node) -> the answer in it, or None where it holds none that can be
-        read. Without it, the whole reply is the answer.
+        (reply of the answer node) -> the answer in it, or None if none can be read. By default the
+        whole reply is the answer.
     correct : callable
-        (answer, example) -> bool. Without it, whether the answer is the example's, to the letter.
+        (answer, example) -> bool. By default, whether the answer is the example's, to the letter.
     score : callable
-        (answer, example) -> a number from 0 to 1, in place of `correct` where answers are graded.
-        Examples with less than 1 are what gradients are made of.
+        (answer, example) -> a number from 0 to 1, in place of `correct` if answers are graded.
+        Gradients are made from examples with less than 1.
     feedback : callable
         (example) or (example, trace) -> what the answer should have been, in words. The Trace has
         the answer node's reply and the values of all nodes.
     overlap : bool
-        Whether test examples may be training examples too: only to measure what that does to a
+        Whether test examples may be training examples too: only to measure how that changes a
         score.
     only : int, optional
-        A cheap trial: the first so many of the test examples. Records say so, since results of
-        different tests are never pooled.
+        For a cheap trial: how many of the test examples to use, the first ones. Records say so,
+        since results on different test examples are never pooled.
 
     Raises
     ------
     DataError
         For no training example, an id used twice, an example both in train and test without
-        `overlap`, or an example that is none.
+        `overlap`, or anything that is not an Example.
     ParameterError
-        For a value of another type, or `only` that is more than there are.
+        For a value of the wrong type, or `only` above the number of test examples.
     """
 
     name: str
@@ -148,21 +148,25 @@ class Task:
     only: int | None = None
 
     def __post_init__(self) -> None:
-        self._check("name", str, "a text")
+        check(str, "a text", name=self.name)
         if not self.name:
-            self._refuse("name", "a text")
-        for part in ("train", "test"):
-            self._check(part, Iterable, "Examples, as tasks.examples(path) gives")
-            examples = distinct(getattr(self, part), f"task {self.name!r}, {part}")
-            object.__setattr__(self, part, examples)
-        self._take_only()
-        self._check("graph", Graph, "a Graph")
-        for function in ("read", "correct", "feedback"):
-            self._check(function, Callable, "a function")
-        self._check("score", Callable | NoneType, "a function")
-        self._check("overlap", bool, "True or False")
-        self._check_ids()
-        object.__setattr__(self, "feedback", _with_trace(self.feedback, self.train[0]))
+            raise ParameterError("the name of a task is empty")
+        several = "Examples, as tasks.examples(path) gives"
+        check(Iterable, several, train=self.train, test=self.test)
+        check(Graph, "a Graph", graph=self.graph)
+        check(Callable, "a function", read=self.read, correct=self.correct, feedback=self.feedback)
+        check((Callable, NoneType), "a function", score=self.score)
+        check(bool, "True or False", overlap=self.overlap)
+        train = distinct(self.train, f"task {self.name!r}, train")
+        test = distinct(self.test, f"task {self.name!r}, test")
+        most = len(test)
+        if self.only is not None and not (type(self.only) is int and 1 <= self.only <= most):
+            takes = f"a number of test questions from 1 to {most}, or None for all"
+            raise ParameterError(f"task {self.name!r}: only is {self.only!r}; it takes {takes}")
+        object.__setattr__(self, "train", train)
+        object.__setattr__(self, "test", test[: self.only])
+        self._check_split()
+        object.__setattr__(self, "feedback", _with_trace(self.feedback, train[0]))
 
     def grade(self, answer: str, example: Example) -> bool | float:
         """The score of an answer: True or False, or, where answers are graded, from 0 to 1.
@@ -170,46 +174,33 @@ class Task:
         Raises
         ------
         ParameterError
-            `score` gives something else.
+            `score` returns something else.
         """
         if self.score is None:
             return bool(self.correct(answer, example))
         score = self.score(answer, example)
         if not isinstance(score, bool | int | float) or not 0 <= score <= 1:
             raise ParameterError(
-                f"the score function of {self.name!r} gave {score!r}; it gives a number from 0 to 1"
+                f"the score function of {self.name!r} returned {score!r}; "
+                "it must return a number from 0 to 1"
             )
         return score if isinstance(score, bool) else float(score)
 
-    def _check(self, field: str, kind: Any, takes: str) -> None:
-        if not isinstance(getattr(self, field), kind):
-            self._refuse(field, takes)
-
-    def _refuse(self, field: str, takes: str) -> NoReturn:
-        value = repr(getattr(self, field))[:80]
-        raise ParameterError(f"task {self.name!r}: {field} is {value}; it takes {takes}")
-
-    def _take_only(self) -> None:
-        most = len(self.test)
-        if self.only is not None and not (type(self.only) is int and 1 <= self.only <= most):
-            self._refuse("only", f"a number of test questions from 1 to {most}, or None for all")
-        object.__setattr__(self, "test", self.test[: self.only])
-
-    def _check_ids(self) -> None:
+    def _check_split(self) -> None:
         if not self.train:
             raise DataError(f"task {self.name!r} has no training examples")
         both = {example.id for example in self.train} & {example.id for example in self.test}
         if both and not self.overlap:
             raise DataError(
                 f"task {self.name!r}: {len(both)} examples are both in train and test, among them "
-                f"{min(both)!r}; take them out of one, or say overlap=True"
+                f"{min(both)!r}; take them out of one, or set overlap=True"
             )
 
 
 def _with_trace(function: Callable[..., str], first: Example) -> Callable[..., str]:
-    """A feedback function that may be one of the example alone, as one of (example, trace).
+    """A feedback function of (example) or (example, trace), as one of (example, trace).
 
-    What it gives is text; if it needs no trace, that is tried on the first example.
+    It must return text; if it takes no trace, this is checked on the first example.
     """
     try:
         inspect.signature(function).bind(first, None)
@@ -220,7 +211,9 @@ def _with_trace(function: Callable[..., str], first: Example) -> Callable[..., s
     def feedback(example: Example, trace: Any = None) -> str:
         text = function(*(example, trace)[:arguments])
         if not isinstance(text, str) or not text.strip():
-            raise ParameterError(f"feedback gave {text!r} for {example.id!r}; it gives text")
+            raise ParameterError(
+                f"feedback returned {text!r} for {example.id!r}; it must return text"
+            )
         return text
 
     if arguments == 1:

@@ -1,12 +1,10 @@
-"""What a run asked of its models: calls and tokens by phase and model, and unreadable replies."""
+"""What a run used: calls and tokens by phase and model, and the replies that were unreadable."""
 
 from dataclasses import asdict, dataclass, field
 
 from .replies import Reply
 
-SIMULATED = (
-    "simulated"  # the first word of every simulated model's name, so that none passes for real
-)
+SIMULATED = "simulated"  # the name of a simulated model begins with it, so none passes for real
 
 
 @dataclass
@@ -15,10 +13,10 @@ class Count:
 
     `calls` is the sum of `live`, `recorded` and `repeated` (asked before by the same run). `cut`
     replies ended at the token limit; `refused` ones were refused or filtered. Tokens are those of
-    live and recorded calls; the `live_…` ones are what this run made the endpoint work for.
-    `uncounted` replies came without a count of tokens, so they have no price. `answered_by` says
-    how many replies came under which model's name: an endpoint may pass a call on to another.
-    `truncated` prompts were read in part only; rows of a usage without any do not have it.
+    live and recorded calls; the `live_…` ones are those that the endpoint worked for in this run.
+    `uncounted` replies came without a count of tokens, so they have no price. `answered_by` counts
+    replies by the model that they name: an endpoint may pass a call on to another model.
+    `truncated` prompts were read only in part; rows without any do not have the field.
     """
 
     calls: int = 0
@@ -60,7 +58,7 @@ class Count:
 
 @dataclass
 class Usage:
-    """What a run asked for: a Count for each (phase, model), and every reply that was unreadable.
+    """What a run used: a Count for each (phase, model), and every reply that was unreadable.
 
     Phases are "forward", "backward" and "update". A failure is a dict with phase, node, problem and
     reply.
@@ -68,15 +66,14 @@ class Usage:
 
     counts: dict[tuple[str, str], Count] = field(default_factory=dict)
     failures: list[dict] = field(default_factory=list)
-    _seen: set[bytes] = field(default_factory=set, repr=False)  # keys, in bytes: half the memory
+    _seen: set[str] = field(default_factory=set, repr=False)  # keys
 
     def add(self, phase: str, model: str, reply: Reply) -> None:
-        """Count a call of `model` and the reply that it brought."""
+        """Count a call to `model` and its reply."""
         if (count := self.counts.get((phase, model))) is None:
             count = self.counts[phase, model] = Count()
-        key = bytes.fromhex(reply.key)
-        repeated = key in self._seen and (reply.recorded or reply.shared)
-        self._seen.add(key)
+        repeated = reply.key in self._seen and (reply.recorded or reply.shared)
+        self._seen.add(reply.key)
         count.add(reply, repeated)
 
     def fail(self, phase: str, node: str, problem: str, reply: str | None) -> None:
@@ -84,20 +81,20 @@ class Usage:
         self.failures.append({"phase": phase, "node": node, "problem": problem, "reply": reply})
 
     def include(self, other: "Usage") -> None:
-        """Take what another usage counted, whose phases are others."""
+        """Add the counts of another usage, whose phases differ from these."""
         self.counts |= other.counts
         self.failures += other.failures
         self._seen |= other._seen
 
     @property
     def calls(self) -> int:
-        """The different requests of all phases: what a run that is recorded sends."""
+        """The number of different requests: what a run with a cache sends, in all phases."""
         return len(self._seen)
 
     @property
     def keys(self) -> list[str]:
         """The keys of all replies that were used, sorted."""
-        return sorted(key.hex() for key in self._seen)
+        return sorted(self._seen)
 
     def rows(self) -> list[dict]:
         """One plain dict for each phase and model, sorted."""
@@ -106,6 +103,6 @@ class Usage:
             for (phase, model), count in sorted(self.counts.items())
         ]
         for row in rows:
-            if not row["truncated"]:  # records made before there was this count stay as they are
+            if not row["truncated"]:  # so records made before this count existed stay as they are
                 del row["truncated"]
         return rows

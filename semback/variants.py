@@ -7,7 +7,7 @@ from .graph import Graph
 
 
 class Variant(NamedTuple):
-    """What tables call a variant, and its arguments of `Language` and of `descend`."""
+    """What tables call a variant, and its arguments for `Language` and for `descend`."""
 
     label: str
     language: dict[str, Any]
@@ -22,7 +22,7 @@ VARIANTS = {
     "comment": Variant("gradients are comments", {"feedback": "comment"}, {}),
     "critique": Variant("critique before update", {"critique": True}, {}),
 }
-METHODS = {  # in place of semback's own: what tables call it
+METHODS = {  # other than semback's own, and what tables call them
     "start": "the start graph",
     "textgrad": "TextGrad 0.1.8",
     "optoprime": "OptoPrime (Trace 0.1.3.8)",
@@ -33,7 +33,7 @@ PEERS = tuple(name for name in METHODS if name != "start")  # other libraries
 
 
 def variant_settings(name: str, graph: Graph) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments of Language and of descend for a variant.
+    """The arguments for Language and for descend that make a variant.
 
     Parameters
     ----------
@@ -56,5 +56,5 @@ def variant_settings(name: str, graph: Graph) -> tuple[dict[str, Any], dict[str,
 
 
 def variant_names(graph: Graph) -> list[str]:
-    """Every variant of a graph; for that of LIAR, the paper's ten runs."""
+    """Every variant of a graph; for LIAR's, the paper's ten runs."""
     return [*VARIANTS, *(f"only_{node.name}" for node in graph if node.trainable)]

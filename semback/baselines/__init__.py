@@ -1,9 +1,9 @@
-"""The optimisers of other libraries on the same work: TextGrad, OptoPrime, COPRO and GEPA.
+"""The optimisers of other libraries on the same task: TextGrad, OptoPrime, COPRO and GEPA.
 
-The library runs as it is released, in a process and an environment of its own, and proposes
-instructions there (`peer`, and an adapter for each). Questions are answered and scored here, by
-`evaluate`, as they are for semback. What the library asks of the coach passes a proxy on loopback.
-So all calls are recorded, and counted in one way, and a rerun needs no network.
+The library runs as released, in its own process and environment, and proposes instructions there
+(`peer`, and an adapter for each). Questions are answered and scored here, by `evaluate`, as they
+are for semback. The library's requests to the coach go through a proxy on loopback, so all calls
+are recorded and counted in the same way, and a rerun needs no network.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ from ..task import Task
 from ..usage import Usage
 from ..variants import METHODS
 
-DRAWS = 10_000  # requests of one text that a run may have; the draws of another seed begin there
-LONGEST_LINE = 2**28  # bytes, of what the process sends
+DRAWS = 10_000  # repeats of one request that a run may have; the next seed's draws begin there
+LONGEST_LINE = 2**28  # bytes, from the process
 
 
 def python() -> Path:
-    """The Python that has the libraries: SEMBACK_PEERS_PYTHON, or that of `.venv-peers`.
+    """The Python that has the libraries: SEMBACK_PEERS_PYTHON, or the one in `.venv-peers`.
 
     Raises
     ------
@@ -46,8 +46,8 @@ def python() -> Path:
     path = Path(os.environ.get("SEMBACK_PEERS_PYTHON") or home() / ".venv-peers/bin/python")
     if not path.exists():
         raise ParameterError(
-            "the libraries of other methods have an environment of their own, and there is no "
-            f"{path}: run `make .venv-peers/ready`"
+            f"the libraries of other methods need their own environment, and there is no {path}: "
+            "run `make .venv-peers/ready`"
         )
     return path
 
@@ -60,7 +60,7 @@ async def optimise(
     Parameters
     ----------
     method : str
-        One of `METHODS`. What of the work it cannot express, its adapter's docstring says.
+        One of `METHODS`. The docstring of its adapter says what it cannot express.
     task : Task
     lang : Language
         The models. The coach must be an LLM with a cache.
@@ -70,14 +70,14 @@ async def optimise(
     Returns
     -------
     Run
-        A step for each of the method's. One that failed (an exception, an empty instruction) leaves
+        One step for each of the method's. A failed step (an exception, an empty instruction) leaves
         the graph as it was; what went wrong is in its `kept` and in `usage.failures`. Phases are
         "forward" and those of the method.
 
     Raises
     ------
     ParameterError
-        An unknown method or a setting that cannot be; no coach; no environment with the library.
+        An unknown method or an invalid setting; no coach; no environment with the library.
     CacheMiss, ModelError, BudgetExceeded
         From the models.
     """
@@ -118,7 +118,7 @@ async def optimise(
 
 
 class Session:
-    """The side of semback: what the process of a library asks for, and the steps it reports.
+    """The semback side: answers questions for the library's process, and takes its steps.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class Session:
         return [step.candidate for step in self.steps if step.accepted][-1]
 
     async def answer(self, instructions: Any, ids: list[str] | None) -> list[dict]:
-        """Answer training examples, all of them by default: id, values, correct, feedback of each.
+        """Answer training examples, by default all: the id, values, correct and feedback of each.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class Session:
     def end_step(
         self, instructions: Any, accepted: bool, examples: list[str], kept: dict[str, str]
     ) -> None:
-        """Take a step that the process reports; a graph that is accepted must have been scored."""
+        """Take a step that the process reports; an accepted graph must have been scored."""
         graph = self._graph(instructions)
         scores = self._scores.get(graph)
         if accepted and scores is None:
@@ -186,7 +186,7 @@ class Session:
         self.steps.append(Step(self.graph, None, False, kept=kept, calls=self.calls()))
 
     def calls(self) -> int:
-        """What was asked of the models until now, repeats left out."""
+        """The number of calls to the models so far, without repeats."""
         coached = sum(usage.calls for usage in self.proxy.usage.values())
         return self.lang.usage.calls + coached
 
@@ -208,9 +208,9 @@ class Session:
 async def _run(
     method: str, job: dict, session: Session, log: IO[bytes], scratch: str
 ) -> str | None:
-    """Serve the process of a library until it ends. What went wrong, if it failed.
+    """Serve the process of a library until it ends. Returns what went wrong, if it failed.
 
-    It ends with the first of the proxy's errors: whatever the library makes of them is no result.
+    The proxy's first error is raised: what the library would do after it is not a result.
     """
     command = [str(python()), "-m", f"{__name__}.peer", method]
     pipes: dict[str, Any] = {"stdin": PIPE, "stdout": PIPE, "stderr": log, "limit": LONGEST_LINE}
@@ -221,11 +221,11 @@ async def _run(
     try:
         message: Any = job
         while True:
-            with suppress(ConnectionError):  # it ended; its exit code is looked at below
+            with suppress(ConnectionError):  # it ended; its exit code is checked below
                 process.stdin.write(json.dumps(message).encode() + b"\n")
                 await process.stdin.drain()
             line = await process.stdout.readline()
-            if session.proxy.errors:  # no step after it would be the library's
+            if session.proxy.errors:  # any later step would not be the library's
                 raise session.proxy.errors[0]
             if not line:
                 break
@@ -242,19 +242,19 @@ async def _run(
     return f"its process ended with exit code {code}: {' '.join(last)}"
 
 
-async def _reply(asked: list, session: Session) -> dict[str, Any]:
-    """What the process gets for [method of Session, arguments…]: its result, or a problem."""
+async def _reply(message: list, session: Session) -> dict[str, Any]:
+    """The reply to [method of Session, arguments…] from the process: a result, or a problem."""
     try:
-        done = getattr(session, asked[0])(*asked[1:])
+        done = getattr(session, message[0])(*message[1:])
         return {"done": await done if inspect.isawaitable(done) else done}
     except SembackError:
-        raise  # it is no fault of the library
+        raise  # not the library's fault
     except ValueError as problem:
         return {"problem": str(problem)}
 
 
 def _environment(scratch: str) -> dict[str, str]:
-    """The variables of the process: no keys, caches that are thrown away, nothing at random."""
+    """The process's environment variables: no keys, throw-away caches, nothing random."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
     own = {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONHASHSEED": "0", "HOME": scratch}
     own |= {"OPENAI_API_KEY": "unused", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}

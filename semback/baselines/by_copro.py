@@ -2,20 +2,20 @@
 
 Its prompts show instructions and their scores; no question, no answer, no other node.
 
-- Depth is the number of steps. COPRO returns its best program at the end only, so it runs to depth
-  1, 2, 3 …: each run begins as the one before, for which the coach's replies are kept and questions
-  are not answered again. A step is what COPRO returns, which scores no lower than the one before;
-  it is accepted if it is another graph.
-- Breadth is 2, the least that COPRO takes: one new instruction for a node at first, two at every
-  further depth, where other methods write one. Even so it needs the most answers of all: at each
-  depth all instructions that a node had are scored again.
-- The temperature is COPRO's default, 1.4 (1 for a coach whose requests have none: such models take
-  no other). The other fields of the coach's requests are as for all methods.
-- The prefix of the output field, for which COPRO asks as well, has no place in a graph. It is left
-  out there; the coach is shown it again, as in DSPy.
-- A reply that DSPy cannot parse it asks for once more, as JSON; after a second one the run ends.
-  Instructions that the graph cannot work with, empty ones too, are counted as failures, and score
-  0, as programs that raise do in DSPy (which would fill an empty one with a text of its own).
+- Depth is the number of steps. COPRO returns its best program only at the end, so it is run to
+  depth 1, 2, 3 …: each run repeats the one before it, from the coach's replies and the scores that
+  were kept. A step is what COPRO returns, which never scores lower than the step before; it is
+  accepted if the graph is a different one.
+- Breadth is 2, the least that COPRO accepts: one new instruction for a node at first, and two at
+  every further depth, where other methods write one. Even so it needs more answers than any other
+  method: at each depth all earlier instructions of a node are scored again.
+- The temperature is COPRO's default, 1.4 (1 for a coach whose requests have none: such models
+  accept no other). The other fields of the coach's requests are as for all methods.
+- The prefix of the output field, which COPRO also optimises, has no place in a graph and is left
+  out of it; the coach still sees it, as in DSPy.
+- If DSPy cannot parse a reply, it requests another one, as JSON; if that fails too, the run ends.
+  Instructions that the graph cannot work with, including empty ones, count as failures and score 0,
+  like programs that raise in DSPy (which would fill an empty one with a text of its own).
 """
 
 import sys
@@ -27,7 +27,7 @@ from .peer import Work
 
 
 class Coach(dspy.LM):
-    """The coach: first it repeats the replies that it is given, then it adds new ones to them."""
+    """The coach: it first repeats the given replies, then appends new ones."""
 
     def __init__(self, work: Work, replies: list[Any]):
         # DSPy has one name for the limit, and renames it for models that want another.

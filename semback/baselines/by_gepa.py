@@ -1,17 +1,18 @@
-"""GEPA (gepa 0.1.4): the coach reads examples with feedback and rewrites instructions; what does
-better on these examples joins a pool, from which the next ones are made.
+"""GEPA (gepa 0.1.4): the coach reads examples with feedback and rewrites instructions; those that
+do better on these examples join a pool, from which the next ones are made.
 
 Its prompts show the instruction of one node, its inputs and values, and the feedback on the answer.
 
-- Training and validation set are the training questions. A minibatch has `errors` of them, drawn by
-  GEPA from all, not from the wrong ones. One that is answered rightly GEPA passes over: no step.
-- All nodes are rewritten in a step (`module_selector="all"`), as by other methods, not one in turn.
+- Training and validation set are the training questions. A minibatch has `errors` of them, which
+  GEPA draws from all questions, not from those with wrong answers. GEPA skips a minibatch without a
+  wrong answer, which is then not a step.
+- A step rewrites all nodes (`module_selector="all"`), as with other methods, not one at a time.
 - A step is a proposal. It is accepted if GEPA would return it from then on: if it does better than
-  its parent on the minibatch, and is the best of the pool on all questions. One that does no better
-  on the minibatch is not evaluated on the others, and has no scores. GEPA ends early where a graph
-  answers all questions rightly.
-- A step fails if the coach does twice, or if the graph cannot work with the proposal (an empty
-  instruction); GEPA goes on. It takes a reply without ``` blocks as it is for an instruction.
+  its parent on the minibatch, and is the best of the pool on all questions. A proposal that does no
+  better on the minibatch is not evaluated on the others, and has no scores. GEPA ends early once a
+  graph answers all questions correctly.
+- A step fails if the coach fails twice, or if the graph cannot work with the proposal (an empty
+  instruction); GEPA continues. It takes a reply without ``` blocks as the instruction.
 """
 
 from typing import Any
@@ -22,11 +23,11 @@ from .peer import Answer, Work
 
 
 class System(gepa.GEPAAdapter):
-    """The graph and the coach, as GEPA sees them; and what its callbacks tell, for the steps."""
+    """The graph and the coach, as GEPA sees them, and the callbacks that steps are made from."""
 
     def __init__(self, work: Work):
         self.work, self.left = work, work.steps
-        self.outcome: Any = None  # of an iteration: new instructions, a problem, or no step
+        self.outcome: Any = None  # of an iteration: new instructions, a problem, or None: no step
 
     def evaluate(self, batch, candidate, capture_traces=False) -> gepa.EvaluationBatch:
         several = {each.id: each for each in batch}  # GEPA fills a last batch up with repeats
@@ -67,7 +68,7 @@ class System(gepa.GEPAAdapter):
         self.outcome = event["exception"]
 
     def __call__(self, state) -> bool:
-        """Report what the last iteration did, and whether GEPA is to stop: it asks before each."""
+        """Report what the last iteration did. Returns whether GEPA should stop."""
         if isinstance(self.outcome, dict):
             self.work.end_step(self.outcome, self.best, self.answers)
         elif self.outcome:
@@ -85,7 +86,7 @@ def optimise(work: Work) -> None:
         trainset=work.train,
         valset=work.train,
         adapter=system,
-        reflection_lm=system.ask,  # a function: GEPA asks one thing after another, so draws are so
+        reflection_lm=system.ask,  # GEPA calls a function one prompt at a time: draws have an order
         callbacks=[system],
         stop_callbacks=[system, gepa.ScoreThresholdStopper(1.0)],
         raise_on_exception=False,

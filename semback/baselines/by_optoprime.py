@@ -1,15 +1,15 @@
 """OptoPrime, the optimiser of Trace: one call a step suggests all instructions, without gradients.
 
-As in its documentation ("Batch Optimization"), the answers to a step's examples are put together in
-one output with one feedback, the task's for each. There is no gate: what it suggests is the graph
-from then on. (Its example for BBH takes the best of several graphs on questions kept for that.)
+As in its documentation ("Batch Optimization"), the answers to a step's examples are joined into one
+output, and the task's feedback on each into one feedback. There is no gate: what it suggests is the
+graph from then on. (Its example for BBH takes the best of several graphs on validation questions.)
 
-Every node of the graph is a bundle of its own, which returns the value that the question was
-answered with; its form stands in the bundle's description. The library asks for a JSON object, and
-once more without where that is refused. All fields of `params` are sent, not its max_tokens.
+Every node of the graph is a bundle of its own, which returns the value from answering the question;
+the node's form is in the bundle's description. The library requests a JSON object, and repeats the
+request without it if that is refused. All fields of `params` are sent, but not its max_tokens.
 
-A reply without a usable suggestion is a failed step. A suggestion with "def" in it is taken for
-Python, and dropped where it is none: a failure of that node. "TERMINATE" means no change.
+A reply without a usable suggestion is a failed step. A suggestion that contains "def" is taken for
+Python, and dropped if it is not: a failure of that node. "TERMINATE" means no change.
 """
 
 import re
@@ -26,15 +26,15 @@ DOCUMENTATION = "A language model's reply to the question; the instruction is it
 
 def optimise(work: Work) -> None:
     """Take OptoPrime's steps."""
-    # Feedback reaches the nodes of one level in this order, which is that of the prompt. By default
-    # they are ordered by their address in memory.
+    # Feedback reaches the nodes of one level in this order, which is also that of the prompt. By
+    # default they are ordered by their address in memory.
     trace.Node._itemize = lambda self: (-self.level, self.name, self)
     nodes = {
         node.name: trace.node(node.instruction, f"{_word(node.name)}_instruction", node.trainable)
         for node in work.graph
     }
     trained = {name: nodes[name] for name in work.instructions}
-    coach = AbstractModel(lambda: lambda max_tokens, **asked: work.complete("update", **asked))
+    coach = AbstractModel(lambda: lambda max_tokens, **fields: work.complete("update", **fields))
     optimizer = optimizers.OptoPrime(list(trained.values()), llm=coach)
 
     def propose(chosen: list[Answer]) -> tuple[dict[str, str], dict[str, str]]:
@@ -79,7 +79,7 @@ def _bundle(name: str, form: str, value: str) -> Any:
 
 
 def _step(optimizer: Any, trained: Mapping[str, Any]) -> dict[str, str]:
-    """`optimizer.step()`. Returns {name: problem} of the suggestions that the library drops."""
+    """`optimizer.step()`. Returns {name: problem} for the suggestions that the library drops."""
     optimizer.log.clear()
     update = optimizer.propose()
     optimizer.update(update)

@@ -1,14 +1,14 @@
 """TextGrad: every variable of the graph gets a gradient of its own, every instruction an update.
 
-As in its example of prompt optimisation: the losses of a step's examples are summed, `TGD` rewrites
-every instruction, and a step that lowers the score is undone. That score is taken on the training
-questions, which all methods have, and not on others kept for it. The loss is a function that
-returns the task's feedback where the example's returns 0 or 1; a model as the loss would add calls.
+As in its example of prompt optimisation, the losses of a step's examples are summed, `TGD` rewrites
+every instruction, and a step that lowers the score is undone. The score is that on the training
+questions, which all methods have, not on separate validation questions. The loss is a function that
+returns the task's feedback, where the example's returns 0 or 1; as a model it would add calls.
 
-The graph is made of the library's calls, with the values that the questions were answered with. A
-node's form stands at the end of what it is shown, since the system prompt is what is improved. The
-engines of the library have a cache, or fields that cannot be changed; here the coach is a function
-that sends all fields of `params`, and no others.
+The graph is made of the library's calls, with the values from answering the questions. A node's
+form is at the end of its user message, since the system prompt is what is improved. The library's
+engines have a cache, or fields that cannot be changed; here the coach is a function that sends all
+fields of `params`, and no others.
 """
 
 import operator
@@ -28,8 +28,8 @@ ROLE = "system prompt to the language model in step"
 def optimise(work: Work) -> None:
     """Take TextGrad's steps."""
     numbers = count()
-    # Variables are kept in sets, whose order is that of requests and in prompts. By default they
-    # are ordered by their address in memory.
+    # Variables are kept in sets, whose order is that of requests, and of variables in prompts. By
+    # default it depends on their addresses in memory.
     tg.Variable.__hash__ = lambda self: vars(self).setdefault("number", next(numbers))
     tg.set_backward_engine(partial(_coach, work, "backward"), override=True)
     variables = {

@@ -1,4 +1,4 @@
-"""The side of the library: `python -m semback.baselines.peer METHOD`, in its own environment.
+"""The library side: `python -m semback.baselines.peer METHOD`, in its own environment.
 
 `baselines.optimise` starts it and talks to it in lines of JSON, on standard input and output. An
 adapter is a module of the method's name with a function `optimise(work)`.
@@ -33,7 +33,7 @@ class Answer:
     values : dict of str to str
         The value of every node, by name.
     score : float
-        Of the answer, from 0 to 1.
+        The answer's score, from 0 to 1.
     feedback : str
         What the answer should have been: `Task.feedback`.
     """
@@ -46,7 +46,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Work:
-    """What an adapter is given.
+    """What an adapter works with.
 
     Parameters
     ----------
@@ -54,13 +54,15 @@ class Work:
         With the start instructions.
     train : tuple of Example
     steps, errors, seed : int
-        As in `descend`: updates to try, examples a step, of every choice.
+        As in `descend`: updates to try, examples per step, and the seed of all random choices.
     model : str
         The coach's name.
     params : dict
         Fields of the coach's requests, such as temperature.
     url : str
         Of the proxy; see `base_url`.
+    pipe : (text file, text file)
+        From and to the semback side.
     """
 
     graph: Graph
@@ -79,7 +81,7 @@ class Work:
         return {node.name: node.instruction for node in self.graph if node.trainable}
 
     def base_url(self, phase: str) -> str:
-        """The coach's endpoint, whose calls are counted under a phase: "backward", "update"…"""
+        """The coach's endpoint for a phase ("backward", "update"…), by which calls are counted."""
         return f"{self.url}/s/{phase}/v1"
 
     @cached_property
@@ -87,7 +89,7 @@ class Work:
         return OpenAI(base_url=self.url, timeout=None)  # the proxy has a time limit
 
     def complete(self, phase: str, **fields: Any) -> ChatCompletion:
-        """The coach's completion. Messages and more are sent, and over them all of `params`."""
+        """The coach's completion of messages and other fields; `params` override the latter."""
         client = self._client.with_options(base_url=self.base_url(phase))
         fields |= {"model": self.model, "extra_body": self.params}
         return client.chat.completions.create(**fields)
@@ -95,12 +97,12 @@ class Work:
     def answer(
         self, instructions: Mapping[str, str], examples: Iterable[Example] = ()
     ) -> list[Answer]:
-        """Answer training examples, all of them by default, with these instructions.
+        """Answer training examples, by default all, with these instructions.
 
         Raises
         ------
         ValueError
-            The graph cannot work with them; an instruction is empty, for one.
+            The graph cannot work with them, for example because one is empty.
         """
         ids = [example.id for example in examples] or None
         by_id = {example.id: example for example in self.train}
@@ -120,12 +122,12 @@ class Work:
         Parameters
         ----------
         propose : callable
-            From the answers that were drawn to (new instructions, {node: problem} of those that the
-            library lost). What it raises is a failed step.
+            From the drawn answers to (new instructions, {node: problem} for those that the library
+            lost). If it raises, the step has failed.
         reset : callable
-            Gives the library the instructions that go on.
+            Gives the library the instructions to continue with.
         gate : callable
-            (score before, score of the new ones) -> whether these go on.
+            (score before, score of the new instructions) -> whether to accept them.
         """
         now, random_ = self.instructions, random.Random(self.seed)
         answers = self.answer(now)
@@ -153,7 +155,7 @@ class Work:
         examples: Sequence[Answer] = (),
         kept: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Report a step: what was tried, whether it is the graph from now on, what it came from.
+        """Report a step: what was tried, whether it was accepted, and the examples it came from.
 
         `kept` is {name: problem} of the nodes whose new instruction the library lost.
         """
@@ -161,11 +163,11 @@ class Work:
         self._ask("end_step", dict(instructions), accepted, ids, dict(kept))
 
     def fail_step(self, problem: object) -> None:
-        """Report a step that failed, with the exception or what else is wrong."""
+        """Report a step that failed, with the exception or another description."""
         self._ask("fail_step", _text(problem))
 
     def fail(self, problem: object) -> None:
-        """Count a failure that the library goes on after, in the same step."""
+        """Count a failure after which the library continues with the same step."""
         self._ask("fail", _text(problem))
 
     def _ask(self, *message: Any) -> Any:
@@ -184,7 +186,7 @@ def _text(problem: object) -> str:
 
 
 def main(method: str) -> None:
-    """Let the library of a method do its work. What it prints goes to standard error."""
+    """Run the library of a method. What it prints goes to standard error."""
     pipe = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     job = json.loads(pipe[0].readline())

@@ -1,8 +1,8 @@
 """What a batch would request from its models, before anything is spent: calls, tokens, dollars.
 
 Calls are an upper bound: nothing is recorded, and every step is taken. Tokens and dollars are what
-these calls are expected to take. They are measured on one example of average length, which is
-answered wrongly, with a model that replies filler, and multiplied by how often a run needs them.
+these calls are expected to take. They are measured on one example of average length, answered
+wrongly, with a model that replies with filler, and multiplied by how often a run needs them.
 """
 
 import asyncio
@@ -25,29 +25,29 @@ from ..llm.simulated import Prompt, block
 from ..replies import Reply
 from ..report.statistics import CHANGED, detectable
 from ..task import whole_reply
-from ..variants import PEERS, variant_settings
+from ..variants import METHODS, PEERS, variant_settings
 from .jobs import Job
 
 # Expected tokens; a reasoning model adds some to each reply, and the chat format to each message.
 REPLY, GRADIENT, INSTRUCTION, THINKING, FRAMING = 200, 60, 100, 500, 4
 ASSUMPTIONS = f"""\
-Tokens are guesses: {REPLY} in a reply, {GRADIENT} in a gradient, {INSTRUCTION} in an instruction,
-{THINKING} more with reasoning. Retries after unreadable replies are not counted.
-A difference can be found if McNemar's test finds it with 80 % power, two-sided 5 %, where
-{CHANGED:.0%} of the answers change from one method to the other (Connor, Biometrics 1987)."""
+Tokens are guesses: {REPLY} in a reply, {GRADIENT} in a gradient, {INSTRUCTION} in an
+instruction, {THINKING} more with reasoning. Second tries are not counted.
+A difference can be found if McNemar's test, two-sided at 5 %, finds it with
+80 % power when {CHANGED:.0%} of the answers change (Connor, Biometrics 1987)."""
 ERRORS = DEFAULTS["errors"]  # examples a step
 KEYS = ["experiment", "phase", "model"]
 COUNTS = ["calls", "input_tokens", "output_tokens"]
 
 
 class Filler:
-    """In place of an LLM: a `ChatModel` that replies with filler of the expected length."""
+    """A `ChatModel` that replies with filler of the expected length."""
 
     samples = False
 
     def __init__(self, llm: LLM):
         self.model, self.params, self.in_flight = llm.model, llm.params, llm.in_flight
-        thinks = default_params(llm.model).get("max_tokens") != 1024  # they have room for it
+        thinks = default_params(llm.model).get("max_tokens") != 1024  # it has room to think
         self.thinking = THINKING if thinks else 0
 
     async def chat(self, messages: list[dict], draw: int = 0) -> Reply:
@@ -77,13 +77,13 @@ def plan(jobs: Iterable[Job]) -> pandas.DataFrame:
     DataFrame
         A row for each experiment, phase ("training", "backward", "update", "test before", "test
         after") and model, with the columns calls, input_tokens, output_tokens, and dollars: NaN
-        where the price is unknown. What other libraries request in training is not known before
-        they run, and is not in it; their names are ``attrs["uncounted"]``.
+        if the price is unknown. What other libraries request in training is not known before they
+        run and is left out; their names are in ``attrs["uncounted"]``.
 
     Raises
     ------
     ParameterError, DataError
-        Those of the tasks, as the notebooks would meet them.
+        Those of the tasks, as the notebooks would raise them.
     """
 
     chosen = [job for job in jobs if job.experiment]
@@ -91,7 +91,7 @@ def plan(jobs: Iterable[Job]) -> pandas.DataFrame:
     async def rows() -> list[tuple]:
         return [row for job in chosen async for row in _rows(job)]
 
-    with ThreadPoolExecutor(1) as thread:  # that of a notebook has an event loop already
+    with ThreadPoolExecutor(1) as thread:  # a notebook's thread already has an event loop
         found = thread.submit(asyncio.run, rows()).result()
     table: Any = pandas.DataFrame(found, columns=[*KEYS, *COUNTS])
     table = table.groupby(KEYS, sort=False, as_index=False).sum()
@@ -112,16 +112,20 @@ def total(table: Any) -> str:
 
 
 def as_text(table: pandas.DataFrame) -> str:
-    """A plan for a terminal: the table, its total, and the assumptions."""
+    """A plan for a terminal: a table for each model, the total, and the assumptions."""
     shown = {**dict.fromkeys(COUNTS, "{:,}".format), "dollars": "${:,.2f}".format}
-    lines = table.to_string(index=False, formatters=shown, na_rep="unknown")
-    return f"{lines}\n\n{total(table)}\n\n{ASSUMPTIONS}"
+    tables = []
+    for model, rows in table.groupby("model", sort=False):
+        rows = rows.drop(columns="model")
+        tables.append(f"{model}\n{rows.to_string(index=False, formatters=shown, na_rep='unknown')}")
+    return "\n\n".join([*tables, total(table), ASSUMPTIONS])
 
 
 def differences(jobs: Iterable[Job]) -> str:
-    """Which difference of two methods the planned test questions can find: a line a benchmark.
+    """Which difference between two methods the planned test questions can find, one line for each
+    benchmark.
 
-    Seeds are independent only where each has test questions, or replies, of its own, so what they
+    Seeds are independent only if each has its own test questions, or its own replies, so what they
     add is an upper bound.
     """
     sizes, lines = defaultdict(dict), []
@@ -145,10 +149,9 @@ def _points(questions: int) -> str:
 
 
 async def _rows(job: Job) -> AsyncIterator[tuple]:
-    """The rows of `plan`, without dollars, of one job; several may be of the same calls."""
+    """The rows of `plan` for one job, without dollars; several may have the same keys."""
     task, settings = job.task(), job.settings
-    ours = settings.get("method", "semback") == "semback"
-    steps = settings["steps"] if ours else 0
+    steps = 0 if job.way in METHODS else settings["steps"]
     for_language, for_descend = variant_settings(settings["variant"], task.graph)
     model, coach = job.models(task)
     lang = Language(Filler(model), Filler(coach), **for_language)

@@ -1,6 +1,6 @@
-"""What a batch executes. A `Job` is a notebook with values for its parameters.
+"""What a batch executes: jobs, each a notebook with values for its parameters.
 
-`grid` makes the jobs of a batch, `check` refuses those that cannot run.
+`grid` and `study` make the jobs of a batch, `check` refuses those that cannot run.
 """
 
 import ast
@@ -27,21 +27,19 @@ from ..report import results
 from ..usage import SIMULATED
 from ..variants import METHODS, PEERS, VARIANTS, variant_names, variant_settings
 
-# Their notebooks. GSM8K takes longest, so it starts first.
+# The notebook of each experiment. GSM8K takes longest, so it starts first.
 EXPERIMENTS = {"gsm8k": "03_gsm8k", "bbh": "02_bbh", "liar": "04_liar_ablation"}
 STUDIES = ("01_semantic_gradients", "05_cost")  # these use the simulated model only
 LAST = "06_figures"  # reads the records of all the others
 SAMPLE = ("boolean_expressions", "date_understanding", "object_counting")  # our files of BBH
-# What the paper has where our notebooks, made for small data, have less.
+# The paper's settings; those of our notebooks are smaller, for small data.
 PAPER: dict[str, dict[str, Any]] = {
     "bbh": {"hint_form": ""},
     "gsm8k": {"hint_form": "", "train": 128},
     "liar": {"train": 50, "steps": 8},
 }
-# By data. The demo, which is everything with the sample data, has more.
+# By data. LIAR has more, and so has BBH in the demo, which is everything with the sample data.
 DEFAULT_VARIANTS = {"sample": ("full", "no_neighbourhood", "no_gradient"), "full": ("full",)}
-DEMO_VARIANTS = {"bbh": tuple(VARIANTS)}
-DEMO_METHODS = {"bbh": ("semback", *PEERS)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Job:
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
-        """The notebook's parameters and their defaults; None for a default that is no literal.
+        """The notebook's parameters and their defaults; None for a default that is not a literal.
 
         Raises
         ------
@@ -72,12 +70,12 @@ class Job:
             tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
             found = [each for cell in tagged[:1] for each in PythonTranslator.inspect(cell)]
             return {parameter.name: _literal(parameter.default) for parameter in found}
-        except Exception as error:  # a malformed file may cause any
+        except Exception as error:  # a malformed file may raise anything
             raise ParameterError(f"{self.notebook} (see SEMBACK_HOME): {error}") from None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All parameters of the notebook, with the values that it will run with."""
+        """All parameters of the notebook, with the values it will run with."""
         settings = {**self.defaults, **self.parameters}
         if settings.get("coach", "") is None:
             settings["coach"] = settings["model"]
@@ -90,7 +88,7 @@ class Job:
 
     @cached_property
     def id(self) -> str:
-        """The name of its files: that of its record, or else that of the notebook."""
+        """The name of its files: the id of its record or, without one, the notebook's name."""
         if self.experiment is None:
             return self.notebook.stem
         task = f"bbh/{self.settings['category']}" if self.experiment == "bbh" else self.experiment
@@ -99,7 +97,7 @@ class Job:
 
     @property
     def way(self) -> str:
-        """What records call how it optimises: the variant, or the method in place of semback's."""
+        """How it optimises, as records call it: the variant, or the method of another library."""
         method = self.settings.get("method", "semback")
         return self.settings["variant"] if method == "semback" else method
 
@@ -109,7 +107,7 @@ class Job:
         return {name: value for name, value in self.settings.items() if name in names}
 
     def task(self) -> tasks.Task:
-        """The task that the experiment's notebook will make.
+        """The task that the experiment's notebook will create.
 
         Raises
         ------
@@ -125,7 +123,7 @@ class Job:
         Raises
         ------
         ParameterError
-            Settings of a model, or a budget, that cannot be used.
+            Settings of a model, or a budget, that are not valid.
         """
         budget = llm.Budget(dollars=self.settings.get("dollars"))
         return llm.models(task=task, budget=budget, **self.arguments(llm.models))
@@ -152,23 +150,23 @@ def grid(
         Names in `EXPERIMENTS`. By default all of them, followed by `LAST` and, for the sample
         data, preceded by `STUDIES`.
     data : {"sample", "full"}
-        With the full data, sizes are the paper's (`PAPER`) unless `extra` has others.
+        With the full data, sizes are the paper's (`PAPER`) unless `extra` overrides them.
     categories : sequence of str, optional
-        Files of BBH; by default all of the data.
+        Files of BBH; by default all of them.
     variants : sequence of str, optional
         See `semback.variants`; by default those of the paper for LIAR, and `DEFAULT_VARIANTS` for
         the others.
     methods : sequence of str, optional
-        "semback" and names in `variants.METHODS`; by default "semback". Where neither experiments
-        nor variants nor methods are chosen, and the data is the sample, there are more of both.
+        "semback" and names in `variants.METHODS`; by default "semback". If neither experiments nor
+        variants nor methods are chosen, and the data is the sample, BBH has all of both.
     seeds : sequence of int
     models : sequence of (str, str)
-        Pairs of the model that answers and its coach.
+        Pairs of the answering model and its coach.
     name : str
         The batch; its files are in ``runs/<name>``.
     extra : Mapping, optional
-        Other parameters of the experiments' notebooks. A text is parsed as JSON unless the
-        notebook's default is a text too.
+        Other parameters of the experiments' notebooks. A string is parsed as JSON unless the
+        notebook's default is a string too.
 
     Returns
     -------
@@ -195,12 +193,14 @@ def grid(
         parts: list[dict[str, str]] = [{}]
         if experiment == "bbh":
             parts = [{"category": part} for part in categories or files]
-        chosen = variants or (demo and DEMO_VARIANTS.get(experiment)) or DEFAULT_VARIANTS[data]
+        chosen, optimisers = variants or DEFAULT_VARIANTS[data], methods or ("semback",)
         if experiment == "liar" and not variants:
             names = variant_names(tasks.liar(train=1).graph)
             chosen = [name for name in names if name not in ("comment", "critique")]
+        elif experiment == "bbh" and demo:
+            chosen, optimisers = tuple(VARIANTS), ("semback", *PEERS)
         ways: list[dict[str, str]] = []
-        for method in methods or (demo and DEMO_METHODS.get(experiment)) or ("semback",):
+        for method in optimisers:
             own = [{"variant": variant} for variant in chosen]
             ways += own if method == "semback" else [{"method": method}]
         for part, way, seed, (model, coach) in itertools.product(parts, ways, seeds, models):
@@ -219,11 +219,11 @@ def study(path: str | Path, name: str, **overrides: Any) -> list[Job]:
     ----------
     path : path
         TOML: a table ``[all]`` and tables ``[[jobs]]``. The keys of each are arguments of `grid`
-        and parameters of notebooks; those of ``[all]`` are for every table.
+        and parameters of notebooks; those of ``[all]`` apply to every table.
     name : str
         The batch.
     **overrides
-        Replace what the file says.
+        Replace values in the file.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def study(path: str | Path, name: str, **overrides: Any) -> list[Job]:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         choices = [{**tables.get("all", {}), **table, **overrides} for table in tables["jobs"]]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ParameterError(f"{path} is not a file of a study: {error!r}") from None
+        raise ParameterError(f"{path} is not a study file: {error!r}") from None
     arguments = inspect.signature(grid).parameters.keys() - {"extra", "models"}
     jobs = []
     for choice in choices:
@@ -257,8 +257,8 @@ def check(jobs: Iterable[Job], name: str) -> None:
     Raises
     ------
     ParameterError, DataError
-        A name that no batch can have; or with the notebook, the parameter and the values that it
-        takes.
+        A name that no batch can have; or a job that cannot run, with its notebook, the parameter
+        and the values that it takes.
     """
     results.folder(name)
     ids: set[str] = set()
@@ -284,28 +284,27 @@ def _check(job: Job, name: str) -> None:
             raise ParameterError(f"{key} is {value!r}; it takes JSON (no NaN, Infinity)") from None
         default = defaults[key]
         accepted = [int, float] if type(default) is float else [type(default)]
-        if default is not None and type(value) not in accepted:  # True is no number
+        if default is not None and type(value) not in accepted:  # True is not a number
             raise ParameterError(f"{key} is {value!r}; it takes a value such as {default!r}")
     if job.parameters.get("name", name) != name:
         raise ParameterError(f"name is {job.parameters['name']!r}, but the batch is {name!r}")
     if job.experiment:
-        task = job.task()
-        variant_settings(job.settings["variant"], task.graph)
-        _check_method(job.settings.get("method", "semback"), job.settings["variant"])
-        check_settings(job.arguments(descend), len(task.train))
-        job.models(task)
+        _check_experiment(job)
 
 
-def _check_method(method: str, variant: str) -> None:
+def _check_experiment(job: Job) -> None:
+    task, variant = job.task(), job.settings["variant"]
+    variant_settings(variant, task.graph)
+    method = job.settings.get("method", "semback")
     known("method", method, ("semback", *METHODS))
-    if method == "semback":
-        return
-    if variant != "full":
+    if method != "semback" and variant != "full":
         raise ParameterError(f"variant is {variant!r}, which the method {method!r} does not have")
     if method in PEERS:
         from ..baselines import python  # it imports a web server
 
         python()
+    check_settings(job.arguments(descend), len(task.train))
+    job.models(task)
 
 
 def _literal(text: str) -> Any:
@@ -316,6 +315,6 @@ def _literal(text: str) -> Any:
 def _parsed(value: Any, default: Any) -> Any:
     """A value from the command line, where everything is text, in the type of its default."""
     if isinstance(value, str) and not isinstance(default, str):
-        with suppress(ValueError, RecursionError):  # `check` refuses what is no JSON
+        with suppress(ValueError, RecursionError):  # `check` refuses what is not JSON
             return json.loads(value)
     return value

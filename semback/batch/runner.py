@@ -1,8 +1,8 @@
-"""Execute the jobs of a batch, each by papermill in a kernel of its own, several at a time.
+"""Execute the jobs of a batch with papermill, each in a kernel of its own, several at a time.
 
-In ``runs/<name>/notebooks/`` a job leaves ``<id>.ipynb`` if it succeeded, ``<id>.failed.ipynb`` if
-it did not. The first carries a hash of everything that its result follows from, and of its record,
-so that what is complete is not executed again.
+In ``runs/<name>/notebooks/`` a job leaves ``<id>.ipynb`` if it succeeded, else
+``<id>.failed.ipynb``. The first carries a hash of everything that its result follows from, and of
+its record, so that a complete job is not executed again.
 """
 
 import hashlib
@@ -37,10 +37,10 @@ from ..paths import home, user_path
 from ..report import results
 from .jobs import LAST, Job, check
 
-# Parameters that do not change a result: what may be spent, and how replies are reached.
+# Parameters that do not change a result: what may be spent, and how models are reached.
 LIMITS = ("dollars", "retries", "timeout", "base_url", "coach_url")
 LIMITS += ("in_flight", "requests_per_minute", "tokens_per_minute")
-# A folder with a short path: that of a socket has at most 108 bytes (unix(7)), some TMPDIR more.
+# A folder with a short path: that of a socket has at most 108 bytes (unix(7)); TMPDIR may be long.
 _SHORT = None if os.name == "nt" else "/tmp"
 _kernels: defaultdict[str, list[Any]] = defaultdict(list)  # the processes (Popen) of each batch
 _stopped: set[str] = set()  # batches
@@ -48,18 +48,18 @@ _stopped: set[str] = set()  # batches
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """The outcome of a job.
 
     Parameters
     ----------
     job : Job
     state : {"ok", "failed", "skipped"}
-        "skipped": it was complete before.
+        "skipped": it was already complete.
     path : Path
         Of the executed notebook.
     seconds : float
     error : str
-        The message of the error; "" where there was none.
+        The error message; "" if there was none.
     """
 
     job: Job
@@ -76,18 +76,18 @@ class Outcome:
 def run(
     jobs: Sequence[Job], name: str, workers: int | None = None, again: bool = False
 ) -> list[Outcome]:
-    """Execute jobs. A line on stderr tells of the end of each.
+    """Execute jobs. A line on stderr reports the end of each.
 
     Parameters
     ----------
     jobs : sequence of Job
-        Of `grid`, or your own. The one called `jobs.LAST` starts when all the others have ended.
+        From `grid`, or your own. The one called `jobs.LAST` starts when all the others have ended.
     name : str
         The batch; its files are in ``runs/<name>``.
     workers : int, optional
-        Notebooks at one time; by default one for each processor.
+        Notebooks to run at a time; by default one for each processor.
     again : bool
-        Execute also what is complete.
+        Also execute jobs that are complete.
 
     Returns
     -------
@@ -97,12 +97,12 @@ def run(
     Raises
     ------
     ParameterError, DataError
-        Before any kernel starts: those of `check`; another process executes the same notebook for
-        this batch.
+        Before any kernel starts: those of `check`, or another process is executing the same
+        notebook for this batch.
     KeyboardInterrupt
         After Ctrl-C, when the running notebooks have ended: their cells are interrupted, so that
-        replies in flight are still recorded. A second Ctrl-C kills their kernels. What is complete
-        stays.
+        replies in flight are still recorded. A second Ctrl-C kills their kernels. Jobs that are
+        complete remain so.
     """
     check(jobs, name)
     folder = results.folder(name)
@@ -126,7 +126,6 @@ def run(
                     for future in ended:
                         outcome = future.result()
                         outcomes[outcome.job.id] = outcome
-                        again = again or outcome.state != "skipped"  # LAST has something to read
                         print(f"[{len(outcomes)}/{len(jobs)}] {outcome}", file=sys.stderr)
                     drawn = _draw_running(Path(shared))
         except BaseException:
@@ -156,7 +155,7 @@ def execute(job: Job, folder: Path, again: bool, environment: Mapping[str, str])
     failed = path.with_suffix(".failed.ipynb")
     status = Path(environment["SEMBACK_BATCH"], f"{job.id}.status")
     status.write_text("starts")
-    path.unlink(missing_ok=True)  # so that it never stands beside a newer record than its own
+    path.unlink(missing_ok=True)  # so that it is never beside a newer record than its own
     try:
         _execute(job, failed, {**environment, "SEMBACK_STATUS": str(status)})
         if job.experiment and _written(record) == earlier:
@@ -167,7 +166,7 @@ def execute(job: Job, folder: Path, again: bool, environment: Mapping[str, str])
             failed.unlink(missing_ok=True)
         else:
             record.unlink(missing_ok=True)  # or tables would show an earlier result
-            shown = isinstance(problem, papermill.PapermillExecutionError)  # in its cell
+            shown = isinstance(problem, papermill.PapermillExecutionError)  # the cell has it
             _finish(job, failed, failed, [] if shown else [nbformat.v4.new_markdown_cell(error)])
         return Outcome(job, "failed", failed, time.perf_counter() - started, error)
     finally:
@@ -177,7 +176,7 @@ def execute(job: Job, folder: Path, again: bool, environment: Mapping[str, str])
 
 
 def complete(job: Job, folder: Path) -> bool:
-    """Whether a job succeeded before with the same parameters, cells and semback.
+    """Whether a job has already succeeded with the same parameters, cells and semback.
 
     Parameters
     ----------
@@ -194,12 +193,12 @@ def complete(job: Job, folder: Path) -> bool:
 
 
 def _draw_running(shared: Path) -> int:
-    """Write a line for each running notebook, if anybody looks. Returns how many there are."""
+    """On a terminal, write a line for each running notebook. Returns how many there are."""
     if os.environ.get("SEMBACK_PROGRESS") == "off" or not sys.stderr.isatty():
         return 0
     lines = []
     for path in sorted(shared.glob("*.status")):
-        with suppress(OSError):  # it ended just now
+        with suppress(OSError):  # it has just ended
             line = f"  {path.stem:30.30}  {path.read_text()}"
             lines.append(line[: shutil.get_terminal_size().columns - 1])
     print("".join(f"{line}\n" for line in lines), end="", file=sys.stderr, flush=True)
@@ -209,9 +208,9 @@ def _draw_running(shared: Path) -> int:
 def _environment(shared: str, kernels: int) -> dict[str, str]:
     """The variables of a kernel, which starts in the folder of its notebook.
 
-    SEMBACK_BATCH is a folder: in it the batch's notebooks add up what they spend of a budget and of
-    limits per minute; its name tells the cache which replies were refreshed in this batch.
-    SEMBACK_KERNELS is how many notebooks run at one time, and share the requests in flight.
+    SEMBACK_BATCH is a folder in which the batch's notebooks add up what they spend of a budget and
+    of limits per minute; its name tells the cache which replies were refreshed in this batch.
+    SEMBACK_KERNELS is how many notebooks run at a time and share the requests in flight.
     """
     folders = {
         name: os.path.abspath(user_path(folder))
@@ -224,13 +223,13 @@ def _environment(shared: str, kernels: int) -> dict[str, str]:
 
 @contextmanager
 def _locked(jobs: Sequence[Job], folder: Path) -> Iterator[None]:
-    """No other process of this computer executes these notebooks for this batch meanwhile."""
+    """Meanwhile no other process on this computer executes these notebooks for this batch."""
     with ExitStack() as stack:
         try:
             for notebook in sorted({job.notebook.stem for job in jobs}):
                 stack.enter_context(FileLock(folder / f".{notebook}.lock", blocking=False))
         except Timeout as error:
-            message = "another run of the batch executes it; wait, or choose another name"
+            message = "another run of the batch is executing it; wait, or choose another name"
             raise ParameterError(f"{error.lock_file} is locked: {message}") from None
         yield
 
@@ -239,7 +238,7 @@ def _stop(batch: str, futures: Iterable[Future]) -> None:
     try:
         print("stopping: replies in flight are still recorded; Ctrl-C drops them", file=sys.stderr)
         _send_signal(batch, signal.SIGINT)
-        wait(futures)  # joining threads would not do: Python 3.11 takes one for ended that goes on
+        wait(futures)  # not joining threads: Python 3.11 may take a running one to have ended
     except KeyboardInterrupt:
         _send_signal(batch, signal.SIGKILL)
         wait(futures)
@@ -258,36 +257,36 @@ def _refuse_if_stopped(environment: Mapping[str, str], **_: object) -> None:
 
 
 def _execute(job: Job, output: Path, environment: Mapping[str, str]) -> None:
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the outcome has what it would log
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the outcome has all it would log
     with TemporaryDirectory(dir=_SHORT, ignore_cleanup_errors=True) as scratch:
         try:
             papermill.execute_notebook(
                 str(job.notebook),
                 str(output),
                 dict(job.parameters),
-                kernel_name="python3",  # also of a notebook that names none, or another
+                kernel_name="python3",  # even if the notebook names none, or another
                 language="python",
                 progress_bar=False,
                 kernel_manager_class=_kernel_class(scratch, environment),
-                resources={"metadata": {"path": str(job.notebook.parent)}},  # cwd= moves us
+                resources={"metadata": {"path": str(job.notebook.parent)}},  # cwd= would move us
                 on_cell_execute=partial(_refuse_if_stopped, environment),
             )
         finally:
-            ensure_event_loop().close()  # nbclient leaves that of this thread open
+            ensure_event_loop().close()  # nbclient leaves this thread's loop open
 
 
 def _kernel_class(scratch: str, environment: Mapping[str, str]) -> type[AsyncKernelManager]:
-    """Kernels of this very Python.
+    """Kernels that run this Python.
 
-    They are reached through sockets in a folder of their own: of TCP ports, kernels that start at
-    the same time may choose the same ones (papermill#511).
+    They are reached through sockets in a folder of their own: kernels that start at the same time
+    may choose the same TCP ports (papermill#511).
     """
 
     class Kernel(AsyncKernelManager):
         def __init__(self, **settings: Any):
             super().__init__(**settings, connection_file=f"{scratch}/kernel.json")
             self.transport = "tcp" if os.name == "nt" else "ipc"
-            self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # none of the user's
+            self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # not the user's
 
         async def start_kernel(self, **launch: Any) -> None:
             await super().start_kernel(**launch, env=environment, stdout=DEVNULL, stderr=DEVNULL)
@@ -297,7 +296,7 @@ def _kernel_class(scratch: str, environment: Mapping[str, str]) -> type[AsyncKer
 
 
 def _finish(job: Job, written: Path, path: Path, cells: Sequence = (), **metadata: Any) -> None:
-    """Give an executed notebook its final name, without the folders of this computer."""
+    """Give an executed notebook its final name, and leave out the folders of this computer."""
     book = nbformat.read(written, as_version=4)
     book.metadata["papermill"].update(input_path=job.notebook.name, output_path=path.name)
     book.metadata.update(metadata)
@@ -307,7 +306,7 @@ def _finish(job: Job, written: Path, path: Path, cells: Sequence = (), **metadat
 
 
 def _message(problem: Exception) -> str:
-    name = getattr(problem, "ename", type(problem).__name__)  # that of an error in a cell
+    name = getattr(problem, "ename", type(problem).__name__)  # ename: of an error in a cell
     return f"{name}: {getattr(problem, 'evalue', problem)}".strip(": \n")
 
 
@@ -317,7 +316,7 @@ def _files(job: Job, folder: Path) -> tuple[Path, Path]:
 
 
 def _written(path: Path) -> int | None:
-    """When a file was written last."""
+    """When a file was last written."""
     return path.stat().st_mtime_ns if path.is_file() else None
 
 

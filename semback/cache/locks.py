@@ -1,4 +1,4 @@
-"""Locks between the tasks, threads and processes of one computer: one lock file for each.
+"""Locks between the tasks, threads and processes of one computer, with one file per lock.
 
 The system frees a lock when its process ends, however it ends. A lock belongs to one opening of
 its file (`flock`; `LockFileEx` on Windows): it also keeps out other tasks and threads of the same
@@ -14,14 +14,14 @@ _open_files: set[int] = set()
 
 @contextmanager
 def attempt(path: str) -> Iterator[bool]:
-    """Hold the lock with this file, or not if somebody else does: the context's value tells which.
+    """Hold the lock with this file, unless somebody else does; the context's value says which.
 
-    The file, and its folder, are made; the holder removes the file at the end.
+    The file and its folder are created; the holder removes the file at the end.
 
     Raises
     ------
     OSError
-        The file cannot be made, or the file system has no locks.
+        The file cannot be created, or the file system has no locks.
     """
     from filelock import lock_descriptor, unlock_descriptor
 
@@ -35,7 +35,7 @@ def attempt(path: str) -> Iterator[bool]:
         yield held
     finally:
         if os.getpid() == process:  # else a forked child, which has no lock
-            if held and _is_at(path, file):  # not where the folder was moved away
+            if held and _is_at(path, file):  # not if the folder was moved away
                 with suppress(OSError):  # Windows does not remove an open file
                     os.unlink(path)
             if held:
@@ -45,7 +45,7 @@ def attempt(path: str) -> Iterator[bool]:
 
 
 def _is_at(path: str, file: int) -> bool:
-    """Whether the file that is open is the one that lies at this path."""
+    """Whether this open file is the one at this path."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.lstat(path), os.fstat(file))
     return False

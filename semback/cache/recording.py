@@ -2,8 +2,8 @@
 
 An *entry* is a request with its reply. Its *key* is a hash of everything that decides the reply: a
 line or row whose key is not that of its request was altered and is refused. A *sealed* entry comes
-without the request, for recordings of data that may not be published: whoever has the data sends
-the same request, which has the same key, and gets the recorded reply.
+without the request, for recordings of data that may not be published: anyone who has the data can
+send the same request, which has the same key, and gets the recorded reply.
 """
 
 import gzip
@@ -36,7 +36,7 @@ _FAULTS = {"length": "cut", "refusal": "refused", "content_filter": "refused", R
 
 
 def canonical(data: object) -> str:
-    """JSON text in which equal data is equal text. ValueError where it is not JSON, as NaN."""
+    """JSON text in which equal data is equal text. ValueError for data that is not JSON, as NaN."""
     return json.dumps(
         data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -54,7 +54,7 @@ def key(request: dict, draw: int = 0) -> str:
 
 
 def key_and_body(request: dict, draw: int = 0) -> tuple[str, str]:
-    """The key of a request, and the canonical JSON text of the request, which it is a hash of."""
+    """The key of a request, and its canonical JSON text, of which the key is a hash."""
     body = canonical(request)
     return hashlib.sha256(f'["semback-1",{body},{draw:d}]'.encode()).hexdigest(), body
 
@@ -63,8 +63,8 @@ def sealed(name: str, entry: Entry) -> Entry:
     """An entry without its request, which the key stands for.
 
     In its place is "sealed", a SHA-256 of the canonical text of the key, draw, reply and source, so
-    that an alteration of these is noticed. Whether the key is that of the request can be checked
-    only by somebody who has the request.
+    that any change to these is noticed. Only somebody who has the request can check whether the key
+    is its key.
     """
     content = {field: entry[field] for field in _FIELDS}
     text = canonical({"key": name, **content})
@@ -78,9 +78,9 @@ def entry_text(body: str, draw: int, reply: dict, source: dict) -> str:
 
 
 def reply_in(text: str, name: str, body: str, draw: int) -> dict | None:
-    """The reply in the canonical text of an entry, or None where it is not that of this request.
+    """The reply in the canonical text of an entry, or None if it is not that of this request.
 
-    Where the request is in the text only the reply is parsed, which makes a replay twice as fast.
+    If the text contains the request, only the reply is parsed, which makes a replay twice as fast.
     """
     start = f'{{"draw":{draw:d},"reply":'
     head, same_request, _ = text.partition(f',"request":{body},"source":{{')
@@ -94,7 +94,7 @@ def reply_in(text: str, name: str, body: str, draw: int) -> dict | None:
 
 
 def parsed(text: str | bytes) -> Any:
-    """The data of a JSON text, or None where it is not one."""
+    """The data of a JSON text, or None if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -102,25 +102,25 @@ def parsed(text: str | bytes) -> Any:
 
 
 def alteration(name: object, entry: object) -> str | None:
-    """What shows that this is not the entry recorded under this key; None where nothing does."""
+    """What shows that this is not the entry recorded under this key, or None."""
     shapes = _FIELDS | {"request"}, _FIELDS | {"sealed"}
     if not isinstance(entry, dict) or entry.keys() not in shapes:
         return "it is not a recorded reply"
-    known = "sealed" in entry or is_request(entry["request"])
-    if not known or type(entry["draw"]) is not int or not _is_reply(entry["reply"]):
-        return "its request or its reply is not one"
+    has_request = "sealed" in entry or is_request(entry["request"])
+    if not has_request or type(entry["draw"]) is not int or not _is_reply(entry["reply"]):
+        return "its request or its reply is malformed"
     try:
         canonical(entry).encode()
         if _is_key_of(name, entry):
             return None
     except (RecursionError, ValueError):
-        return "it holds something that is not text"
+        return "it contains something that is not text"
     content = "reply" if "sealed" in entry else "request"
     return f"its key {str(name)[:12]}… is not that of its {content}, so one of them was altered"
 
 
 def has_fault(reply: dict, faults: Collection[str]) -> bool:
-    """Whether a reply is of no use for one of these reasons, of {"empty", "cut", "refused"}."""
+    """Whether a reply has one of these faults, out of {"empty", "cut", "refused"}."""
     if "empty" in faults and not without_thoughts(reply["text"]):
         return True
     return _FAULTS.get(reply["finish_reason"]) in faults
@@ -132,14 +132,14 @@ def line(name: str, entry: Entry) -> bytes:
 
 
 def lines(path: str | os.PathLike) -> Iterator[tuple[int, str, Entry | None, str | None]]:
-    """(line number, key, entry, None) of every line of a recording.
+    """(line number, key, entry, None) for every line of a recording.
 
-    Of a line that cannot be trusted (line number, key, None, what is wrong with it).
+    For a line that cannot be trusted, (line number, key, None, what is wrong with it).
 
     Raises
     ------
     CacheError
-        The file cannot be read, or it is a packed one that was cut or altered.
+        The file cannot be read, or it is compressed and was cut or altered.
     """
     with _reporting(path, "read"):
         plain = user_path(path)
@@ -182,12 +182,12 @@ def write(path: str | os.PathLike, entries: Entries) -> int:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """{file name: SHA-256} of the recordings in a folder. CacheError for what is no plain file."""
+    """{file name: SHA-256} of a folder's recordings. CacheError for one that is no plain file."""
     found = {}
     for path in sorted(folder.iterdir() if folder.exists() else ()):
         if re.fullmatch(r"[^.].*\.jsonl(\.gz|\.zst)?", path.name, re.DOTALL):
             if path.is_symlink() or not path.is_file():
-                raise CacheError(f"{path} is not a plain file; replace it by one")
+                raise CacheError(f"{path} is not a plain file; replace it with one")
             with open(path, "rb") as file:
                 found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
@@ -196,7 +196,7 @@ def digests(folder: Path) -> dict[str, str]:
 def nearest(request: dict, draw: int, entries: Entries) -> tuple[str | None, list[str]]:
     """The key of the entry whose request is most like this one, and how they differ, in lines.
 
-    None, and no lines, where there are no entries with a request.
+    None, and no lines, if there are no entries with a request.
     """
     import difflib
 
@@ -263,7 +263,7 @@ def _reporting(path: str | os.PathLike, action: str) -> Iterator[None]:
 
 
 def _unpacked(file: BufferedReader, suffix: str) -> AbstractContextManager[Any]:
-    """A file to read the lines of a recording from. EOFError where a packed one has no end."""
+    """A file to read the lines of a recording from. EOFError if a compressed one has no end."""
     if suffix in (".gz", ".zst") and not file.peek(1):
         raise EOFError("it is empty")
     if suffix == ".gz":
@@ -276,7 +276,7 @@ def _unpacked(file: BufferedReader, suffix: str) -> AbstractContextManager[Any]:
 
 
 def _packed(file: BufferedWriter, suffix: str) -> AbstractContextManager[Any]:
-    """A file to write the lines of a recording to, which packs them always in the same way."""
+    """A file to write the lines of a recording to; it compresses them always in the same way."""
     if suffix == ".gz":
         return gzip.GzipFile("", "wb", 9, file, mtime=0)
     if suffix == ".zst":  # a window of 32 MiB finds what lines that are far apart have in common
@@ -287,7 +287,7 @@ def _packed(file: BufferedWriter, suffix: str) -> AbstractContextManager[Any]:
 
 
 def _check_end(file: BinaryIO) -> None:
-    """EOFError where the last zstd frame has no end, which zstandard's reader does not notice."""
+    """EOFError if the last zstd frame has no end, which zstandard's reader does not notice."""
     frame = zstandard.ZstdDecompressor().decompressobj()
     while data := file.read(2**12):  # which unpack to at most 130 MB
         while data:
@@ -301,7 +301,7 @@ def _check_end(file: BinaryIO) -> None:
 
 
 def _is_bloated(data: bytes) -> bool:
-    """Whether a long line is brackets and commas, which take fifty times the memory, not text."""
+    """Whether a long line is brackets and commas, which take fifty times the memory of text."""
     if len(data) < LONGEST // 8:
         return False
     text = sum(string.end() - string.start() for string in re.finditer(_STRING, data))
@@ -309,8 +309,8 @@ def _is_bloated(data: bytes) -> bool:
 
 
 def _bounded_lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file. Of one that is longer than an entry may be, the beginning."""
+    """The lines of a file; of one that is longer than an entry may be, only the beginning."""
     while data := file.readline(LONGEST):
         yield data
-        while len(data) == LONGEST and not data.endswith(b"\n"):  # pass over the rest
+        while len(data) == LONGEST and not data.endswith(b"\n"):  # skip the rest
             data = file.readline(LONGEST)

@@ -1,8 +1,8 @@
 """Every reply recorded: a diskcache underneath, portable recordings on top.
 
 `ResponseCache` holds one entry for each request (see `recording`), shared safely by the processes
-of one computer. It reads the recordings in its folder when it is opened, so that a fresh clone can
-replay what it ships.
+of one computer. When it is opened it reads the recordings in its folder, so that a fresh clone can
+replay those that ship with it.
 """
 
 import asyncio
@@ -22,23 +22,23 @@ from . import locks, recording
 from .recording import Entry
 
 if TYPE_CHECKING:
-    from . import table  # is imported at its first use, since diskcache takes time to load
+    from . import table  # imported at its first use, since diskcache takes time to load
 
 MODES = ("auto", "replay", "refresh", "off")
 _POLL = 0.05  # seconds between two attempts to hold a request
 _POLLS_BEFORE_WARNING = 200
-_SHOWN = 20  # refused lines that are listed; a file may have any number
+_SHOWN = 20  # refused lines that are listed; a file may have any number of them
 
 
 class Loaded(NamedTuple):
-    """What came of reading a recording.
+    """The outcome of reading a recording.
 
     Attributes
     ----------
     new : int
         The number of new entries.
     conflicts : list of str
-        The keys with another reply in the cache, which stays.
+        The keys with a different reply in the cache, which stays.
     refused : list of str
         The first 20 lines that were refused, and why; then how many more there are.
     """
@@ -51,18 +51,18 @@ class Loaded(NamedTuple):
 class ResponseCache:
     """Replies on disk, shared safely by many processes of one computer.
 
-    Every method raises CacheError where the folder cannot be written, the disk is full, the table
-    is locked for a minute, or what lies there cannot be trusted.
+    Every method raises CacheError if the folder cannot be written, the disk is full, the table is
+    locked for a minute, or what is in it cannot be trusted.
 
     Parameters
     ----------
     folder : path, optional
         Holds `responses/` (the live table, for its owner only) and `recordings/` (text files, read
-        at opening). It is made if it is not there. `~`, `~name` and `$NAME` are expanded, as in
-        the paths of recordings. Default: the environment's SEMBACK_CACHE_DIR, or else the `cache`
+        at opening). It is created if necessary. `~`, `~name` and `$NAME` are expanded, as in the
+        paths of recordings. Default: the environment's SEMBACK_CACHE_DIR, or else the `cache`
         folder of the checkout.
     mode : {"auto", "replay", "refresh", "off"}, optional
-        The environment's SEMBACK_CACHE_MODE goes first. "auto", the default, replays what is
+        The environment's SEMBACK_CACHE_MODE takes precedence. "auto", the default, replays what is
         recorded, and requests and records the rest. "replay" requests nothing: what is not
         recorded is a CacheMiss. "refresh" requests everything anew, once in a batch. "off" neither
         reads nor records.
@@ -75,7 +75,7 @@ class ResponseCache:
     Raises
     ------
     ParameterError
-        The mode does not exist, or there can be no such folder.
+        The mode does not exist, or the folder cannot be a path.
     CacheError
         As above. In mode "replay" a folder that cannot be written is replayed from a temporary
         copy, with a warning.
@@ -84,8 +84,8 @@ class ResponseCache:
     def __init__(self, folder: str | os.PathLike | None = None, mode: str | None = None):
         self.mode: str = os.environ.get("SEMBACK_CACHE_MODE") or mode or "auto"
         known("mode", self.mode, MODES)
-        # Mode "refresh" marks with it what it has recorded: once for each request, in a batch once
-        # for all its processes, or a rerun could not repeat the run.
+        # Mode "refresh" marks its recordings with it, to send each request only once (in a batch,
+        # once for all its processes); otherwise a rerun could not repeat the run.
         self._round = os.path.basename(os.environ.get("SEMBACK_BATCH", "")) or os.urandom(8).hex()
         place = folder or os.environ.get("SEMBACK_CACHE_DIR") or home() / "cache"
         self.folder: Path = user_path(place)
@@ -115,11 +115,8 @@ class ResponseCache:
         CacheError
             What is recorded under this key is not the entry of this request.
         """
-        try:
+        with self._reporting("read"):
             text, tag = self._table.get(key, tag=True)
-        except Exception:  # to enter a context each time would take a third of a look-up
-            with self._reporting("read"):
-                raise
         if text is None or (self.mode == "refresh" and tag != self._round):
             return None
         reply = recording.reply_in(text, key, body, draw)
@@ -176,11 +173,11 @@ class ResponseCache:
             await asyncio.sleep(_POLL)
 
     def miss(self, request: dict, draw: int) -> CacheMiss:
-        """The error for a request that is not recorded; it finds the nearest when it is read."""
+        """The error for a request that is not recorded; reading it looks for the nearest."""
         return CacheMiss(recording.key(request, draw), lambda: self._explained(request, draw))
 
     def get(self, key: str) -> Entry | None:
-        """The entry with this key, or None. CacheError where what is there is not an entry."""
+        """The entry with this key, or None. CacheError if it cannot be trusted."""
         entry, wrong = self._read(key)
         if wrong:
             raise self._altered(key, wrong)
@@ -204,7 +201,7 @@ class ResponseCache:
         return self._insert(key, recording.canonical(entry), entry["reply"]) or entry
 
     def keys(self) -> list[str]:
-        """The keys of all rows, sorted; "row:NUMBER" of one that cannot be an entry."""
+        """The keys of all rows, sorted; "row:NUMBER" for one that cannot be an entry."""
         with self._reporting("read"):
             return self._table.names()
 
@@ -212,9 +209,9 @@ class ResponseCache:
         return len(self.keys())
 
     def rows(self) -> Iterator[tuple[str, Entry | None, str | None]]:
-        """(key, entry, None) of every row, sorted by key.
+        """(key, entry, None) for every row, sorted by key.
 
-        Of one that cannot be trusted (key or "row:NUMBER", None, what is wrong with it).
+        For one that cannot be trusted, (key or "row:NUMBER", None, what is wrong with it).
         """
         for name in self.keys():
             entry, wrong = self._read(name)
@@ -243,8 +240,8 @@ class ResponseCache:
         keys : set of str, optional
             Of the entries to write. Default: all.
         sealed : bool
-            Whether to leave out the requests, so that a recording can be published whose data may
-            not be. It replays for whoever sends the same requests. Replies may quote them.
+            Whether to leave out the requests, so that a recording can be published even if its data
+            may not. It replays for anyone who sends the same requests. Replies may quote them.
 
         Returns
         -------
@@ -257,18 +254,19 @@ class ResponseCache:
         return recording.write(path, entries)
 
     def copy(self, folder: str | os.PathLike) -> None:
-        """Copy what is recorded into a new cache folder, while replies go on being recorded.
+        """Copy what is recorded into a new cache folder, while recording goes on.
 
         Use this, or `export`, in a program that has the cache open. If it copied, packed or hashed
-        the files of `responses/` itself, it would give up SQLite's locks on them: POSIX locks end
-        when their process closes any opening of the file. Another process could then remove the
-        log that holds the latest replies. Here SQLite makes the copy (VACUUM INTO), as of
-        one moment. Recordings that were read are in it; their files in `recordings/` are not.
+        the files of `responses/` itself, it would give up SQLite's locks on them: a process loses
+        its POSIX locks on a file as soon as it closes any descriptor of that file. Another process
+        could then remove the log that holds the latest replies. Here SQLite makes the copy (VACUUM
+        INTO), as of one moment. It includes the recordings that were read, but not their files in
+        `recordings/`.
 
         Parameters
         ----------
         folder : path
-            It is made, for its owner only; no cache may be there yet.
+            It is created, for its owner only; it must not hold a cache yet.
         """
         with self._reporting("copied"):
             self._table.copy(user_path(folder) / "responses")
@@ -276,15 +274,15 @@ class ResponseCache:
     def load(self, path: str | os.PathLike, skip: bool = False) -> Loaded:
         """Read a recording into the cache. A recorded reply stays as it is.
 
-        Of two entries with one reply the one whose text sorts first is kept, so that recordings
-        made on different machines give the same cache in whatever order they are read. Two
-        different replies are a conflict: listed, and what was there stays.
+        Of two entries with the same reply the one whose text sorts first is kept, so that
+        recordings made on different machines give the same cache in whatever order they are read.
+        Two different replies are a conflict, which is listed; what was there stays.
 
         Parameters
         ----------
         path : path
         skip : bool
-            Whether to pass over lines that cannot be trusted: they are no entry, or the key is not
+            Whether to skip lines that cannot be trusted, being no entry or having a key that is not
             that of the request. Otherwise one such line is a CacheError, and nothing is read.
 
         Returns
@@ -296,7 +294,7 @@ class ResponseCache:
             for number, name, entry, wrong in recording.lines(path):
                 if entry is None:
                     if not skip:
-                        raise CacheError(f"{path}, line {number}: {wrong}; nothing of it was read")
+                        raise CacheError(f"{path}, line {number}: {wrong}; nothing was read")
                     bad += 1
                     if bad <= _SHOWN:
                         refused.append(f"line {number}: {wrong}")
@@ -311,27 +309,27 @@ class ResponseCache:
         return Loaded(new, sorted(conflicts), refused)
 
     def drop(self, start: str = "", faults: Collection[str] = ()) -> int:
-        """Take out the entries whose key begins with `start`, trusted or not.
+        """Remove the entries whose key begins with `start`, trusted or not.
 
         Parameters
         ----------
         start : str
-            At least 8 characters of a key; or the whole "row:NUMBER" of a row that has none. May be
-            "", for any key, where there are faults.
+            At least 8 characters of a key; or the whole "row:NUMBER" of a row that has none. If
+            there are faults it may be "", for any key.
         faults : collection of {"empty", "cut", "refused"}
-            Take out only replies with one of these: without a text (thoughts are none), ended at
-            the token limit, refused by the model or a filter.
+            Remove only replies with one of these faults: no text (apart from thoughts), cut at the
+            token limit, refused by the model or a filter.
 
         Returns
         -------
         int
-            The number of entries taken out.
+            The number of entries removed.
         """
         for fault in faults:
             known("fault", fault, ("empty", "cut", "refused"))
         if not re.fullmatch("[0-9a-f]{8,}|row:[0-9]+", start) and (start or not faults):
             takes = "at least 8 characters of a key, a whole row:NUMBER, or faults"
-            raise ParameterError(f"{start!r} names no entries to take out; it takes {takes}")
+            raise ParameterError(f"{start!r} names no entries to remove; it takes {takes}")
         with self._writing():
             if not faults:
                 return self._table.delete_names(start)
@@ -365,7 +363,7 @@ class ResponseCache:
         return opened
 
     def _read(self, name: str) -> tuple[Entry | None, str | None]:
-        """(entry, None); (None, what is wrong with it); (None, None) where there is none."""
+        """(entry, None); (None, what is wrong with it); or (None, None) if there is none."""
         if name.startswith("row:"):
             return None, "it is not a recorded reply"
         with self._reporting(f"read (entry {name[:12]})"):
@@ -378,7 +376,7 @@ class ResponseCache:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """A transaction: all that is written is there, or nothing of it."""
+        """A transaction: either all or nothing of what is written in it stays."""
         with self._reporting("written"):
             if self._table.replaced():
                 problem = f"the table in {self.folder} was moved away, or its log was removed"
@@ -402,11 +400,11 @@ class ResponseCache:
             raise CacheError(f"{error} {self._rescue(key, text)}", key=key) from error
 
     def _add(self, key: str, text: str, reply: dict) -> Entry | None:
-        """Add an entry in a transaction, or return the one that is there from now on.
+        """Add an entry in a transaction, or return the one that counts from now on.
 
-        Of two texts with one reply the first in sorted order stays. So the order of recordings does
-        not matter, and a request is filled in where an entry was sealed: "request" < "sealed". A
-        reply takes the place of a refusal, as after the server was given a larger window.
+        Of two texts with the same reply the one that sorts first stays. So the order of recordings
+        does not matter, and a full entry replaces a sealed one: "request" < "sealed". A reply
+        replaces a refusal, as when the server has been given a larger window.
         """
         if self._table.add(key, text):
             return None
@@ -419,13 +417,13 @@ class ResponseCache:
         return entry
 
     def _read_recordings(self) -> None:
-        """Read the recordings in the folder that are new; of many processes one does it."""
+        """Read the recordings in the folder that are new; one of many processes does it."""
         folder = self.folder / "recordings"
         digests = recording.digests(folder)
         if digests.items() <= self._recordings_read().items():
-            return  # as nearly always: no opening waits for another process that writes
+            return  # nearly always; so opening does not wait for another process that writes
         with self._writing():
-            read = self._recordings_read()  # another process may have read them meanwhile
+            read = self._recordings_read()  # another process may have read them in the meantime
             for name in digests:
                 if digests[name] != read.get(name):
                     self.load(folder / name)
@@ -436,7 +434,7 @@ class ResponseCache:
         return digests if isinstance(digests, dict) else {}
 
     def _explained(self, request: dict, draw: int) -> tuple[str | None, str]:
-        """The key of the recorded request that is nearest, and what to say of both."""
+        """The key of the nearest recorded request, and a text about both requests."""
         key = recording.key(request, draw)
         if entry := self.get(key):
             source = recording.canonical(entry["source"])
@@ -449,7 +447,7 @@ class ResponseCache:
         return nearest, "\n".join([text, *difference])
 
     def _rescue(self, key: str, text: str) -> str:
-        """Write an entry to a recording among the temporary files. Returns what to say of it."""
+        """Write an entry to a recording among the temporary files. Returns a message about it."""
         import tempfile
 
         try:
@@ -459,7 +457,7 @@ class ResponseCache:
             with open(self._rescue_path, "a", encoding="utf-8", newline="\n") as file:
                 file.write(f'{text[:-1]},"key":"{key}"}}\n')
         except OSError as error:
-            self._rescue_path = None  # its last line may be half a one
+            self._rescue_path = None  # its last line may be incomplete
             return f"The reply to the request {key} is lost: {error}."
         path = self._rescue_path
         return f"The reply is in {path}; later, run `semback cache import {path}`."
@@ -478,4 +476,4 @@ class ResponseCache:
 
     def _altered(self, name: str, wrong: str | None) -> CacheError:
         problem = f"entry {name[:12]} in {self.folder} was altered: {wrong}"
-        return CacheError(f"{problem}. `semback cache drop {name[:12]}` takes it out", key=name)
+        return CacheError(f"{problem}. `semback cache drop {name[:12]}` removes it", key=name)

@@ -1,6 +1,6 @@
 """The table of recorded replies: a diskcache that holds JSON text and trusts nothing it finds.
 
-diskcache itself unpickles what lies in its table (CVE-2025-69872), opens and deletes any file that
+diskcache itself unpickles what is in its table (CVE-2025-69872), opens and deletes any file that
 a row names, and obeys the settings stored there. Here values are text, file names are ignored, and
 schema and settings are checked before diskcache reads them.
 """
@@ -23,7 +23,7 @@ from ..paths import replacing
 
 ERRORS = (sqlite3.Error, OSError, diskcache.Timeout)
 PATIENCE = 60  # seconds to wait for a table that another process has locked
-# All that diskcache knows, so that the settings in the table decide nothing.
+# All the settings that diskcache knows, so that those in the table decide nothing.
 _SETTINGS = {
     **diskcache.DEFAULT_SETTINGS,
     "eviction_policy": "none",
@@ -31,7 +31,7 @@ _SETTINGS = {
     "disk_min_file_size": 2**62,
     "disk_pickle_protocol": 5,
     "sqlite_cache_size": 2**11,
-    "sqlite_mmap_size": 0,  # a mapped file ends the process where the disk fails
+    "sqlite_mmap_size": 0,  # with a mapped file, a failing disk would end the process
 }
 # BLAKE2 of the statements that make diskcache's tables, indexes and triggers (version 5.6.3)
 _SCHEMA = """
@@ -55,7 +55,7 @@ _ADVICE = {  # by the name that SQLite or the system gives to the error
     "CORRUPT NOTADB ERROR": "Its file cache.db is damaged: move it away and run again.",
     "ENOTSUP": "Set SEMBACK_CACHE_DIR to a local folder, or SEMBACK_CACHE_ON_NETWORK=1.",
     "EMFILE ENFILE": "Raise the limit on open files (ulimit -n), or lower in_flight.",
-    "EEXIST ENOTDIR": "Move away what lies there, or take another folder (SEMBACK_CACHE_DIR).",
+    "EEXIST ENOTDIR": "Move it away, or set SEMBACK_CACHE_DIR to another folder.",
 }
 _NO_RIGHTS = "Give yourself the right to write there, or set SEMBACK_CACHE_DIR to another folder."
 
@@ -104,11 +104,11 @@ class Table(diskcache.Cache):
             self._sql("VACUUM INTO ?", (str(temporary),))
 
     def replaced(self) -> bool:
-        """Whether other files lie where those lay that this thread has open.
+        """Whether the files that this thread has open are no longer in their place.
 
-        Somebody may have moved the folder away. Or this process has read a file of the folder, as
-        to copy it: closing it gave SQLite's POSIX locks away, and another process took the
-        write-ahead log for one that nobody uses and removed it. What is written then is lost.
+        Somebody may have moved the folder away. Or this process read a file of the folder, perhaps
+        to copy it: closing that file gave up SQLite's POSIX locks, and another process took the
+        write-ahead log for one that nobody uses and removed it. Whatever is then written is lost.
         """
         if self._inode("cache.db") != self._file:
             return True
@@ -122,7 +122,7 @@ class Table(diskcache.Cache):
 
 
 def open_table(folder: Path) -> Table:
-    """The table in this folder, made if it is not there, for its owner only.
+    """The table in this folder, created if necessary, for its owner only.
 
     Raises
     ------
@@ -142,15 +142,15 @@ def open_table(folder: Path) -> Table:
         raise FileExistsError(errno.EEXIST, "it is not a plain file", str(path))
     _check(path)
     for path in (folder, *folder.glob("cache.db*")):
-        with suppress(FileNotFoundError, PermissionError):  # gone meanwhile, or not ours
+        with suppress(FileNotFoundError, PermissionError):  # gone in the meantime, or not ours
             mode = path.lstat().st_mode
             if mode & 0o077 and not stat.S_ISLNK(mode):
-                path.chmod(mode & 0o700)  # SQLite gives the files beside cache.db its rights
+                path.chmod(mode & 0o700)  # SQLite gives cache.db's rights to the files beside it
     return Table(folder)
 
 
 def open_copy(folder: Path) -> Table:
-    """A temporary copy of the table in a folder that cannot be written; it goes with the object."""
+    """A temporary copy of the table in a folder that cannot be written, deleted with the object."""
     copy = Path(tempfile.mkdtemp(prefix="semback-"))
     for path in folder.glob("cache.db*"):
         if path.suffix != ".db-shm":
@@ -161,7 +161,7 @@ def open_copy(folder: Path) -> Table:
 
 
 def error_name(error: Exception) -> str:
-    """What SQLite or the system calls an error, as "BUSY" or "ENOSPC"."""
+    """The name that SQLite or the system gives to an error, as "BUSY" or "ENOSPC"."""
     while isinstance(error.__context__, sqlite3.Error):  # diskcache hides SQLite's own error
         error = error.__context__
     if isinstance(error, OSError):
@@ -178,7 +178,7 @@ def explained(folder: Path, action: str, error: Exception) -> CacheError:
 
 
 def _file_system(folder: Path) -> str:
-    """The kind of file system that a folder is on, or will be; "" where that is not known."""
+    """The kind of file system that a folder is on, or will be; "" if that is not known."""
     import psutil
 
     with suppress(OSError):  # there is no list of mounts in some sandboxes
@@ -189,9 +189,9 @@ def _file_system(folder: Path) -> str:
 
 
 def _check(path: Path) -> None:
-    """CacheError for a table that was altered. diskcache has not opened it yet."""
+    """Raise CacheError for a table that was altered, before diskcache opens it."""
     with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as database:
-        database.execute("BEGIN IMMEDIATE")  # raises here already where we cannot write
+        database.execute("BEGIN IMMEDIATE")  # raises here if we cannot write
         schema = database.execute("SELECT name, sql FROM sqlite_master").fetchall()
         for name, statement in schema:
             digest = hashlib.blake2b(str(statement).encode(), digest_size=16).hexdigest()

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,12 +19,9 @@ from ..usage import SIMULATED
 from .cache import cache, echo, options
 from .proxy import proxy, run_with
 
-if TYPE_CHECKING:
-    from ..batch import Outcome
-
 
 class Commands(click.Group):
-    """Commands whose errors are one message, with an exit code.
+    """Commands whose errors are one message and an exit code.
 
     2: a wrong argument. 1: any other error. 130: Ctrl-C.
     """
@@ -48,8 +45,8 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120, "sh
 def main() -> None:
     """Semantic backpropagation on language-model systems: experiments, and exact reruns of them.
 
-    Results are in runs/NAME in the checkout: SEMBACK_HOME, or the nearest folder, from here
-    upwards, that has notebooks and cache.
+    Results are in runs/NAME in the checkout: SEMBACK_HOME or, from here upwards, the nearest folder
+    that has notebooks and cache.
     """
 
 
@@ -73,10 +70,10 @@ OPTIONS = (  # of `run` and `plan`
     click.option("--train", type=int, help="Training questions.  [default: the notebook's]"),
     click.option("--steps", type=click.IntRange(0), help="Updates.  [default: the notebook's]"),
     click.option("--control", is_flag=True, default=None, help="Evaluate the start graph twice."),
-    click.option("--test", type=int, help="Test questions: the first so many.  [default: all]"),
-    click.option("--in-flight", type=int, help="Requests at one time, in all notebooks together."),
-    click.option("--requests-per-minute", type=float, help="The account's, in all together."),
-    click.option("--tokens-per-minute", type=float, help="The account's, in all together."),
+    click.option("--test", type=int, help="The first N test questions.  [default: all]"),
+    click.option("--in-flight", type=int, help="Requests at a time, in all notebooks together."),
+    click.option("--requests-per-minute", type=float, help="The limit of your account."),
+    click.option("--tokens-per-minute", type=float, help="The limit of your account."),
     click.option("--base-url", help="The server of the models.  [default: OPENAI_BASE_URL]"),
     click.option("--coach-url", help="The coach's (SEMBACK_COACH_API_KEY).  [default: the same]"),
     click.option("-p", "--parameter", type=(str, str), multiple=True, help="Another parameter."),
@@ -86,26 +83,30 @@ OPTIONS = (  # of `run` and `plan`
 @main.command()
 @options(OPTIONS)
 @click.option("--jobs", type=click.IntRange(min=1), help="Notebooks at a time.  [default: CPUs]")
-@click.option("--again", is_flag=True, help="Run also what is complete.")
+@click.option("--again", is_flag=True, help="Also run what is complete.")
 @click.option("--local", type=click.IntRange(1), metavar="THREADS", help="Serve the models here.")
 def run(jobs: int | None, again: bool, local: int | None, **choice: Any) -> None:
     """Execute the notebooks of experiments, show the results, and write a report of them.
 
-    Without a choice: all experiments, and the figures after them. --category, --variant, --seed,
-    --model and -p may be repeated. What is complete with the same parameters, notebook and semback
-    is skipped. Exit code 1 if a notebook failed. With --local the models are GGUF files, or those
-    of `semback.llm.llama`, and llama.cpp's server runs here meanwhile, with so many threads.
+    By default: all experiments, and the figures after them. --category, --variant, --method,
+    --seed, --model and -p may be repeated. What is complete with the same parameters, notebook and
+    semback is skipped. Exit code 1 if a notebook failed. With --local, the models are GGUF files,
+    or those of `semback.llm.llama`, and llama.cpp's server runs meanwhile with that many threads.
     """
     if not local:
         _run(jobs, again, **choice)
         return
     from ..llm import llama
 
+    def name(file: str) -> str:
+        return Path(file).name.removesuffix(".gguf")
+
     files = [*choice["model"], *filter(None, [choice["coach"]])]
-    choice["model"] = [Path(file).name.removesuffix(".gguf") for file in choice["model"]]
+    choice["model"] = [name(file) for file in choice["model"]]
+    choice["coach"] = choice["coach"] and name(choice["coach"])
     named, _ = _jobs(**choice)
     names = {job.settings[role] for job in named if job.experiment for role in ("model", "coach")}
-    served = {Path(name).name.removesuffix(".gguf"): name for name in [*names, *files]}
+    served = {name(file): file for file in [*names, *files]}
     with llama.serving(list(served.values()), threads=local) as url:
         os.environ["OPENAI_BASE_URL"] = url
         _run(jobs, again, **choice)
@@ -116,7 +117,8 @@ def run(jobs: int | None, again: bool, local: int | None, **choice: Any) -> None
 def plan(**choice: Any) -> None:
     """Show what `run` would request with these options: calls, tokens, dollars. Nothing is sent.
 
-    And which difference between two methods it could find: at 80 % power, two-sided 5 %.
+    It also shows which difference between two methods the test questions can find, with 80 % power
+    at the two-sided level of 5 %.
     """
     from ..batch import estimate
 
@@ -132,7 +134,8 @@ def plan(**choice: Any) -> None:
 def table(name: str, other: str, full: bool, csv: bool) -> None:
     """Show the results of a batch, and which differences between them are significant.
 
-    With OTHER, a second batch: how far they agree, question by question, and where they part.
+    With OTHER, a second batch: how far they agree, question by question, and where they first
+    differ.
     """
     from ..report import batches, results, show, summary
 
@@ -159,7 +162,7 @@ def runs() -> None:
 @main.command()
 @click.argument("name")
 def claims(name: str) -> None:
-    """Show the claims of the paper's abstract with what a batch found of them, as Markdown."""
+    """Show the claims of the paper's abstract and what a batch says about them, as Markdown."""
     from ..report import claims, results
 
     echo(claims.markdown(results.load(name), name))
@@ -168,7 +171,7 @@ def claims(name: str) -> None:
 @main.command()
 @click.argument("name")
 def figures(name: str) -> None:
-    """Make the figures of a batch again: PNG, PDF, and the data of each as CSV."""
+    """Make the figures of a batch again: PNG, PDF, LaTeX, and the data of each as CSV."""
     from ..report import figures
 
     echo("\n".join(map(str, figures.all_figures(name))))
@@ -190,7 +193,7 @@ def data() -> None:
 
 @data.command()
 def fetch() -> None:
-    """Download the files that are missing, and verify all."""
+    """Download the files that are missing, and verify all of them."""
     echo(f"{len(files.fetch())} files are there and verified")
 
 
@@ -224,12 +227,11 @@ def _jobs(name, model, coach, parameter, **choice):
     return jobs, name
 
 
-def _show_results(name: str, outcomes: list["Outcome"]) -> None:
+def _show_results(name: str, executed: list[str]) -> None:
     from ..report import page, results
     from ..report.summary import Summary
 
     folder = results.folder(name)
-    executed = [each.job.id for each in outcomes if each.state == "ok" and each.job.experiment]
     calls = ", ".join(f"{count:,} {kind}" for kind, count in results.calls(name, executed).items())
     if any((folder / "results").glob("*.json")):
         report = page.write(name)
@@ -265,11 +267,12 @@ def _run(jobs: int | None, again: bool, **choice: Any) -> None:
     if not all(model.startswith(SIMULATED) for model in roles):
         echo(f"{estimate.total(batch.plan(new))}; see `semback plan`", error=True)
     outcomes = batch.run(chosen, name, jobs, again)
-    _show_results(name, outcomes)
+    executed = [each.job for each in outcomes if each.state == "ok"]
+    _show_results(name, [job.id for job in executed if job.experiment])
     failures = defaultdict(list)
     for outcome in outcomes:
         if outcome.state == "failed":
             failures[outcome.error].append(f"\nfailed: {outcome.path}")
-    for error, failed in failures.items():  # a missing key, for one, is the same in all notebooks
+    for error, failed in failures.items():  # all notebooks may have the same, such as a missing key
         echo(f"{''.join(failed)}\n{error}", error=True)
     sys.exit(1 if failures else 0)

@@ -18,9 +18,9 @@ from ..errors import CacheError, DataError, ParameterError
 def echo(text: object, error: bool = False) -> None:
     """Print text; on stderr if it is an error.
 
-    Text from files and servers may hold control characters, with which a terminal would do as they
-    say (move the cursor, fill the clipboard). All but newlines are printed as escapes; so is what
-    the stream cannot encode, as most letters of the world in Windows' cp1252.
+    Text from files and servers may hold control characters, which a terminal would obey (move the
+    cursor, fill the clipboard). All but newlines are printed as escapes, and so is what the stream
+    cannot encode, which on Windows (cp1252) is most of the world's letters.
     """
     unsafe = {char for char in str(text) if not char.isprintable()} - {"\n"}
     escapes = {ord(char): char.encode("unicode_escape").decode() for char in unsafe}
@@ -47,13 +47,15 @@ def cache() -> None:
 
 @cache.command()
 @click.argument("path")
-@click.option("--run", "name", help="Only the replies on which the batch runs/NAME rests.")
-@click.option("--sealed", is_flag=True, help="Leave out the requests, where data must not go out.")
+@click.option("--run", "name", help="Only the replies that the batch runs/NAME rests on.")
+@click.option(
+    "--sealed", is_flag=True, help="Leave out the requests, if their data must not be shared."
+)
 def export(path: str, name: str | None, sealed: bool) -> None:
     """Write all replies to a recording, PATH.jsonl, PATH.jsonl.gz or PATH.jsonl.zst.
 
-    A sealed recording holds keys and replies only: whoever has the data, and so sends the same
-    requests, replays it. Replies may quote the data.
+    A sealed recording holds keys and replies only: those who have the data, and so send the same
+    requests, can replay it. Replies may quote the data.
     """
     from ..report import results
 
@@ -72,7 +74,7 @@ def export(path: str, name: str | None, sealed: bool) -> None:
 @click.argument("path")
 @click.option("--skip", is_flag=True, help="Skip lines that cannot be trusted.")
 def import_(path: str, skip: bool) -> None:
-    """Read a recording into the cache. Replies that are there already stay as they are."""
+    """Read a recording into the cache. Replies that are already there are not replaced."""
     new, conflicts, refused = ResponseCache().load(path, skip)
     echo(f"{new:,} new replies")
     for key in conflicts:
@@ -93,7 +95,7 @@ def verify(path: str) -> None:
             echo(f"refused line {number}: {problem}")
     echo(f"{counts['intact']:,} replies are intact, {counts['refused']:,} are not")
     if counts["sealed"]:
-        echo(f"{counts['sealed']:,} are sealed: their keys can be checked with the requests only")
+        echo(f"{counts['sealed']:,} are sealed: their keys can only be checked with the requests")
     sys.exit(1 if counts["refused"] else 0)
 
 
@@ -103,9 +105,9 @@ def verify(path: str) -> None:
 @click.option("--cut", is_flag=True, help="Only replies that ended at the token limit.")
 @click.option("--refused", is_flag=True, help="Only replies that the model or a filter refused.")
 def drop(key: str, **faults: bool) -> None:
-    """Remove the replies whose key begins with KEY from the cache.
+    """Remove the replies whose key starts with KEY from the cache.
 
-    With options, only replies to which one of them applies; without a KEY then, of the whole cache.
+    With options, only replies to which one of them applies; then KEY may be left out.
     """
     chosen = [fault for fault, given in faults.items() if given]
     if not key and not chosen:
@@ -115,7 +117,7 @@ def drop(key: str, **faults: bool) -> None:
 
 @cache.command()
 @click.argument("request", metavar="REQUEST.json|KEY")
-@click.option("--draw", default=0, show_default=True, help="Of the request in the file.")
+@click.option("--draw", default=0, show_default=True, help="The draw of the request in the file.")
 def explain(request: str, draw: int) -> None:
     """Tell whether a request is recorded, which other recording is nearest, and what differs.
 
@@ -135,7 +137,7 @@ def explain(request: str, draw: int) -> None:
 @cache.command()
 @click.argument("key")
 def show(key: str) -> None:
-    """Show a recorded reply and its request: messages, text, usage, when and from where.
+    """Show a recorded reply and its request: messages, text, usage, time and source.
 
     KEY is the start of a key.
     """
@@ -153,35 +155,18 @@ def show(key: str) -> None:
 
 @cache.command()
 def ls() -> None:
-    """List the replies: key, model, draw, and how the reply begins."""
+    """List the replies: key, model, draw, and the beginning of the text."""
     for key, entry, problem in ResponseCache().rows():
         line = f"altered: {problem}"
         if entry:
-            text = " ".join(entry["reply"]["text"].split())[:80]
-            line = f"{_model(entry)}  {entry['draw']}  {text}"
+            request, reply = entry.get("request"), entry["reply"]
+            model = request["model"] if request else f"{reply['model']} (sealed)"  # that answered
+            line = f"{model}  {entry['draw']}  {' '.join(reply['text'].split())[:80]}"
         echo(f"{key[:12]}  {line}")
 
 
-@cache.command()
-def stats() -> None:
-    """Count the replies by model."""
-    responses, counts = ResponseCache(), Counter()
-    for _, entry, _ in responses.rows():
-        counts[_model(entry) if entry else "altered: see `semback cache ls`"] += 1
-    for model, count in sorted(counts.items()):
-        echo(f"{count:9,}  {model}")
-    echo(f"{len(responses):9,}  in {responses.folder}, mode {responses.mode}")
-
-
-def _model(entry: Entry) -> str:
-    """The model that was requested; of a sealed entry, the one that answered."""
-    return (
-        entry["request"]["model"] if "request" in entry else f"{entry['reply']['model']} (sealed)"
-    )
-
-
 def _find(responses: ResponseCache, start: str) -> tuple[str, Entry]:
-    """The first entry whose key begins so."""
+    """The first entry whose key starts like this."""
     for key in responses.keys():
         if key.startswith(start) and (entry := responses.get(key)):
             return key, entry
@@ -195,7 +180,7 @@ def _request(path: str, draw: int) -> tuple[dict, int]:
         if "request" in data:
             data, draw = data["request"], data.get("draw", draw)
         if not is_request(data):
-            raise ValueError("it has no messages or no model, as a sealed line has none")
+            raise ValueError("it has no messages or no model; a sealed line has none")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CacheError(f"{path} is not a request: {error}") from None
     return data, draw

@@ -1,4 +1,4 @@
-"""The commands `semback proxy` and `semback run-with`: any program, recorded and replayed."""
+"""The commands `semback proxy` and `semback run-with`: record and replay any program."""
 
 import asyncio
 import sys
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 POSITIVE = click.FloatRange(0, min_open=True)
 OPTIONS = (  # of both commands
     click.option("--base-url", help="The endpoint.  [default: OPENAI_BASE_URL, or OpenAI's]"),
-    click.option("--cache", "folder", help="Holds the recordings.  [default: SEMBACK_CACHE_DIR]"),
+    click.option("--cache", "folder", help="The cache folder.  [default: SEMBACK_CACHE_DIR]"),
     click.option("--mode", type=click.Choice(MODES), help="[default: auto]"),
-    click.option("--in-flight", type=click.IntRange(1), default=64, help="Requests at one time."),
-    click.option("--requests-per-minute", type=POSITIVE, help="Of all clients together."),
-    click.option("--tokens-per-minute", type=POSITIVE, help="Of all clients together."),
-    click.option("--dollars", type=POSITIVE, help="The budget of all clients together."),
-    click.option("--tokens", type=click.IntRange(1), help="The same in tokens."),
-    click.option("--calls", type=click.IntRange(1), help="The same in requests that are sent."),
-    click.option("--timeout", type=POSITIVE, default=300.0, help="Seconds for one try."),
+    click.option("--in-flight", type=click.IntRange(1), default=64, help="Requests at a time."),
+    click.option("--requests-per-minute", type=POSITIVE, help="Limit for all clients together."),
+    click.option("--tokens-per-minute", type=POSITIVE, help="Limit for all clients together."),
+    click.option("--dollars", type=POSITIVE, help="Budget of all clients together."),
+    click.option("--tokens", type=click.IntRange(1), help="The same, in tokens."),
+    click.option("--calls", type=click.IntRange(1), help="The same, in requests that are sent."),
+    click.option("--timeout", type=POSITIVE, default=300.0, help="Seconds for each try."),
 )
 
 
 @click.command()
 @options(OPTIONS)
-@click.option("--host", default="127.0.0.1", help="Another one wants a token.")
+@click.option("--host", default="127.0.0.1", help="Any other host requires a token.")
 @click.option("--port", default=8910)
 @click.option("--token", envvar="SEMBACK_PROXY_TOKEN", help="[default: SEMBACK_PROXY_TOKEN]")
 def proxy(host: str, port: int, **settings: Any) -> None:
-    """Serve recorded replies to any program, and record what is new, until Ctrl-C.
+    """Serve recorded replies to any program, and record new ones, until Ctrl-C.
 
     It is an OpenAI-compatible server for chat completions: OPENAI_BASE_URL=http://127.0.0.1:8910/v1
-    for the program. With http://127.0.0.1:8910/s/NAME/v1 a request that is repeated gets a reply of
-    its own each time, and DELETE /s/NAME begins anew for a rerun.
+    for the program. At http://127.0.0.1:8910/s/NAME/v1 each repeat of a request gets a reply of its
+    own, and DELETE /s/NAME starts the count again for a rerun.
     """
     from ..proxy import serve
 
@@ -48,12 +48,12 @@ def proxy(host: str, port: int, **settings: Any) -> None:
 
 @click.command("run-with", context_settings={"allow_interspersed_args": False})
 @options(OPTIONS)
-@click.option("--session", default="run", help="Repeated requests are counted in it.")
+@click.option("--session", default="run", help="Repeats of a request are counted within it.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_with(session: str, command: tuple[str, ...], **settings: Any) -> None:
-    """Run a COMMAND whose requests to an OpenAI-compatible endpoint are recorded and replayed.
+    """Run COMMAND, and record and replay its requests to an OpenAI-compatible endpoint.
 
-    It finds a proxy in OPENAI_BASE_URL. Its exit code is passed on.
+    The command finds a proxy in OPENAI_BASE_URL. Its exit code is passed on.
     """
     from ..proxy import run_with
 
@@ -79,7 +79,7 @@ def _show(proxy: "Proxy") -> None:
     """Print what each client used; on stderr, since stdout is the command's."""
     rows, sent = proxy.rows(), proxy.endpoint.budget
     if not rows and not sent.spent["calls"]:
-        echo("no reply passed the proxy: does the program use OPENAI_BASE_URL?", error=True)
+        echo("no reply passed through the proxy: does the program use OPENAI_BASE_URL?", error=True)
         return
     for row in rows:
         calls, live = row["calls"], row["live"]
@@ -88,4 +88,4 @@ def _show(proxy: "Proxy") -> None:
             cost = f"{row['cost']:.4f} dollars, {row['live_cost'] or 0:.4f} of them live"
         counts = f"{calls:,} calls, {calls - live:,} recorded, {live:,} live, {tokens:,} tokens"
         echo(f"{row['phase']}, {row['model']}: {counts}, {cost}", error=True)
-    echo(f"sent, also for clients that went away: {sent}", error=True)
+    echo(f"sent, including for clients that disconnected: {sent}", error=True)

@@ -39,36 +39,36 @@ def models(
 ) -> tuple[LLM, LLM]:
     """The model that answers and its coach; the arguments are the parameters of the notebooks.
 
-    Keys are none of them, since an executed notebook shows its parameters: OPENAI_API_KEY is that
-    of both, unless SEMBACK_COACH_API_KEY is set for the coach.
+    API keys are not among them, since an executed notebook shows its parameters: both models use
+    OPENAI_API_KEY, unless SEMBACK_COACH_API_KEY is set for the coach.
 
     Parameters
     ----------
     model, coach : str
-        Their names; one that begins with "simulated" is a simulated model. A coach of None is the
-        model.
+        Their names; one that begins with "simulated" is a simulated model. If the coach is None,
+        the model coaches itself.
     task : Task
-        What a simulated model can answer.
+        Its questions are those that a simulated model can answer.
     cache : ResponseCache, optional
     budget : Budget, optional
-        What both may spend together.
+        The most that both may spend together.
     model_params, coach_params : mapping, optional
         The `params` of each.
     base_url, coach_url : str, optional
-        The endpoint; without `base_url` OPENAI_BASE_URL, without `coach_url` that of the model.
+        Their endpoints. Default: OPENAI_BASE_URL for the model, the model's for the coach.
     retries, timeout, system
         As `LLM` takes them, for both.
     in_flight : int, optional
-        The most requests of each at one time, of all notebooks of a batch together: every notebook
-        that runs gets an equal share, of one at least. By default that of `LLM` for each notebook.
+        The most requests in flight for each model, over all notebooks of a batch: every running
+        notebook gets an equal share, at least one. Default: that of `LLM`, for each notebook.
     requests_per_minute, tokens_per_minute : float, optional
-        The account's limits, for both together and, if the budget is the batch's, for all notebooks
-        of a batch. A coach at another address has the same limits for itself.
+        The account's limits, for both models together and, if the budget is the batch's, for all
+        its notebooks. A coach at another address has the same limits, counted separately.
 
     Raises
     ------
     ParameterError
-        An argument that `LLM` refuses; an address that is none, or contains more than an address;
+        An argument that `LLM` refuses; a URL that is malformed, or contains a password or a query;
         a name that is almost "simulated".
     """
     coach = model if coach is None else coach

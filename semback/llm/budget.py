@@ -1,7 +1,7 @@
-"""What calls cost, and budgets: limits on that, shared by models and by the notebooks of a batch.
+"""The prices of calls, and budgets, which models and the notebooks of a batch can share.
 
-Prices are US dollars, from genai-prices. Only requests that are sent count for a budget; recorded
-replies cost nothing.
+Prices are in US dollars, from genai-prices. Only requests that are sent count towards a budget;
+recorded replies cost nothing.
 """
 
 import os
@@ -19,13 +19,13 @@ from ..usage import SIMULATED, Usage
 
 # When recorded calls are priced: some models are cheaper at night, and prices change.
 PRICED = datetime(2026, 11, 1, 12, tzinfo=UTC)
-CHARACTERS_PER_TOKEN = 4  # of English text, as OpenAI's documentation has it
+CHARACTERS_PER_TOKEN = 4  # in English text, according to OpenAI's documentation
 LIMITED = ("dollars", "tokens", "calls")
 
 
 @dataclass
 class Budget:
-    """The most that all models which are given this same object may use up.
+    """The most that all models that are given this object may spend together.
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ class Budget:
     tokens : int, optional
         Tokens of prompts and replies together.
     calls : int, optional
-        Requests; trying one again is no further call.
+        Requests; a retry does not count as another one.
     batch : bool
-        Whether all notebooks of a batch share one account (see `batch.run`), in which limits per
-        minute are kept too.
+        Whether all notebooks of a batch share one account (see `batch.run`), which also keeps the
+        limits per minute.
 
     Raises
     ------
@@ -46,10 +46,10 @@ class Budget:
 
     Notes
     -----
-    When a limit is reached no request is sent any more, not even a retry: BudgetExceeded. Replies
-    that are in flight then are still recorded and counted, so tokens and dollars may end above
-    their limit by what was in flight. Tokens that an endpoint does not report are estimated.
-    `spent` and `str(budget)` say what was used.
+    Once a limit is reached nothing more is sent, not even a retry, and BudgetExceeded is raised.
+    Replies in flight at that moment are still recorded and counted, so tokens and dollars may
+    exceed their limit by that much. Tokens that an endpoint does not report are estimated.
+    `spent` and `str(budget)` tell what was used.
     """
 
     dollars: float | None = None
@@ -110,15 +110,15 @@ class Budget:
 
     @property
     def spent(self) -> dict[str, float]:
-        """Dollars, tokens and calls that are used; dollars only if they are limited."""
+        """The dollars, tokens and calls used so far; dollars only if they are limited."""
         with self.shared() as account:
             return {name: account.get(name, 0) for name in LIMITED}
 
     @contextmanager
     def shared(self) -> Iterator[Any]:
-        """The numbers of the account by name, which nobody else changes inside of this.
+        """The account's numbers by name, which nobody else can change within the context.
 
-        All notebooks of a batch share them; outside of a batch all models with this budget do.
+        All notebooks of a batch share them; outside a batch, all models with this budget do.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class Budget:
             with self._transaction():
                 yield self._account
         except (sqlite3.Error, OSError) as error:
-            message = f"what the notebooks of this batch spend cannot be added up: {error}"
+            message = f"the spending of this batch's notebooks cannot be added up: {error}"
             raise CacheError(message) from None
 
     def __str__(self) -> str:
@@ -150,7 +150,7 @@ def price(
     calls: int = 1,
     when: datetime | None = None,
 ) -> float | None:
-    """What so many tokens cost.
+    """The price of these tokens.
 
     Parameters
     ----------
@@ -159,9 +159,9 @@ def price(
     prompt_tokens, completion_tokens : int
         Of all calls together.
     calls : int
-        All are priced like their mean, since some models charge more for the tokens of long calls.
+        Each is priced as their mean, since some models charge more per token for long calls.
     when : datetime, optional
-        The time of the calls; now, if it is not given.
+        The time of the calls. Default: now.
 
     Returns
     -------
@@ -182,10 +182,10 @@ def price(
 
 
 def priced_rows(usage: Usage) -> list[dict]:
-    """The rows of a usage with `cost`, of all its tokens, and `live_cost`, of those of live calls.
+    """The rows of a usage, with `cost` (of all tokens) and `live_cost` (of those of live calls).
 
-    Both are US dollars, or None where the price or a number of tokens is unknown. Prices are those
-    of a fixed time, so that a rerun gives the same record.
+    Both are in US dollars, or None where the price or a number of tokens is unknown. Prices are
+    those of a fixed time, so that a rerun gives the same record.
     """
     rows = []
     for row in usage.rows():

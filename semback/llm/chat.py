@@ -1,7 +1,7 @@
 """One model behind an OpenAI-compatible endpoint, with recordings: the class LLM.
 
-`LLM.chat` looks for a recorded reply first. Without one it sends the request, once for all callers
-that want the same at one time (single-flight), and records the reply before anybody sees it.
+`LLM.chat` looks for a recorded reply first. If there is none, it sends the request, once for all
+callers that make it at the same time (single-flight), and records the reply before returning it.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from .responses import finish_reason
 HEADER = re.compile(r"[!#-'*+.^-z|~\w-]+\n[ -~]*", re.ASCII)  # its name and its text
 FIXED = {"model", "messages", "stream", "n"}  # fields that params cannot change
 LENGTHS = {"max_tokens", "max_completion_tokens"}
-SMALLEST_WINDOW = 256  # tokens; an endpoint that reports fewer for every prompt counts otherwise
-LONGEST_TOKENS = 6  # characters, on average over a prompt; English text has 4 to 5
-COMPARED = 1000  # recorded replies whose host is compared with that of base_url; it takes time
+SMALLEST_WINDOW = 256  # tokens; an endpoint that reports fewer for a long prompt counts differently
+LONGEST_TOKENS = 6  # characters per token, averaged over a prompt; in English text it is 4 to 5
+COMPARED = 1000  # recorded replies whose host is compared with base_url's, since it takes time
 # Names of models that think before they answer, unless they are told not to.
 THINKING = re.compile(
     r"think|reason|deepseek-r\d|qwq|qwen-?3(?!.*(instruct|coder))|magistral|gemini-(2\.5|[3-9])"
@@ -45,26 +45,24 @@ SHORT = {  # max_tokens of small models that run here: they ramble, at some 20 t
 
 
 def default_params(model: str) -> dict:
-    """The fields of a request beside model and messages, unless `params` changes them.
+    """The fields of a request other than model and messages, unless `params` changes them.
 
     The paper's setting: temperature 0, top_p 1, 1,024 tokens. At temperature 0 a top_p of 1 changes
-    nothing and some endpoints refuse the two together, so it is part of keys and recordings, but it
-    is not sent (see `client`).
+    nothing, and some endpoints refuse the two together, so it is part of keys and recordings but is
+    not sent (see `client`).
 
     Models that think first (deepseek-r1, qwen3, gemini-2.5, gpt-oss…, or with "thinking" in their
     name) get 8,192 tokens, since thoughts count; Claude takes no temperature then. Neither do
     OpenAI's reasoning models (o1, o3, o4…, gpt-5…), which have another name for the limit. The
     small models of `llama` get fewer tokens (`SHORT`).
     """
-    if model in SHORT:
-        return {"temperature": 0, "top_p": 1, "max_tokens": SHORT[model]}
     if re.match(r"(.*/)?(o\d|gpt-[5-9])", model):
         return {"max_completion_tokens": 8192}
-    if not THINKING.search(model):
-        return {"temperature": 0, "top_p": 1, "max_tokens": 1024}
-    if "claude" in model.lower():
+    thinks = THINKING.search(model)
+    if thinks and "claude" in model.lower():
         return {"max_tokens": 8192}
-    return {"temperature": 0, "top_p": 1, "max_tokens": 8192}
+    tokens = SHORT.get(model, 8192 if thinks else 1024)
+    return {"temperature": 0, "top_p": 1, "max_tokens": tokens}
 
 
 class LLM:
@@ -75,51 +73,51 @@ class LLM:
     model : str
         Its name at the endpoint.
     cache : ResponseCache, optional
-        Where replies are recorded; without it every call is sent.
+        Where replies are recorded. Without a cache every request is sent.
     base_url, api_key : str, optional
-        The endpoint; else OPENAI_BASE_URL and OPENAI_API_KEY. A server that wants no key gets a
+        The endpoint. Default: OPENAI_BASE_URL and OPENAI_API_KEY. A server that needs no key gets a
         dummy.
     in_flight : int
-        The most requests at one time. An endpoint that takes fewer is given fewer (see `limits`).
+        The most requests in flight. An endpoint that accepts fewer gets fewer (see `limits`).
     requests_per_minute, tokens_per_minute : float, optional
-        The account's limits, kept by all models together that share a budget and an address.
+        The account's limits, which all models with the same budget and address keep together.
     params : mapping, optional
-        Fields of the request beside model and messages, laid over `default_params(model)`; None
-        removes one, as in ``{"temperature": None, "max_tokens": None}``.
+        Fields of the request other than model and messages; they override `default_params(model)`,
+        and None removes a field, as in ``{"temperature": None, "max_tokens": None}``.
     retries : int, optional
         How often a request is sent again after 408, 409, 429, 5xx, time-outs, lost connections. By
-        default 5 times, and 20 times after 429, 503 and 529, so that it outlasts two minutes in
-        which nothing is accepted.
+        default 5 times, and 20 times after 429, 503 and 529, which outlasts two minutes in which
+        nothing is accepted.
     timeout : float
-        Seconds for one try, the whole reply included.
+        Seconds for one try, including the whole reply.
     budget : Budget, optional
-        What may be spent, shared by all models that are given the same one.
+        The most that all models that are given the same one may spend.
     transport : httpx2.AsyncBaseTransport or callable, optional
-        In place of the network, for models inside this process; or a function that makes it, which
-        is called when it is needed.
+        Takes the place of the network, for models inside this process; or a function that makes
+        one, called at the first request.
     headers : mapping of str to str, optional
-        Further HTTP headers, as gateways want them, laid over those in the environment's
+        Extra HTTP headers, which some gateways need, on top of those in the environment's
         SEMBACK_HEADERS (a JSON object). They are treated as secret: never recorded or shown, and
         their words are masked in errors and replies, as the key is.
     system : {"system", "user"}
         Where system messages go: "user" puts their text before that of the first user message, for
-        models that take none. Keys and recordings are of what is sent.
+        models that accept no system message. Keys and recordings hold what is sent.
 
     Attributes
     ----------
     params : mapping
-        The fields that are sent beside model and messages.
+        The fields of every request other than model and messages.
 
     Raises
     ------
     ParameterError
-        An argument has the wrong type or range; params is not JSON, or has a field that cannot be
-        chosen; there is a budget in dollars for a model whose price is unknown.
+        An argument has the wrong type or range; params is not JSON, or sets a field that is fixed;
+        there is a budget in dollars for a model whose price is unknown.
 
     Notes
     -----
-    Connections close when the model is no longer used, or with their event loop: `asyncio.run` does
-    it; whoever runs a loop by hand ends it by ``await loop.shutdown_asyncgens()``.
+    Connections close when the model is no longer used, or with their event loop. `asyncio.run`
+    takes care of that; if you run a loop yourself, end it with ``await loop.shutdown_asyncgens()``.
     """
 
     def __init__(
@@ -233,14 +231,13 @@ class LLM:
 
         Notes
         -----
-        A caller that is cancelled while its request is in flight waits until the reply is recorded,
-        and ends then; if it is cancelled once more, it gives the reply up.
+        A caller that is cancelled while its request is in flight first waits until the reply is
+        recorded; if it is cancelled again, it gives the reply up.
         """
         if type(draw) is not int:
             raise ParameterError(f"draw is {draw!r}; it takes an int")
         named = request, key, _ = self._request(messages, draw)
-        found = await reply_to(named, draw, self.cache, self._client())
-        reply, recorded, shared = found
+        reply, recorded, shared = await reply_to(named, draw, self.cache, self._client())
         if self.cache is not None and recorded:
             self._compare_host(self.cache, key)
         return self._reply(key, request, reply, recorded, shared)
@@ -268,7 +265,7 @@ class LLM:
             raise ParameterError(problem) from None
 
     def _reply(self, key: str, request: dict, reply: dict, recorded: bool, shared: bool) -> Reply:
-        """A reply as callers get it, with warnings of numbers of tokens that cannot be right."""
+        """A reply as callers get it; warns of numbers of tokens that cannot be right."""
         limit, used = self.endpoint.tokens_per_minute, sum(reply["usage"].values())
         if limit and not recorded and used > limit:
             problem = f"a reply of {self.model} reports {used:,} tokens"
@@ -281,7 +278,7 @@ class LLM:
             problem = (
                 f"{self.model} read {tokens:,} tokens of a prompt of {characters:,} characters"
             )
-            advice = "it seems that the server cut it: give it a larger context window"
+            advice = "the server seems to have cut it: give it a larger context window"
             self._warn_once("prompt", f"{problem}; {advice} (Ollama: num_ctx)")
         fields = {name: reply[name] for name in ("text", "usage", "model")}
         fields |= {"finish_reason": finish_reason(reply["finish_reason"]), "truncated": truncated}
@@ -289,17 +286,17 @@ class LLM:
         return Reply(**fields, recorded=recorded, key=key, fingerprint=fingerprint, shared=shared)
 
     def _compare_host(self, cache: ResponseCache, key: str) -> None:
-        """Warn once of a recording from another endpoint than the one that is set, if one is."""
+        """Warn once of a reply recorded from an endpoint other than the one that is set."""
         endpoint, host = self.endpoint, self.endpoint.host
         self._compared += 1
-        known = "recorded" in self._warned or self._compared > COMPARED
-        if known or endpoint.transport or not endpoint.url:
+        enough = "recorded" in self._warned or self._compared > COMPARED
+        if enough or endpoint.transport or not endpoint.url:
             return
         source = (cache.get(key) or {}).get("source")
         recorded = source.get("host") if isinstance(source, dict) else None
         if recorded and recorded not in (host, host.rpartition(":")[0]):
             problem = f"a reply of {self.model} was recorded from {recorded}, not from {host}"
-            advice = "recordings serve for every host; with another cache folder this one is asked"
+            advice = "recordings serve any host; to send requests to this one, use another cache"
             self._warn_once("recorded", f"{problem}: {advice}")
 
     def _warn_once(self, topic: str, text: str) -> None:
@@ -309,7 +306,7 @@ class LLM:
 
 
 def _merged(model: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The default fields of a model's requests with `params` laid over them."""
+    """The default fields of a model's requests, updated with `params`."""
     try:
         fields = json.loads(canonical({**default_params(model), **(params or {})}))
     except (TypeError, ValueError) as error:
@@ -324,26 +321,24 @@ def _merged(model: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def all_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """The headers of the environment with `headers` laid over them. An error shows no value."""
+    """The headers of the environment, updated with `headers`. Errors show no value."""
     try:
         found = json.loads(os.environ.get("SEMBACK_HEADERS") or "{}") | dict(headers or {})
         if all(HEADER.fullmatch("\n".join(pair)) for pair in found.items()):
             return found
-    except (TypeError, ValueError):  # no JSON, no object, no texts
+    except (TypeError, ValueError):  # not JSON, not an object, or not of texts
         pass
     takes = "an object of names and texts in ASCII, as in {'api-key': '…'}"
     raise ParameterError(f"headers, or SEMBACK_HEADERS (in JSON), are not {takes}")
 
 
 def _without_system(messages: list[dict]) -> list[dict]:
-    """Messages with the text of system messages before that of the first user message."""
+    """Messages in which the first user message begins with the text of the system messages."""
     texts = [message["content"] for message in messages if message.get("role") == "system"]
-    others = [message for message in messages if message.get("role") != "system"]
-    roles = [message.get("role") for message in others]
-    if not texts:
-        return messages
-    if "user" not in roles:
-        return [{"role": "user", "content": "\n\n".join(texts)}, *others]
-    place = roles.index("user")
-    text = "\n\n".join([*texts, others[place]["content"]])
-    return [*others[:place], {**others[place], "content": text}, *others[place + 1 :]]
+    others = [dict(message) for message in messages if message.get("role") != "system"]
+    first = next((message for message in others if message.get("role") == "user"), None)
+    if texts and first:
+        first["content"] = "\n\n".join([*texts, first["content"]])
+    elif texts:
+        others.insert(0, {"role": "user", "content": "\n\n".join(texts)})
+    return others

@@ -2,7 +2,7 @@
 
 `Client.ask` sends a request until there is a reply: within the limits and the budget, with a time
 limit and retries of its own (those of the openai client are switched off). What a response means is
-decided in `responses`; an error that stays becomes a ModelError that says what to do.
+decided in `responses`; an error that lasts becomes a ModelError that says what to do.
 """
 
 import asyncio
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     import openai
 
 RETRIES = 5  # unless LLM is given a number
-REFUSALS = 20  # retries after them: the pauses of `limits` make two minutes, for limits per minute
+REFUSALS = 20  # retries when busy; the pauses in `limits` make two minutes, to outlast its limits
 FIRST_RETRY, LONGEST_RETRY = 0.5, 8.0  # seconds before a retry, doubled; as in the openai client
 CONNECT = 20.0  # seconds for a connection
-KEEP_ALIVE = 5.0  # seconds; servers close idle connections after 5 or more
-REDIRECTS = 3  # that are followed
-SECRET = 8  # characters of a key that is secret; "none" or "x" are words that errors may contain
-SHOWN = 500  # characters of what an endpoint says
-NO_KEY = "set OPENAI_API_KEY, or OPENAI_BASE_URL for another server, or take the simulated model"
-BAD_KEY = "the API key contains spaces or odd letters"
+
+REDIRECTS = 3  # are followed at most
+SECRET = 8  # characters, at least, of a secret; a key like "none" or "x" is a word in many errors
+SHOWN = 500  # characters of an endpoint's error
+NO_KEY = "set OPENAI_API_KEY, or OPENAI_BASE_URL for another server, or use the simulated model"
+BAD_KEY = "the API key contains spaces or characters other than ASCII"
 SEPARATE = {"model", "messages"}  # fields with an argument of their own
-RECORDS = "X-Semback-Records"  # with this header a proxy of semback need not record, too
+RECORDS = "X-Semback-Records"  # tells semback's proxy that the client records the reply itself
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where and how models are asked; the attributes are the arguments of LLM."""
+    """Where and how requests are sent; the attributes are the arguments of LLM."""
 
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
@@ -63,13 +63,13 @@ class Endpoint:
 
     @property
     def url(self) -> str | None:
-        """The address; None is OpenAI's own."""
+        """The address; None stands for OpenAI's own."""
         url = f"http://{SIMULATED}/v1" if self.transport else self.base_url
         return url or os.environ.get("OPENAI_BASE_URL") or None
 
     @property
     def key(self) -> str:
-        """The API key; a server that wants none gets a dummy."""
+        """The API key; a server that needs none gets a dummy."""
         key = (self.api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
         return key or ("unused" if self.url else "")
 
@@ -80,12 +80,12 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """Where replies come from, with a port where the address has one."""
+        """The host that replies come from, with its port if the address has one."""
         return SIMULATED if self.transport else self.address.partition("/")[0].lower()
 
     def masked(self, text: Any) -> Any:
-        """A text of the endpoint without the key, which servers like to repeat, and without the
-        words of headers that may be one: those with a letter. So are the texts of JSON masked."""
+        """A text or JSON from the endpoint, with secrets masked: the key, which servers like to
+        repeat, and the words of headers that may be one, which are those with a letter."""
         words = re.split(r"[\s=:;,]+", " ".join(self.headers.values()))
         secrets = [self.key, *(word for word in words if re.search("[A-Za-z]", word))]
         masked = json.dumps(text, ensure_ascii=False)
@@ -105,7 +105,7 @@ class Endpoint:
             kind = PromptTooLong
             advice += f" Its largest parts, in characters: {_largest_parts(request['messages'])}."
         event = f"{request['model']} at {self.address} {failure.event}"
-        message = f"{event}: {text}. {advice} Replies received before are recorded."
+        message = f"{event}: {text}. {advice} Replies received so far are recorded."
         more = {"host": self.host, "request_id": request_id, "body": self.masked(failure.body)}
         return kind(message, status=failure.status, **more)
 
@@ -128,8 +128,9 @@ class Client:
         self._openai: Any = None  # openai.AsyncOpenAI, once it is connected
 
     def __del__(self) -> None:
-        # Asyncio closes a generator that is dropped in a new task, which the end of asyncio.run
-        # would cancel before it starts; one that is still alive then is closed by that end itself.
+        # Asyncio closes a dropped generator in a new task, which asyncio.run would cancel at its
+        # end, before it starts. So the generator lives a little longer: asyncio.run itself closes
+        # those that are still alive at its end.
         if self._connection is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._loop.call_later, 0.1, id, self._connection)
 
@@ -141,7 +142,7 @@ class Client:
         body : str
             The request as JSON text, with model and messages.
         flight : Flight, optional
-            That records the reply, and ends where nobody waits for it any more.
+            Records the reply, and ends once nobody waits for it any more.
 
         Returns
         -------
@@ -151,7 +152,7 @@ class Client:
         Raises
         ------
         ModelError
-            There is no reply, also not after retries where these may help.
+            There is no reply, even after retries (where they may help).
         BudgetExceeded
             The budget is spent, so the request was not sent.
         ParameterError
@@ -179,11 +180,11 @@ class Client:
                 delay = min(FIRST_RETRY * 2 ** (tries.total() - 1), LONGEST_RETRY)
                 delay = failure.wait or delay * random.uniform(0.75, 1.0)
                 if busy and (failure.wait or self.limits.busy):
-                    delay = 0  # it waits in `Limits`, with all others
+                    delay = 0  # it waits in `Limits`, with all the others
                 await asyncio.sleep(delay)
 
     async def _connect(self) -> None:
-        """Make the openai client, if there is none yet. Failure: a setting is wrong."""
+        """Make the openai client, if there is none yet. Raises Failure if a setting is wrong."""
         if self._openai is None:
             self._connection = _connection(self.endpoint)
             try:
@@ -192,7 +193,7 @@ class Client:
                 raise responses.no_response(error) from None
 
     async def _try(self, request: dict, headers: dict[str, str], slot: Slot) -> dict:
-        """The reply to one try. Failure: there is none."""
+        """The reply to one try. Raises Failure if there is none."""
         import aiohttp
         import openai
 
@@ -209,7 +210,7 @@ class Client:
             response = error.response
         except TimeoutError:
             slot.outcome = "timed out"
-            self._count(slot, request, {}, "")  # the endpoint may have worked for it
+            self._count(slot, request, {}, "")  # the endpoint may have worked on it
             error = TimeoutError(f"no whole reply in {self.endpoint.timeout:g} s")
             raise responses.no_response(error) from None
         except (openai.APIError, aiohttp.ClientError, OSError, ValueError) as error:
@@ -221,21 +222,21 @@ class Client:
             if failure.status in responses.BUSY:
                 slot.outcome = "refused"
                 slot.wait = min(failure.wait, responses.LONGEST_WAIT)
-            if failure.usage is not None:  # what is no reply costs as much
+            if failure.usage is not None:  # it costs as much as a reply
                 self._count(slot, request, failure.usage, "")
             raise
         self._count(slot, request, reply["usage"], reply["text"])
         return reply
 
     def _count(self, slot: Slot, request: dict, usage: dict[str, int], text: str) -> None:
-        """Count the tokens of a request; what the endpoint does not report is estimated."""
+        """Count the tokens of a request; those that the endpoint does not report are estimated."""
         prompt = usage.get("prompt_tokens", slot.tokens)
         completion = usage.get("completion_tokens", estimated_tokens(text))
         slot.used = prompt + completion
         self.endpoint.budget.end(request["model"], prompt, completion)
 
     def _recordable(self, reply: dict) -> tuple[dict, dict]:
-        """A reply without the key, and where it comes from, for recordings."""
+        """A reply without the key, and its source, as recordings hold them."""
         endpoint = self.endpoint
         clean = endpoint.masked(reply)
         source: dict[str, Any] = {"host": endpoint.host}
@@ -249,8 +250,8 @@ class Client:
 async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"]:
     """The openai client of the running event loop.
 
-    Being a generator, it is closed with the event loop (`asyncio.run` calls shutdown_asyncgens), or
-    when it is not used any more; so there is nothing to close by hand.
+    Since this is a generator, it is closed with the event loop (`asyncio.run` calls
+    shutdown_asyncgens) or when it is no longer used; there is nothing to close by hand.
     """
     import httpx2
     import openai
@@ -265,7 +266,7 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
         verify=_certificates(),
         max_redirects=REDIRECTS,
         event_hooks={"response": [responses.read]},
-        limits=httpx2.Limits(max_connections=endpoint.in_flight, keepalive_expiry=KEEP_ALIVE),
+        limits=httpx2.Limits(max_connections=endpoint.in_flight),
         timeout=httpx2.Timeout(None, connect=CONNECT),  # the whole try has a time limit
     )
     async with openai.AsyncOpenAI(
@@ -283,17 +284,17 @@ async def _connection(endpoint: Endpoint) -> AsyncGenerator["openai.AsyncOpenAI"
 
 @cache
 def _certificates() -> "ssl.SSLContext":
-    """What https connections are checked with; reading it takes longer than all else here."""
+    """The certificates that https is checked with; reading them takes longer than all else here."""
     import httpx2
 
     return httpx2.create_ssl_context()
 
 
 def _sent_fields(request: dict) -> dict:
-    """The fields of a request that are sent beside model and messages.
+    """The fields of a request that are sent in addition to model and messages.
 
     At temperature 0 a top_p of 1 changes nothing, and some endpoints refuse the two together, so it
-    is left out here. Keys and recordings have it, as they always did.
+    is left out here. Keys and recordings hold it, as they always have.
     """
     fields = {name: request[name] for name in request.keys() - SEPARATE}
     if fields.get("temperature") == 0 and fields.get("top_p") == 1:

@@ -23,8 +23,9 @@ NOTICE = "waiting for replies in flight, to record them; interrupt again to give
 class Flight(asyncio.Task):
     """The task that gets and records the reply to one request, for all callers in an event loop.
 
-    A caller that is cancelled leaves. With the last one the task ends too, unless its request is in
-    flight: then the reply is recorded, and no retry is sent. A caller that joined stays until then.
+    A caller that is cancelled leaves. When the last one leaves, the task ends too, unless its
+    request is in flight: then the reply is still recorded, but nothing is sent again. With `join`
+    the last caller stays until then.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class Flight(asyncio.Task):
             raise
 
     async def wait(self) -> Any:
-        """The result, for one more caller, who leaves at once when it is cancelled."""
+        """The result, for one more caller, which leaves at once when it is cancelled."""
         self.callers += 1
         try:
             return await asyncio.shield(self)
@@ -58,7 +59,7 @@ class Flight(asyncio.Task):
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """The context of one try. After a failed one that nobody wants to repeat, the task ends."""
+        """The context of one try. If it fails and no caller is left, the task ends."""
         if not self.callers:
             raise asyncio.CancelledError
         self.in_flight = True
@@ -71,19 +72,20 @@ class Flight(asyncio.Task):
             raise
 
     def cancel(self, msg: object = None) -> bool:
-        """Cancel the task, but not where an event loop cancels all tasks before it ends, as
-        `asyncio.run` does: it waits for them, and so for a reply that is in flight."""
+        """Cancel the task, unless an event loop cancels all its tasks before it ends, as
+        `asyncio.run` does: it then waits for them, and so for the reply in flight."""
         if self.in_flight and not self.get_loop().is_running():
             return False
         return super().cancel(msg)
 
     async def _outlast_callers(self) -> None:
-        """For the last caller. It waits for others too: gather ends with the first that does."""
+        """Wait, as the last caller, for this reply and all others that have lost their callers:
+        a gather ends as soon as one of its calls does."""
         try:
             if len(_abandoned()) == 1:  # the first of several that are cancelled together
                 logging.getLogger("semback").warning(NOTICE)
             await landed()
-        except (asyncio.CancelledError, KeyboardInterrupt):  # once more: it is given up
+        except (asyncio.CancelledError, KeyboardInterrupt):  # a second time: the reply is given up
             if not self.callers:
                 self.cancel()
             raise
@@ -96,7 +98,7 @@ async def reply_to(
     client: "Client",
     wait: Callable[[Flight], Coroutine] = Flight.join,
 ) -> tuple[dict, bool, bool]:
-    """The recorded reply to a request; or that of the endpoint, which is recorded.
+    """The recorded reply to a request, or else the endpoint's, which is then recorded.
 
     Parameters
     ----------
@@ -113,7 +115,7 @@ async def reply_to(
     -------
     reply : dict
     recorded, shared : bool
-        Whether it comes from the cache; whether another caller had sent the request.
+        Whether it comes from the cache; whether another caller sent the request.
     """
     request, key, body = named
     if cache is None or cache.mode == "off":
@@ -126,7 +128,7 @@ async def reply_to(
 
     async def record(flight: Flight) -> tuple[dict, bool]:
         async with cache.single_flight(key):
-            reply = _recorded(cache, key, body, draw)  # by another process, meanwhile
+            reply = _recorded(cache, key, body, draw)  # by another process in the meantime
             if reply is not None:
                 return reply, True
             try:
@@ -147,7 +149,7 @@ async def reply_to(
 
 
 def _recorded(cache: "ResponseCache", key: str, body: str, draw: int) -> dict | None:
-    """The recorded reply to a request. One that was refused is sent again, but for a replay."""
+    """The recorded reply to a request. A refused request is sent again, except in a replay."""
     reply = cache.lookup(key, body, draw)
     if reply is None or reply["finish_reason"] != REFUSED:
         return reply
@@ -158,11 +160,11 @@ def _recorded(cache: "ResponseCache", key: str, body: str, draw: int) -> dict | 
 
 
 def _refusal(error: ModelError, model: str) -> dict:
-    """In place of a reply: that the endpoint refuses the request."""
+    """What is recorded in place of a reply if the endpoint refuses the request."""
     too_long = isinstance(error, PromptTooLong)
-    said = {"refusal": str(error), "status": error.status, "too_long": too_long}
-    said |= {"body": error.body} if error.body else {}
-    return {"text": "", "finish_reason": REFUSED, "model": model, "usage": {}, **said}
+    refusal = {"refusal": str(error), "status": error.status, "too_long": too_long}
+    refusal |= {"body": error.body} if error.body else {}
+    return {"text": "", "finish_reason": REFUSED, "model": model, "usage": {}, **refusal}
 
 
 async def landed() -> None:

@@ -1,4 +1,4 @@
-"""How many requests are in flight at one time (adaptive concurrency), and how many leave a minute.
+"""How many requests are in flight at one time (adaptive concurrency), and how many per minute.
 
 Endpoints rarely say how many requests they serve at once, so the limit is found as TCP finds the
 capacity of a network: slow start, additive increase, multiplicative decrease (AIMD), where a
@@ -33,8 +33,8 @@ PACE = 0.001  # seconds between the first requests: an early refusal stops the r
 DECREASE = 0.85  # of the window remains after congestion
 PROBE = 24  # replies, at least, until the window grows by one: at most 1 in 25 requests is refused
 LATE = 2.0  # seconds after which a place within the limits per minute is given up
-# Seconds of a pause where every request is refused, and its growth: a server that starts is found
-# ready soon, and a limit per minute, which may count refusals too, is tried a few times a minute.
+# The pause while every request is refused, in seconds, and its growth: a server that is starting is
+# soon found ready, and a limit per minute, which may count refusals, is tried a few times a minute.
 FIRST_PAUSE, LONGER, LONGEST_PAUSE = 0.5, 1.4, 8.0
 
 
@@ -47,13 +47,13 @@ class Slot:
     tokens : int
         Tokens that the request was expected to take.
     sent : float
-        Time of the event loop when it left.
+        The event loop's time when the request left.
     outcome : str
         "answered"; "refused", since the endpoint is busy; "timed out"; or "lost".
     wait : float
-        Seconds for which the endpoint asks to be left alone.
+        Seconds that the endpoint asks to wait.
     used : int
-        Tokens that the request took, with its reply; 0 if it was not worked for.
+        Tokens that the request and its reply took; 0 if the endpoint did not work on it.
     """
 
     tokens: int
@@ -69,9 +69,9 @@ class Limits:
     Parameters
     ----------
     endpoint : Endpoint
-        Its limits per minute are never exceeded in any 60 seconds; they are kept in the account of
-        its budget. The tokens of a reply are known only when it has arrived; the requests after it
-        wait for them.
+        Its limits per minute are never exceeded in any 60 seconds; the account of its budget keeps
+        count. The tokens of a reply are known only once it has arrived; later requests make up for
+        them.
     """
 
     def __init__(self, endpoint: "Endpoint"):
@@ -87,16 +87,17 @@ class Limits:
         }
         self._place = -inf  # when the next request leaves, within the limits per minute
         self._queue: list[tuple[int, int, asyncio.Future]] = []  # a heap, by ticket; with tokens
-        # Places in the queue: a request that is sent again goes before all that came later.
+        # Places in the queue: a request that is sent again goes before all later ones.
         self.tickets = count()
         self._paced = INITIAL_WINDOW  # requests of the first window that have not left yet
-        self._next_at = self._changed_at = 0.0  # no request leaves before; the last decrease
+        self._next_at = 0.0  # no request leaves before this time
+        self._changed_at = 0.0  # when the window last shrank
         self._timer: asyncio.TimerHandle | None = None
         self._pauses = 0  # in a row, without a reply between them
 
     @asynccontextmanager
     async def slot(self, ticket: int, tokens: int) -> AsyncIterator[Slot]:
-        """Wait until a request may leave; inside of the context it is in flight."""
+        """Wait until a request may leave; within the context it is in flight."""
         slot, admission = Slot(tokens), asyncio.get_running_loop().create_future()
         heapq.heappush(self._queue, (ticket, tokens, admission))
         self._schedule()
@@ -110,10 +111,10 @@ class Limits:
                 self._schedule()
 
     def _schedule(self) -> None:
-        """Let the next request leave in a turn of the event loop of its own, when it may.
+        """Let the next request leave when it may, in a turn of its own of the event loop.
 
-        So replies that have arrived are read between them: an early refusal stops the rest, however
-        many requests are ready at one time.
+        Between two requests, replies that have arrived are thus read: an early refusal stops the
+        rest, however many requests are ready at one time.
         """
         while self._queue and self._queue[0][2].done():  # it was cancelled
             heapq.heappop(self._queue)
@@ -140,7 +141,7 @@ class Limits:
         self._schedule()
 
     def _reserve(self, tokens: int) -> float:
-        """Take the next place within the limits per minute; in how many seconds it is.
+        """Take the next place within the limits per minute. Returns the seconds until then.
 
         There is one place at a time for each event loop, so that the notebooks of a batch take
         turns, and one whose kernel is killed holds up the others by one request at most.
@@ -157,8 +158,8 @@ class Limits:
         return leave - now
 
     def _learn(self, slot: Slot) -> None:
-        """Adapt the window to how a request ended; once a round trip, since all others that are in
-        flight then say the same."""
+        """Adapt the window to how a request ended, but only once per round trip, since all the
+        requests in flight at that time tell the same."""
         limit = self._per_minute.get("tokens")
         if limit and slot.used:
             with suppress(CacheError), self._budget.shared() as numbers:
@@ -201,12 +202,12 @@ class Limits:
 
 
 class PerMinute:
-    """A limit for each minute: a tenth of it may leave at once and the rest evenly, so that no 60
-    seconds have more.
+    """A limit per minute: a tenth of it may leave at once and the rest evenly, so that it holds in
+    any 60 seconds.
 
-    What has left is summed up by one number of the account: the time at which all of it would have
-    left at the even rate ("theoretical arrival time" in the standard). More than a tenth at one
-    time has to be saved up before, and is waited for afterwards.
+    One number of the account sums up what has left: the time at which all of it would have left at
+    the even rate ("theoretical arrival time" in the standard). More than a tenth at one time must
+    be saved up beforehand and waited for afterwards.
     """
 
     def __init__(self, name: str, limit: float):
@@ -215,9 +216,9 @@ class PerMinute:
         self.rate = max(limit - self.burst, limit / 2) / 60  # per second
 
     def after(self, amount: float) -> float:
-        """Seconds that so much takes at the even rate; more than the limit is taken for it."""
+        """Seconds that this amount takes at the even rate, counted as the limit if it is more."""
         return min(amount, self.limit) / self.rate
 
     def before(self, amount: float) -> float:
-        """Seconds after that time at which so much may leave; below 0 for less than a tenth."""
+        """Seconds after that time at which this amount may leave; below 0 for less than a tenth."""
         return self.after(amount) - self.burst / self.rate

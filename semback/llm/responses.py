@@ -1,8 +1,8 @@
-"""What a response of an endpoint means: a reply, a failure that may pass, or one that stays.
+"""What an endpoint's response means: a reply, a failure that may pass, or one that lasts.
 
 This is the one place where that is decided. `read` checks each response as it arrives, and `reply`
-finds the chat completion in it. Both raise `Failure`, which says whether to try again and when, and
-what to do.
+finds the chat completion in it. Both raise `Failure`, which says whether and when to try again, and
+what to do about it.
 """
 
 import json
@@ -20,10 +20,10 @@ from ..cache.recording import parsed
 if TYPE_CHECKING:
     import httpx2
 
-BUSY = (429, 503, 529)  # the endpoint takes fewer requests at one time, or fewer a minute
-LONGEST_WAIT = 120.0  # seconds that are waited where the endpoint asks for it
-LONGEST_BODY, LONGEST_ERROR = 2**26, 2**20  # bytes of an unpacked body; of that of an HTTP error
-LOOKED_AT = 4000  # characters of an error, since patterns in megabytes would stop the event loop
+BUSY = (429, 503, 529)  # the endpoint accepts fewer requests at one time, or fewer per minute
+LONGEST_WAIT = 120.0  # seconds; an endpoint that asks for a longer wait is not waited for
+LONGEST_BODY, LONGEST_ERROR = 2**26, 2**20  # bytes, unpacked: of a reply, and of an HTTP error
+LOOKED_AT = 4000  # characters of an error; to search megabytes would stop the event loop
 
 _PROMPT = r"context.?(length|window|size)|(prompt|input).{0,40}(too long|exceed)|too many .*tokens"
 _SYSTEM = (
@@ -38,35 +38,35 @@ _MODEL = (
 )
 # With a wrong key LiteLLM's proxy answers 400 "No connected db".
 _KEY = r"^40[13]|no_db_connection"
-TOO_LONG = "The prompt is longer than the model's window: shorten it, or take another model."
-NO_SYSTEM = "The model takes no system message: LLM(…, system='user') puts it into the user's."
-LIMIT = "The endpoint's limit is reached: lower in_flight, or look at the account's limits."
+TOO_LONG = "The prompt is longer than the model's window: shorten it, or use another model."
+NO_SYSTEM = "The model accepts no system message: LLM(…, system='user') puts it into the user's."
+LIMIT = "The endpoint's limit is reached: lower in_flight, or check the account's limits."
 # What to do about an HTTP error: the first pattern that its status, code, type and text match.
 ADVICE = {
     rf"^(400|422|500).*({_PROMPT})|^413": TOO_LONG,
     rf"^(400|422|500).*({_SYSTEM})": NO_SYSTEM,
-    _QUOTA: "The account's quota or money is used up; waiting does not help: look at the account.",
+    _QUOTA: "The account's quota or credit is used up; waiting does not help: check the account.",
     _FILTER: "The endpoint's filter refused this prompt, not the model: leave the example out.",
-    _MODEL: "The endpoint does not know this model, or it was shut down: take another, or replay.",
+    _MODEL: "The endpoint does not know this model, or it was shut down: use another, or replay.",
     r"^40[45]": "There is nothing at this address: base_url usually ends in /v1.",
-    _KEY: "Check OPENAI_API_KEY, and what it may be used for.",
+    _KEY: "Check OPENAI_API_KEY and its permissions.",
     r"^4.*(temperature.*top_p|top_p.*temperature)": "Leave one out: params={'top_p': None}.",
-    r"^(400|422)": "Take out a field that is refused, as with params={'temperature': None}.",
+    r"^(400|422)": "Leave out the refused field, as with params={'temperature': None}.",
     r"^429": LIMIT,
     r"": "The endpoint failed; run again later.",
 }
-CHECK_NETWORK = "Nothing was recorded; check the address and the network, then run again."
-CHECK_SETTINGS = "Look at base_url, and at SSL_CERT_FILE, proxies and OPENAI_… in the environment."
+CHECK_NETWORK = "Check the address and the network, then run again."
+CHECK_SETTINGS = "Check base_url, and SSL_CERT_FILE, proxies and OPENAI_… in the environment."
 CHECK_ADDRESS = "Is this an OpenAI-compatible address? base_url usually ends in /v1."
 FEW_FILES = "Allow this process more open files (ulimit -n 4096), or lower in_flight."
-# Statuses for the words by which gateways name errors that they send with status 200.
+# Statuses for the words with which gateways name errors that they send with status 200.
 STATUSES = {
     r"rate.?limit|too.?many|exhausted|quota": 429,
     r"overload|unavailable|capacity": 503,
     r"time.?out|timed.?out": 408,
     r"server.?error|api.?error|internal|gateway|upstream|provider": 500,
 }
-# Words in which others say that a reply ended with "length" or by "content_filter": MAX_TOKENS,
+# Other endpoints' words for the finish reasons "length" and "content_filter": MAX_TOKENS,
 # model_length, SAFETY, guardrail_intervened…
 _CUT = re.compile(r"length|max.*tokens|token.?limit|context.?window", re.IGNORECASE)
 _FILTERED = re.compile(
@@ -78,19 +78,18 @@ _WAIT = re.compile(  # "try again in 1m2.5s", "retry after 20 seconds", "retryDe
     re.IGNORECASE,
 )
 _SECONDS = {"milli": 0.001, "ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
-_THOUGHTS = re.compile("think|thought|reason")
 
 
 @dataclass(eq=False)
 class Failure(Exception):
-    """A try that brought no reply.
+    """A try that got no reply.
 
     Attributes
     ----------
     event : str
         What happened, as the second half of a sentence that begins with the model.
     text : str
-        What the endpoint or the network says of it.
+        What the endpoint or the network says about it.
     advice : str
         What to do about it.
     status : int, optional
@@ -100,9 +99,9 @@ class Failure(Exception):
     retry : bool
         Whether trying again may help.
     wait : float
-        Seconds to wait before that, as the endpoint asks; 0 where it does not.
+        Seconds to wait first, if the endpoint asks for it; else 0.
     usage : dict, optional
-        Tokens, as of a reply, where the endpoint has worked for the request.
+        Tokens, as of a reply, if the endpoint worked on the request.
     body : optional
         The JSON of an HTTP error, as `storable` gives it.
     """
@@ -119,13 +118,13 @@ class Failure(Exception):
 
 
 async def read(response: "httpx2.Response") -> None:
-    """Read the body of a response, of an error only the beginning.
+    """Read the body of a response; of an error, only the beginning.
 
     Raises
     ------
     Failure
-        The body is too long, or the response is a redirect that is not followed: it would send the
-        request to another server, or send it without its content, as 301 to 303 do.
+        The body is too long, or the response is a redirect that is not followed, since it leads to
+        another server, or loses the request's content, as 301 to 303 do.
     """
     if response.has_redirect_location:
         here, there = response.request.url, response.request.url.join(response.headers["location"])
@@ -161,8 +160,8 @@ def reply(response: "httpx2.Response", model: str, whole: bool = False) -> dict:
     Returns
     -------
     dict
-        text, finish_reason, usage, fingerprint, refusal (where the model refused), and model as the
-        endpoint names it: a reply of another model stays visible.
+        text, finish_reason, usage, fingerprint, refusal (if the model refused), and model as the
+        endpoint names it, so that a reply of another model stays visible.
 
     Raises
     ------
@@ -175,7 +174,9 @@ def reply(response: "httpx2.Response", model: str, whole: bool = False) -> dict:
     try:
         choice = data["choices"][0]
         message = choice["message"]
-        content = _joined(message.get("content"))
+        content = message.get("content")
+        if isinstance(content, list):  # in parts, some of which may be thoughts
+            content = "".join(part["text"] for part in content if part.get("type") == "text")
         refusal, fingerprint = message.get("refusal"), data.get("system_fingerprint")
     except (TypeError, LookupError, AttributeError):
         raise _not_a_reply(response, data) from None
@@ -196,13 +197,13 @@ def reply(response: "httpx2.Response", model: str, whole: bool = False) -> dict:
 
 
 def storable(data: Any) -> Any:
-    """JSON data as a file can hold it: no halves of surrogate pairs, and null in place of NaN."""
+    """JSON data as a file can hold it: without lone surrogates, and with null in place of NaN."""
     text = json.dumps(data, ensure_ascii=False)
     return json.loads(valid(text), parse_constant=lambda _: None)
 
 
 def finish_reason(reason: object) -> str:
-    """Why a reply ended, by OpenAI's name for it where there is one."""
+    """Why a reply ended, by OpenAI's name for it if there is one."""
     text = valid(reason or "stop")
     if _CUT.search(text[:100]):
         return "length"
@@ -210,7 +211,7 @@ def finish_reason(reason: object) -> str:
 
 
 def usage(data: Any) -> dict[str, int]:
-    """The numbers of tokens that a response reports, as far as they are numbers."""
+    """The numbers of tokens that a response reports, without those that make no sense."""
     counts = {}
     for name in ("prompt_tokens", "completion_tokens"):
         with suppress(TypeError, LookupError, AttributeError):
@@ -221,12 +222,12 @@ def usage(data: Any) -> dict[str, int]:
 
 
 def wait_asked_for(headers: Mapping[str, str], text: str = "") -> float:
-    """The seconds that a response asks to wait: by Retry-After (a number or a date) or by its
-    milliseconds, or else by the words of its body; 0 where it asks for none."""
+    """The seconds that a response asks to wait, by Retry-After (a number or a date), the same in
+    milliseconds, or else the words of its body; 0 if it does not ask."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         if re.fullmatch(r"\d{1,9}(\.\d+)?", headers.get(name, "")):
             return float(headers[name]) * unit
-    with suppress(ValueError, OverflowError):  # no date either
+    with suppress(ValueError, OverflowError):  # not a date either
         date = parsedate_to_datetime(headers.get("retry-after", ""))
         return max(date.timestamp() - time.time(), 0.0)
     durations = re.findall(_DURATION, wait[1].lower()) if (wait := _WAIT.search(text)) else []
@@ -234,7 +235,7 @@ def wait_asked_for(headers: Mapping[str, str], text: str = "") -> float:
 
 
 def valid(value: object) -> str:
-    """As text without halves of surrogate pairs, which no file could hold."""
+    """A value as text, without lone surrogates, which no file can hold."""
     text = str(value)
     if text.isascii():
         return text
@@ -242,7 +243,7 @@ def valid(value: object) -> str:
 
 
 def no_response(error: BaseException) -> Failure:
-    """The failure of a try that got no response; its first cause has the words that help."""
+    """The failure of a try that got no response; the first cause has the words that help."""
     first = error
     while first.__cause__ is not None:
         first = first.__cause__
@@ -250,18 +251,18 @@ def no_response(error: BaseException) -> Failure:
     if isinstance(first, Failure):  # of `read`
         return first
     if "Too many open files" in f"{first} {error}":
-        return Failure("cannot be asked", text, FEW_FILES, retry=True)
+        return Failure("cannot be called", text, FEW_FILES, retry=True)
     if type(first).__name__ == "TooManyRedirects":
         return Failure("did not answer", "the address redirects in circles", CHECK_NETWORK)
     wrong_setting = isinstance(error, OSError | ValueError) or type(error).__name__ == "InvalidURL"
     if wrong_setting and not isinstance(error, TimeoutError):
-        return Failure("cannot be asked", str(error), CHECK_SETTINGS)
+        return Failure("cannot be called", str(error), CHECK_SETTINGS)
     retry = not isinstance(first, ssl.SSLCertVerificationError)
     return Failure("did not answer", text, CHECK_NETWORK, retry=retry)
 
 
 def _error_in(data: Any) -> Any:
-    """The error in the JSON of a response, where endpoints and gateways put it; else None."""
+    """The error in the JSON of a response, wherever endpoints and gateways put it, or None."""
     data = data[0] if isinstance(data, list) and data else data
     error = data.get("error") if isinstance(data, dict) else None
     with suppress(TypeError, LookupError, AttributeError):
@@ -286,7 +287,7 @@ def _http_error(response: "httpx2.Response", data: Any) -> Failure:
     words = f"{status} {kind} {message}"
     flags = re.IGNORECASE | re.DOTALL
     advice = next(advice for pattern, advice in ADVICE.items() if re.search(pattern, words, flags))
-    if status == 429 and wait:  # whatever it says of quota and billing
+    if status == 429 and wait:  # whatever it says about quota and billing
         advice = LIMIT
     elif "insufficient_quota" in words or advice == NO_SYSTEM:
         retry = False
@@ -309,12 +310,12 @@ def _status(kind: str) -> int | None:
 
 def _not_a_reply(response: "httpx2.Response", data: Any) -> Failure:
     text, status = _text(response), response.status_code
-    if data is None and text.lstrip()[:1] in "{[":  # cut or garbled, as after a lost connection
+    if data is None and text.lstrip()[:1] in "{[":  # cut or garbled, as by a lost connection
         event = f"sent {'broken JSON' if text else 'an empty body'} in place of JSON"
         advice = f"{CHECK_ADDRESS} Then run again."
         return _failure(response, event, text or f"status {status}", advice, retry=status == 200)
     event = f"sent something that is not a chat reply (status {status})"
-    advice = f"{CHECK_ADDRESS} A web page may be that of a login or a proxy."
+    advice = f"{CHECK_ADDRESS} A web page may come from a login or a proxy."
     return _failure(response, event, text, advice, usage=usage(data) if data else None)
 
 
@@ -327,15 +328,3 @@ def _failure(response: "httpx2.Response", event: str, text: str, advice: str, **
 def _text(response: "httpx2.Response") -> str:
     """The beginning of a body."""
     return response.content[:LOOKED_AT].decode(errors="replace")
-
-
-def _joined(content: Any) -> Any:
-    """A message's content; of one in parts, as some endpoints send it, the texts but no thoughts.
-
-    Where there are thoughts only, or no part at all, that is an empty text.
-    """
-    if not isinstance(content, list):
-        return content
-    texts = [part["text"] for part in content if part.get("type") == "text"]
-    only_thoughts = all(_THOUGHTS.search(str(part.get("type"))) for part in content)
-    return "".join(texts) if texts or only_thoughts else content

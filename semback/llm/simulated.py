@@ -2,12 +2,12 @@
 
 Its numbers say nothing about real models. It is a student model in the sense of item response
 theory. Every question has a difficulty, every task has some skills that help with it, and an
-instruction carries the skills whose cues stand in its text (`SKILLS`). A hint shows the skills that
+instruction carries the skills whose cues are in its text (`SKILLS`). A hint shows the skills that
 it was made with. The answer node has its own skills and those that its inputs show, each counted
 once, and answers by the Rasch model: P(correct) = logistic(ability - difficulty). Hashes serve as
 dice, so the same request has the same reply on every machine.
 
-As a coach it knows in advance which skills help with the task. From the prompt it takes whether
+As a coach it knows in advance which skills help with the task. From the prompt it learns whether
 anything should have been different, and which of these skills no text in the prompt shows. If it
 sees all inputs of a node together, it divides these skills among them; if it sees one input alone,
 it cannot know what the others contribute, and names the same skill for each. Without gradients it
@@ -18,8 +18,8 @@ rejected by the gate. It does not show that the content of a score leads to the 
 (`semback.studies.credit` measures that), nor how well real models do any of this; and what an
 ablation loses is built into the model.
 
-It sits behind the real `openai` client, as a transport in this process, so all other code runs as
-it does with an endpoint.
+It sits behind the real `openai` client, as a transport in this process, so that all other code runs
+as it does with an endpoint.
 
 References
 ----------
@@ -72,7 +72,7 @@ def model(name: str, task: Task, cache: ResponseCache | None = None, **settings)
     ----------
     name : str
     task : Task
-        What a simulated model can answer.
+        Its questions are those that a simulated model can answer.
     cache : ResponseCache, optional
     **settings
         The other parameters of `LLM`.
@@ -85,7 +85,7 @@ def model(name: str, task: Task, cache: ResponseCache | None = None, **settings)
 def scripted(
     name: str, reply: Callable[[list[dict]], str], cache: ResponseCache | None = None, **settings
 ) -> LLM:
-    """An LLM whose replies come from a function of this process, in place of an endpoint.
+    """An LLM whose replies come from a function in this process, in place of an endpoint.
 
     Parameters
     ----------
@@ -105,11 +105,11 @@ def scripted(
     if not isinstance(name, str) or not name.startswith(SIMULATED):
         raise ParameterError(
             f"the name of a simulated model begins with {SIMULATED!r}, so that nobody takes it for "
-            f"a real one; not {name!r}"
+            f"a real one; {name!r} does not"
         )
 
     def transport():
-        import httpx2  # at the first request that is not recorded: the import takes time
+        import httpx2  # only at the first request that is not recorded: the import takes time
 
         def handle(request: httpx2.Request) -> httpx2.Response:
             messages = json.loads(request.content)["messages"]
@@ -155,7 +155,7 @@ class Prompt:
     ----------
     system : str
         The system message: in a forward call, the node's instruction and form. With
-        ``system="user"`` they are in the user message, which stands here then.
+        ``system="user"`` they are in the user message, which is then given here too.
     user : str
         The first user message.
     data : list of (str, str)
@@ -178,7 +178,7 @@ class Prompt:
 
     @property
     def targets(self) -> list[str]:
-        """The inputs for which the prompt asks a gradient."""
+        """The inputs for which the prompt asks for a gradient."""
         return re.findall(r'^<gradient to="(.*)">$', self.wording, re.MULTILINE)
 
     def texts(self, *labels: str) -> list[str]:
@@ -187,13 +187,13 @@ class Prompt:
 
 
 class Student:
-    """What the simulated model knows of a task, and its replies.
+    """What the simulated model knows about a task, and its replies.
 
     Parameters
     ----------
     task : Task
     name : str
-        Of the model; it is part of all dice.
+        The model's name, on which all its dice depend.
     """
 
     def __init__(self, task: Task, name: str):
@@ -209,7 +209,7 @@ class Student:
         }
 
     def reply(self, messages: list[dict]) -> str:
-        """The reply to a prompt; the blocks that a prompt asks for tell what kind of call it is."""
+        """The reply to a prompt; the blocks that it asks for tell what kind of call it is."""
         prompt = Prompt.of(messages)
         reasons = block("reasons", self._weakness(prompt)) + "\n"
         if prompt.targets:
@@ -237,12 +237,12 @@ class Student:
         return reply if self.task.read(reply) == answer else answer
 
     def _is_answer_node(self, system: str) -> bool:
-        """Whether a system message has the form or else the purpose of the task's answer node."""
+        """Whether a system message has the form, or else the purpose, of the task's answer node."""
         node = self.task.graph[self.task.graph.answer]
         return node.form in system if node.form else system.startswith(_purpose(node.instruction))
 
     def _answer(self, question: str, ability: float) -> str:
-        """The right answer where the ability suffices, else that of another question."""
+        """The right answer if the ability suffices, else that to another question."""
         difficulty = _logit(dice(self.name, question, "difficulty")) / 2
         right = self.known[question]
         if _logit(dice(self.name, question, "luck")) < ability - difficulty:
@@ -253,7 +253,7 @@ class Student:
     def _missing(self, prompt: Prompt) -> list[str]:
         """The skills that gradients name; if they name none, the helpful ones that no text shows.
 
-        None is missing where gradients do not say that anything should have been different.
+        None is missing if the gradients do not say that anything should have been different.
         """
         gradients = "\n".join(prompt.texts("gradient", "critique"))
         named = _skills(gradients)
@@ -292,9 +292,9 @@ class Student:
         return " ".join([_purpose(old), *advice])
 
     def _for_library(self, text: str) -> str | None:
-        """A reply in the form that the optimiser of another library asks for; it is a guess.
+        """A guess, in the form that the optimiser of another library asks for.
 
-        None for another prompt, a library's gradient among them.
+        None for any other prompt, including that for a library's gradient.
         """
         if "<IMPROVED_VARIABLE>" in text:  # TextGrad
             return f"<IMPROVED_VARIABLE>{self._guess(text)}</IMPROVED_VARIABLE>"
@@ -311,7 +311,7 @@ class Student:
         return "\n\n".join(f"[[ ## {field} ## ]]\n{guess}" for field in fields) or None
 
     def _guess(self, text: str) -> str:
-        """An instruction for the first of the nodes that a text speaks of, with random advice."""
+        """An instruction for the first node that a text speaks of, with random advice."""
         purposes = [_purpose(node.instruction) for node in self.task.graph]
         purpose = min((each for each in purposes if each in text), key=text.find, default="")
         advice = [SKILLS[pick(list(SKILLS), self.name, text, n)] for n in range(FOLLOWED)]
@@ -326,7 +326,7 @@ class Student:
 
 
 def _skills(text: str) -> list[str]:
-    """The skills whose cues stand in a text, in the order of their first cue."""
+    """The skills whose cues are in a text, in the order of their first cue."""
     lower = text.lower()
     return sorted((skill for skill in SKILLS if skill in lower), key=lower.index)
 

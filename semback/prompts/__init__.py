@@ -23,22 +23,20 @@ TEMPLATES = ("forward", "backward", "critique", "update", "again")  # others sta
 _FENCED = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)\n\1$", re.DOTALL | re.MULTILINE)
 
 
-def load(folder: str | None = None) -> None:
-    """Read the templates of a folder, so that one that cannot work is found before any call.
+def load(folder: str) -> None:
+    """Read the templates of a folder, so that a broken one is found before any call.
 
     Parameters
     ----------
-    folder : str, optional
+    folder : str
         Its templates replace those of the same name here.
 
     Raises
     ------
     ParameterError
-        For a file that is no template or has no block `user`; for a folder that has no template,
-        or one whose name no call uses.
+        For a file that is not a template or has no block `user`; for a folder without templates, or
+        with one whose name no call uses.
     """
-    if folder is None:
-        return
     from jinja2 import TemplateError
 
     found = sorted(path.stem for path in Path(folder).glob("*.j2"))
@@ -56,7 +54,7 @@ def load(folder: str | None = None) -> None:
 
 
 def rendered(name: str, data: Mapping[str, Any], folder: str | None = None) -> list[dict[str, str]]:
-    """The system and user messages that a template makes of data.
+    """The system and user messages that a template makes from data.
 
     Parameters
     ----------
@@ -103,7 +101,7 @@ def fence(text: str, label: str) -> str:
     """A text between fences that nothing in it can close, with a label on the first one.
 
     The fence is one backtick longer than the longest run inside, CommonMark's rule for code.
-    ParameterError for another thing than a text.
+    ParameterError for anything but text.
     """
     if not isinstance(text, str):  # an undefined variable of a template names itself here
         raise ParameterError(f"the {label} is {text}; a model is shown text")
@@ -128,7 +126,9 @@ def _environment(folder: str | None) -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
-    kind = SandboxedEnvironment if folder else Environment  # a stranger's template runs no program
+    kind = (
+        SandboxedEnvironment if folder else Environment
+    )  # a stranger's template must run no program
     folders = [folder] if folder else []
     environment = kind(
         loader=FileSystemLoader([*folders, str(Path(__file__).parent)]),

@@ -1,8 +1,8 @@
 """An OpenAI-compatible server that records: anybody's program, replayed.
 
-`Proxy` stands on loopback in front of any endpoint. What a program requests of it comes from a
-ResponseCache: exact keys, modes, one request for all clients that want the same, limits, one
-budget, usage by client. `serve` runs it until Ctrl-C, `run_with` while a command runs.
+`Proxy` stands on loopback in front of any endpoint. What a program requests from it comes from a
+ResponseCache: exact keys, modes, one request for all clients that make it at the same time, limits,
+one budget, usage by client. `serve` runs it until Ctrl-C, `run_with` while a command runs.
 """
 
 import asyncio
@@ -55,28 +55,28 @@ class Proxy:
     ----------
     cache : ResponseCache
     endpoint : Endpoint
-        Its limits and its budget are for all models and clients together.
+        Its limits and its budget hold for all models and clients together.
     token : str, optional
         What clients must send: `Authorization: Bearer TOKEN`.
     first_draw : int
-        Where sessions begin to count.
+        The first draw of every session.
 
     Attributes
     ----------
     errors : list of SembackError
-        What kept requests from a reply, other than that the endpoint refused them (HTTP 4xx).
+        Why requests got no reply, except for those that the endpoint refused (HTTP 400, 413, 422).
     usage : dict of str to Usage
-        By client: the header X-Semback-Client, else the name of the session.
+        By client, which is named by the header X-Semback-Client, or else by the session.
 
     Notes
     -----
     A request's key is that of its body as the client sends it, without `stream` and
-    `stream_options`, and of its *draw*. That is the header X-Semback-Draw, an int. Without it, in a
-    session (the header X-Semback-Session, or an address `/s/NAME/v1`), it is the number of equal
-    requests that the session had before, in the order of arrival: a rerun gets the same replies in
-    the same order. Without either it is 0, so that equal requests get the same reply. A request
-    that fails, or whose client leaves, takes no draw: the retry gets it. `DELETE /s/NAME` starts a
-    session anew, before a rerun. Draws are those of the request: two sessions share recordings.
+    `stream_options`, and of its *draw*. The draw is the header X-Semback-Draw, an int. Without that
+    header, in a session (the header X-Semback-Session, or an address `/s/NAME/v1`), it is the
+    number of equal requests that the session had before, in the order of arrival, so that a rerun
+    gets the same replies in the same order. Outside a session it is 0, so that equal requests get
+    the same reply. A request that fails, or whose client leaves, uses up no draw: the retry gets
+    it. `DELETE /s/NAME` resets a session before a rerun. Sessions share recordings.
 
     The endpoint gets the key of the proxy (OPENAI_API_KEY), never that of a client.
     """
@@ -101,18 +101,18 @@ class Proxy:
 
     @asynccontextmanager
     async def serving(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-        """Serve inside of the context, whose value is the address; port 0 is any free one.
+        """Serve within the context, whose value is the address; port 0 is any free one.
 
         At the end replies in flight are recorded; requests that wait for their turn are dropped.
 
         Raises
         ------
         ParameterError
-            The port cannot be had; the endpoint is this very server; or there is no token, and
+            The port is not available; the endpoint is this very server; or there is no token, and
             other computers can reach the server.
         """
         if host not in LOOPBACK and not self.token:
-            raise ParameterError(f"whoever reaches {host} could spend your money: set a token")
+            raise ParameterError(f"anyone who reaches {host} could spend your money: set a token")
         self._client = Client(self.endpoint, whole=True)
         app = web.Application(client_max_size=LONGEST, middlewares=[self._guard])
         for start in ("", "/s/{session}"):
@@ -152,7 +152,7 @@ class Proxy:
         except SembackError as error:
             if isinstance(error, ModelError) and error.status in UNWORKABLE:
                 if error.record:
-                    error.record()  # a replay meets it too
+                    error.record()  # so that a replay meets it too
             elif not isinstance(error, ParameterError):
                 self.errors.append(error)
             status, code = next(CODES[kind] for kind in CODES if isinstance(error, kind))
@@ -176,12 +176,11 @@ class Proxy:
         session = request.match_info.get("session") or request.headers.get("X-Semback-Session")
         with self._draw(request.headers.get("X-Semback-Draw"), session, first) as draw:
             key, text = key_and_body(body, draw)
-            # An LLM that records waits for us, with its lock on the request.
+            # An LLM that records the reply itself holds the lock on the request.
             records = RECORDS in request.headers and self.cache.mode != "replay"
             cache = None if records else self.cache
             named = body, key, text
-            found = await reply_to(named, draw, cache, self._client, Flight.wait)
-            reply, recorded, shared = found
+            reply, recorded, shared = await reply_to(named, draw, cache, self._client, Flight.wait)
             completion = reply.get("completion") or _rebuilt(key, body, reply)
         fields = {name: reply[name] for name in ("text", "finish_reason", "usage", "model")}
         counted = Reply(**fields, recorded=recorded or shared, key=key, shared=shared)
@@ -229,13 +228,13 @@ async def serve(proxy: Proxy, host: str, port: int, ready: Callable[[str], objec
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     async with proxy.serving(host, port) as url:
         ready(url)
-        with suppress(asyncio.CancelledError):  # that is how asyncio.run passes a SIGINT on
+        with suppress(asyncio.CancelledError):  # asyncio.run turns a SIGINT into it
             await asyncio.Event().wait()
         logging.getLogger("semback").warning(NOTICE)
 
 
 async def run_with(proxy: Proxy, session: str, command: Sequence[str]) -> int:
-    """Run a command with the proxy. Returns its exit code, as a shell has it.
+    """Run a command with the proxy. Returns its exit code, as a shell reports it.
 
     The command finds the address in OPENAI_BASE_URL (OPENAI_API_BASE in older libraries), and a
     dummy in OPENAI_API_KEY where that is not set.
@@ -268,7 +267,7 @@ async def run_with(proxy: Proxy, session: str, command: Sequence[str]) -> int:
 def _json(data: object, status: int = 200, more: Mapping[str, str] | None = None) -> web.Response:
     """A response with canonical JSON, so that a replay has the same bytes.
 
-    What failed was tried again here; clients need not do so.
+    A request that failed was already retried here; clients need not do so again.
     """
     headers = more or ({"x-should-retry": "false"} if status >= 400 else {})
     return web.json_response(data, status=status, headers=headers, dumps=canonical)
@@ -280,11 +279,11 @@ def _error(status: int, message: str, code: str) -> web.Response:
 
 
 def _rebuilt(key: str, request: dict, reply: dict) -> dict:
-    """The completion that LLM recorded, as far as it records one."""
+    """The completion behind a reply that LLM recorded, as far as LLM records it."""
     reason = "stop" if reply.get("refusal") else reply["finish_reason"]
     if request.get("logprobs") or reason in ("tool_calls", "function_call"):
         problem = "was recorded by LLM, without tool calls and log-probabilities"
-        raise CacheError(f"{key[:12]}… {problem}; `semback cache drop {key[:12]}` takes it out")
+        raise CacheError(f"{key[:12]}… {problem}; `semback cache drop {key[:12]}` removes it")
     message = {"role": "assistant", "content": reply["text"], "refusal": reply.get("refusal")}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
     usage = {**reply["usage"], "total_tokens": sum(reply["usage"].values())}
@@ -294,7 +293,7 @@ def _rebuilt(key: str, request: dict, reply: dict) -> dict:
 
 
 def _chunks(completion: dict, usage: bool) -> Iterator[dict]:
-    """A completion in the parts of a stream: two for each choice, the message and the rest."""
+    """A completion as the chunks of a stream: two for each choice, the message and the rest."""
     head = {name: completion[name] for name in completion.keys() - {"choices", "usage"}}
     head["object"] = "chat.completion.chunk"
     for place, choice in enumerate(completion["choices"]):

@@ -1,4 +1,4 @@
-"""Batches beside each other: those that there are, and two of them question by question."""
+"""The list of batches, and a comparison of two of them, question by question."""
 
 import os
 import time
@@ -16,7 +16,13 @@ from .records import settings_of
 
 
 def listing() -> str:
-    """A line for each batch in `runs/`. DataError: a record is damaged."""
+    """One line for each batch in `runs/`, and below it the real models.
+
+    Raises
+    ------
+    DataError
+        A record is damaged.
+    """
     lines = []
     for folder in sorted({path.parent for path in home().glob("runs/*/results/*.json")}):
         name, page = folder.parent.name, os.path.relpath(folder.parent / "index.html")
@@ -25,24 +31,24 @@ def listing() -> str:
         models = {record[role] for record in records for role in ("model", "coach")} - {SIMULATED}
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(folder.stat().st_mtime))
         facts = [f"{name:12} {len(records):4} runs", f"{' and '.join(sorted(kinds)):9}", when, page]
-        lines.append("  ".join([*facts, *sorted(models)]))
+        lines += ["  ".join(facts), *(f"    {model}" for model in sorted(models))]
     return "\n".join(lines)
 
 
 def side_by_side(one: str, other: str) -> str:
-    """Two batches as text: for each run that both have, how many answers agree, which questions
-    only one answered correctly, which settings differ, and the first reply in which they part.
+    """Compare two batches, as text: for each run that both have, how many answers agree, which
+    questions only one answered correctly, which settings differ, and the first reply that differs.
 
     Raises
     ------
     DataError
-        A batch has no results, or a file of it is damaged.
+        A batch has no results, or one of its files is damaged.
     """
     names, columns = (one, other), ["id", "answer", "correct"]
     batches = [{results.run_of(each): each for each in results.load(name)} for name in names]
     keys = [results.responses(name) for name in names]
     shared = sorted(batches[0].keys() & batches[1].keys())
-    lines = [f"{len(shared)} of {len(batches[0])} runs of {one} are in {other} too"]
+    lines = [f"{len(shared)} of {len(batches[0])} runs of {one} are also in {other}"]
     for run in shared:
         records = [batch[run] for batch in batches]
         answers = [DataFrame(each["test"]["after"]["answers"], columns=columns) for each in records]
@@ -54,31 +60,32 @@ def side_by_side(one: str, other: str) -> str:
         for name, ids in ((one, both["id"][first > second]), (other, both["id"][first < second])):
             if len(ids):
                 lines.append(f"  {len(ids)} correct only in {name}: {', '.join(ids)}")
-        mine, theirs = ({**settings_of(each), "data": each["data"]} for each in records)
-        for key in {**mine, **theirs}:
-            if mine.get(key) != theirs.get(key):
-                lines.append(f"  {key}: {mine.get(key)} in {one}, {theirs.get(key)} in {other}")
+        settings = [{**settings_of(each), "data": each["data"]} for each in records]
+        for key in {**settings[0], **settings[1]}:
+            values = [each.get(key) for each in settings]
+            if values[0] != values[1]:
+                lines.append(f"  {key}: {values[0]} in {one}, {values[1]} in {other}")
         runs = [results.history(name, record) for name, record in zip(names, records)]
-        lines.append(f"  {_parting(runs, [set(own.get(run, ())) for own in keys])}")
+        lines.append(f"  {_divergence(runs, [set(own.get(run, ())) for own in keys])}")
     return "\n".join(lines)
 
 
-def _parting(runs: Sequence[Run | None], keys: Sequence[set[str]]) -> str:
-    """The first reply of the training that differs, and how to see its recording."""
-    mine, theirs = map(_texts, runs)
-    for place in {**mine, **theirs}:
-        if mine.get(place) != theirs.get(place):
-            side = place not in mine
-            text = ((mine, theirs)[side][place] or "").removesuffix(CUT)
-            entries = ResponseCache().entries(keys[side] - keys[not side])
+def _divergence(runs: Sequence[Run | None], keys: Sequence[set[str]]) -> str:
+    """The first training reply that differs, and how to look at its recording."""
+    texts = [_texts(run) for run in runs]
+    for place in {**texts[0], **texts[1]}:
+        if texts[0].get(place) != texts[1].get(place):
+            side, rest = (0, 1) if place in texts[0] else (1, 0)
+            text = (texts[side][place] or "").removesuffix(CUT)
+            entries = ResponseCache().entries(keys[side] - keys[rest])
             found = [key[:12] for key, entry in entries if text in entry["reply"]["text"]]
-            look = f"semback cache show {found[0]}" if found else "it is not in the cache"
-            return f"they part in {place} ({look})"
-    return f"no reply in training differs; {len(keys[0] ^ keys[1])} recordings are of one only"
+            look = f"semback cache show {found[0]}" if found else "not in the cache"
+            return f"they first differ in {place} ({look})"
+    return f"no training reply differs; {len(keys[0] ^ keys[1])} recordings belong to one only"
 
 
 def _texts(run: Run | None) -> dict[str, str | None]:
-    """What the replies of a training brought, in the order in which it came."""
+    """What the replies in training contained, in order."""
     texts = {}
     for number, step in enumerate(run.steps if run else ()):
         for example, messages in step.messages.items():

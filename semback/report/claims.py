@@ -1,8 +1,8 @@
 """The claims of the paper's abstract, each with what the records of real models say about it.
 
-`semback claims NAME` writes them as Markdown. A claim about results is confirmed, or not, by paired
-tests adjusted for all comparisons that it needs; where these find no difference, it cannot be told,
-and the row says how large a difference would have been found.
+`semback claims NAME` prints them as Markdown. A claim about results is confirmed, or not, by paired
+tests, adjusted for all the comparisons that it needs. Where these find no difference, the verdict
+is "cannot be told", and the row says how large a difference they could have found.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from .statistics import detectable
 
 
 class Claim(NamedTuple):
-    """A claim: its text, its experiment, and what the full method is to be better than."""
+    """A claim: its text, its experiment, and what the full method must be better than."""
 
     text: str
     experiment: str
@@ -34,10 +34,16 @@ CLAIMS = (
     Claim("Gradients are needed (ablation on LIAR).", "liar", ("no_gradient",)),
     Claim("The gate is needed (ablation on LIAR).", "liar", ("no_gate",)),
 )
-PROVED = """\
+HEAD = """\
+# The claims of the paper's abstract, and what was found here
+
 Semantic gradients generalise reverse-mode automatic differentiation: **confirmed**.
-`pytest tests/core/test_propagate.py` runs the very file that passes texts on with numbers, and
-compares the gradients of random graphs with PyTorch's."""
+`pytest tests/core/test_propagate.py` runs the code that propagates texts on numbers, and compares
+the gradients of random graphs with PyTorch's.
+
+Made from `runs/{name}` by `semback claims {name}`. Accuracies are in percent, with 95 % intervals.
+No simulated number is included.
+"""
 
 
 def table(records: Iterable[Record]) -> DataFrame:
@@ -46,9 +52,9 @@ def table(records: Iterable[Record]) -> DataFrame:
     Returns
     -------
     DataFrame
-        claim, result, model, coach, data, calls (of training and test, repeats included), reported
-        (accuracies in the paper, percent), found (the words of `comparisons`, one for each method
-        it is compared with), verdict. Records of simulated models are left out.
+        claim, result, model, coach, data, calls (in training and test, including repeats), reported
+        (accuracies in the paper, percent), found (in the words of `comparisons`, for each method
+        compared), verdict. Records of simulated models are left out.
     """
     real = [record for record in records if not record["simulated"]]
     keys, rows = ["result", "model", "coach", "data"], []
@@ -59,24 +65,24 @@ def table(records: Iterable[Record]) -> DataFrame:
         own = [record for record in real if record["experiment"] == claim.experiment]
         names = {"claim": claim.text, "reported": _reported(claim)}
         task = compared["result"].str.startswith(results.NAMES[claim.experiment])
-        mine = compared[task & compared["against"].isin(claim.against)]
-        if mine.empty:
+        relevant = compared[task & compared["against"].isin(claim.against)]
+        if relevant.empty:
             rows.append({**names, "verdict": "cannot be told: not run with a real model"})
-        for key, some in mine.groupby(keys, sort=False):
+        for key, some in relevant.groupby(keys, sort=False):
             calls = sum(row["calls"] for record in own for row in record["usage"])
             found = "; ".join(f"{row.method}: {row.words}" for row in some.itertuples(index=False))
-            told = {"calls": calls, "found": found, "verdict": verdict(some)}
-            rows.append(names | dict(zip(keys, key)) | told)
+            outcome = {"calls": calls, "found": found, "verdict": verdict(some)}
+            rows.append(names | dict(zip(keys, key)) | outcome)
     columns = ["claim", "result", "model", "coach", "data", "calls", "reported", "found", "verdict"]
     return DataFrame(rows).reindex(columns=columns)
 
 
 def verdict(rows: DataFrame) -> str:
-    """What comparisons of the full method with others, all of which it claims to beat, say."""
+    """The verdict on a claim, from comparisons of the full method with all that it should beat."""
     if (rows["holm"] >= comparisons.LEVEL).all():
         questions = rows["questions"].min()
-        least = f"only {100 * detectable(questions):.0f} points or more would have been found"
-        return f"cannot be told: {questions} questions are too few, {least}"
+        least = f"{100 * detectable(questions):.0f} points"
+        return f"cannot be told: {questions} questions are too few to find less than {least}"
     if (rows["difference"] > 0).all() and (rows["holm"] < comparisons.LEVEL).all():
         return "confirmed" + (" with this seed" if rows["seeds"].min() == 1 else "")
     if ((rows["difference"] < 0) & (rows["holm"] < comparisons.LEVEL)).any():
@@ -87,11 +93,8 @@ def verdict(rows: DataFrame) -> str:
 def markdown(records: Iterable[Record], name: str) -> str:
     """The claims as Markdown, from the records of the batch `name`."""
     rows = table(records)
-    lines = ["# What of the paper's abstract was found here", "", PROVED, ""]
-    lines += [f"Made from `runs/{name}` by `semback claims {name}`. Accuracies are percent;"]
-    lines += ["intervals are 95 %. No simulated number is in it.", ""]
     heads = [each for each in rows.columns if each != "coach"]
-    lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    lines = [HEAD.format(name=name), f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in rows.astype(object).fillna("").to_dict("records"):
         if row["coach"]:
             row["model"] += f", coached by {row['coach']}"

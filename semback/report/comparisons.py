@@ -26,10 +26,10 @@ def table(records: Iterable[Record]) -> DataFrame:
     DataFrame
         result (a task, or BBH files pooled over questions), variant ("full"), against (the other
         variant, or "start") and its `method`; the configuration; what `statistics.paired` returns;
-        family (in BBH, files are one and groups another) and its number of `comparisons`; holm, the
-        adjusted p; floor, the difference of two evaluations of the start graph (null control; NaN
-        without), and `changed`, how many answers differ between them; words, what all that means;
-        simulated. Empty where "full" was not run.
+        family (BBH files are one, BBH groups another) and its number of `comparisons`; holm, the
+        adjusted p; floor, the difference between two evaluations of the start graph (null control;
+        NaN without one), and `changed`, how many answers differ between them; words, what all this
+        means; simulated. Empty where "full" was not run.
 
     Raises
     ------
@@ -71,8 +71,8 @@ def holm(p: Series) -> Any:
 def words(row: dict) -> str:
     """What a row of `table` means: which method is better, if that can be told, and by how much.
 
-    One seed speaks of the two graphs that it led to, not of the methods: with another seed they may
-    come out the other way round.
+    A result of one seed is about the two graphs that it led to, not about the methods: another seed
+    may reverse it.
     """
     if row["holm"] < LEVEL:
         verdict = "better" if row["difference"] > 0 else "worse"
@@ -83,9 +83,9 @@ def words(row: dict) -> str:
     else:
         verdict = "not distinguishable at this sample size"
     low, middle, high = (f"{100 * row[name]:z.1f}" for name in ("low", "difference", "high"))
-    test = f"{row['test']} p {_equals(row['p'])}"
+    test = f"{row['test']} p {equals(row['p'])}"
     if row["comparisons"] > 1:
-        test += f", Holm-adjusted over {row['comparisons']} comparisons {_equals(row['holm'])}"
+        test += f", Holm-adjusted over {row['comparisons']} comparisons {equals(row['holm'])}"
     sample = f"{row['questions']} questions"
     if row["seeds"] > 1:
         sample += f", {row['seeds']} seeds"
@@ -98,5 +98,6 @@ def words(row: dict) -> str:
     return text
 
 
-def _equals(p: float) -> str:
+def equals(p: float) -> str:
+    """A p value as it follows the letter p: "= 0.012"."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"

@@ -3,9 +3,9 @@
 Each function returns a Plot: a matplotlib Figure, the DataFrame of what it shows, the runs that it
 rests on, and its caption, which begins with the first paragraph of the function's docstring.
 Accuracies are proportions in the data and percent on the axes. Results of different configurations
-stand in different panels; panels with simulated results say so in a corner. Nothing here touches
-pyplot's global state or the user's settings, so a figure is the same in a notebook, a test and a
-worker without a screen; `paper` changes its width, font and title.
+are in different panels; panels with simulated results say so in a corner. Nothing here touches
+pyplot's global state or the user's settings, so a figure is the same in a notebook, in a test and
+without a screen; `paper` changes its width, font and title.
 """
 
 import math
@@ -32,7 +32,6 @@ from pandas import DataFrame, Series, concat, read_csv
 from ..errors import DataError
 from ..graph import Graph
 from ..run import Run
-from ..variants import METHODS, VARIANTS
 from . import results
 from .records import CONFIGURATION, Record, writing
 from .show import places
@@ -40,7 +39,7 @@ from .show import places
 COLUMN, NARROW, PAGE = 3.4, 5.5, 7.0  # widths of a paper's column and pages, inches
 FONT = "DejaVu Sans"  # comes with matplotlib
 PAPER = ContextVar[tuple[float, list[str], str]]("paper", default=(0.0, [FONT], ""))
-# Okabe and Ito's colours, for all kinds of colour vision; shapes tell series apart in grey.
+# Okabe and Ito's colours, for all kinds of colour vision; in grey, shapes tell series apart.
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777"
 ORANGE, SKY, BROWN = "#E69F00", "#56B4E9", "#7A3300"
 OPEN = {"markerfacecolor": "white"}
@@ -61,36 +60,36 @@ MEASURES = {
     "only": "the faulty node gets it,\nand no innocent node does",
 }
 REPORTED = Path(__file__).with_name("reported.csv")  # accuracies in arXiv 2412.03624
-SCORE = "score"  # a card right of the answer node, where the first gradient comes from
-CARD, APART, GAP, EDGE, HEAD = 1.2, 0.45, 0.15, 0.2, 0.3  # inches; cards are as wide, or wider
+SCORE = "score"  # a card to the right of the answer node, where the first gradient comes from
+CARD, APART, GAP, EDGE, HEAD = 1.2, 0.45, 0.15, 0.2, 0.3  # inches; CARD is the least width
 ON_TEST = "accuracy on test questions"
 LINE, LETTER = 0.11, 0.05  # inches, of a text on a card
 SMALL: Any = {"size": 6, "va": "center"}
-LINES, MOST = 3, 12  # of a text on a card: whole sentences fit in three lines, or one in twelve
+LINES, MOST = 3, 12  # of a text on a card: whole sentences in three lines, or one in twelve
 
 
 Draw = Callable[[Axes, DataFrame], None]
 Parts = Sequence[tuple[str, DataFrame]]  # panels: title and rows of each
-Size = tuple[float, float, float]  # of a figure's width, a panel's height and least width, inches
+Size = tuple[float, float, float]  # a figure's width, a panel's height and least width, inches
 Labels = tuple[str, str]  # below and left of all panels
 
 
 class NothingToDraw(DataError):
-    """None of the results is of what a figure shows."""
+    """There are no results that a figure could show."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure with what it shows; a notebook displays it, whatever matplotlib's backend is.
+    """A figure with its data; a notebook displays it, whatever matplotlib's backend is.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        Laid out already; after changes, `figure.set_layout_engine("constrained")` does it anew.
+        Already laid out; after changes, `figure.set_layout_engine("constrained")` does it again.
     data : DataFrame
         The numbers or texts in the figure.
     caption : str
-        What is drawn, from what, with which intervals.
+        What is drawn, from which data, with which intervals.
     runs : tuple of str
         The ids of the runs that it rests on; the keys of their replies are in
         `runs/<batch>/responses/<run>.txt`.
@@ -124,7 +123,7 @@ def paper(width: float = 0.0, font: str = FONT, title: str = "") -> Iterator[Non
     font : str
         A family that matplotlib finds; letters that it lacks come from DejaVu Sans.
     title : str
-        Stands above the panels.
+        Of the figure, above the panels.
 
     Raises
     ------
@@ -140,8 +139,8 @@ def paper(width: float = 0.0, font: str = FONT, title: str = "") -> Iterator[Non
 
 
 def save(plot: Plot, path: str | Path) -> list[Path]:
-    """Write a plot as PNG and PDF, its data as CSV, a LaTeX figure that includes the PDF, with the
-    caption, and its runs, one a line, as text.
+    """Write a plot as PNG and PDF, its data as CSV, a LaTeX figure with the PDF and the caption,
+    and its runs as text, one per line.
 
     The same plot gives the same bytes.
 
@@ -149,7 +148,7 @@ def save(plot: Plot, path: str | Path) -> list[Path]:
     ----------
     plot : Plot
     path : path
-        Of the files, without ending.
+        Of the files, without their extension.
 
     Returns
     -------
@@ -176,7 +175,7 @@ def drawn(name: str) -> Iterator[tuple[str, Plot]]:
     Raises
     ------
     DataError
-        There are no results at all, or a file is not a record.
+        There are no results at all, or a file is damaged.
     """
     records = results.load(name)
     for draw in (learning_curves, methods, bbh_files, liar_ablation, costs):
@@ -192,7 +191,12 @@ def all_figures(name: str) -> list[Path]:
     Returns
     -------
     list of Path
-        The files of each, as `save` writes them. Errors are those of `drawn`.
+        The files of each, as `save` writes them.
+
+    Raises
+    ------
+    DataError
+        As in `drawn`, or a file cannot be written.
     """
     target = results.folder(name) / "figures"
     with writing(target):
@@ -207,12 +211,12 @@ def learning_curves(records: Iterable[Record], variant: str = "full") -> Plot:
     ----------
     records : iterable of Record
     variant : str
-        The variant that is shown.
+        The variant to show.
 
     Raises
     ------
     NothingToDraw
-        A DataError: there are no such results. Every figure raises it.
+        A DataError: there are no such results. All figures of results raise it.
     """
     return _curves(learning_curves, _chosen(results.steps(records), variant=variant))
 
@@ -252,12 +256,12 @@ def methods(records: Iterable[Record]) -> Plot:
     each method, on GSM8K and the groups of BBH. Groups are pooled over the questions of the files
     that all methods ran.
 
-    What the paper reports is drawn beside real models on the full data, and in no figure that has
-    simulated numbers; the column `source` tells them apart.
+    The paper's accuracies are drawn beside those of real models on the full data, and never in a
+    figure with simulated numbers; the column `source` tells them apart.
     """
     rows = results.frame(records)
     benchmark = (rows["experiment"] == "gsm8k") | rows["group"].isin(results.GROUPS)
-    known = rows["variant"].isin([*VARIANTS, *METHODS])
+    known = rows["variant"].isin(results.LABELS)
     data = results.scored(_chosen(results.shared(_chosen(rows[benchmark & known]))), "result")
     data["source"] = data["simulated"].map({True: "simulated", False: "real model"})
     beside, note = data[data["data"] == "full"], ""
@@ -267,7 +271,7 @@ def methods(records: Iterable[Record]) -> Plot:
         data = concat([data, reported], ignore_index=True)
         note = " Open markers are accuracies that the paper reports for its models."
     names = data.drop_duplicates("variant").set_index("variant")["method"]
-    names = names.loc[sorted(names.index, key=["start", *VARIANTS, *METHODS].index)]
+    names = names.loc[sorted(names.index, key=["start", *results.LABELS].index)]
 
     def draw(ax: Axes, rows: DataFrame) -> None:
         reported = rows["source"].str.startswith("reported")
@@ -290,7 +294,7 @@ def bbh_files(records: Iterable[Record], variant: str = "full") -> Plot:
     ----------
     records : iterable of Record
     variant : str
-        The variant that is shown.
+        The variant to show.
     """
     rows = results.with_groups(_chosen(results.frame(records), experiment="bbh", variant=variant))
     data = results.scored(rows[rows["result"] != "BBH all"], "group", "result")
@@ -331,11 +335,11 @@ def liar_ablation(records: Iterable[Record]) -> Plot:
 
 
 def costs(records: Iterable[Record]) -> Plot:
-    """Test accuracy against the cost of training and test, recorded or live, on a log scale, the
-    mean over the seeds; that of the start graph is its test. BBH is pooled over the questions of
-    the files that all methods ran.
+    """Test accuracy against the cost of training and testing, recorded or live, on a log scale,
+    averaged over seeds; for the start graph it is the cost of testing. BBH is pooled over the
+    questions of the files that all methods ran.
 
-    It is in dollars where every price is known, else in tokens sent and received.
+    The cost is in dollars if every price is known, else in tokens sent and received.
     """
     rows = _chosen(results.shared(results.frame(records)))
     data = results.scored(rows, "result")
@@ -367,8 +371,8 @@ def credit(data: DataFrame) -> Plot:
     Parameters
     ----------
     data : DataFrame
-        What `sb.credit` returned for one coach. Shown by depth are the graphs of the width
-        that has the most depths, and the other way round.
+        What `sb.credit` returned for one coach. The graphs shown by depth are those of the width
+        that has the most depths, and vice versa.
 
     Raises
     ------
@@ -377,7 +381,7 @@ def credit(data: DataFrame) -> Plot:
     """
     coaches = data["coach"].nunique() if len(data) else 0
     if coaches != 1:
-        raise DataError(f"this figure shows one coach; the data has {coaches}")
+        raise DataError(f"this figure shows one coach, but the data has {coaches}")
     middle = (data["method"].nunique() - 1) / 2
     parts = []
     for along, fixed in (("depth", "width"), ("width", "depth")):
@@ -392,7 +396,7 @@ def credit(data: DataFrame) -> Plot:
     def draw(ax: Axes, rows: DataFrame) -> None:
         sizes = sorted(set(rows["size"]))
         for number, (method, some) in enumerate(rows.groupby("method", sort=False)):
-            some = some.dropna(subset="accuracy")  # without innocent nodes none can be blamed
+            some = some.dropna(subset="accuracy")  # a graph may have no innocent node to blame
             at = some["size"].map(sizes.index) + 0.12 * (number - middle)
             points(ax, at, some, label=method, **SERIES[number])
         ax.set_xticks(range(len(sizes)), sizes)
@@ -400,30 +404,30 @@ def credit(data: DataFrame) -> Plot:
         ax.grid(axis="x", visible=False)
 
     figure = panels(parts, draw, (PAGE, 1.2, 1.8), ("", "proportion"), sharey=True)
-    return Plot(figure, data, _caption(credit, data, "Intervals are 95 %."))
+    return Plot(figure, data, _caption(credit, data))
 
 
 def gates(data: DataFrame, churn: float = 0.2) -> Plot:
-    """How often gates accept an update, by what it is worth; a panel for each number of questions.
-    Dotted lines are the levels of the gates in their colour: at most so many useless updates
-    (gain 0) pass, however few the questions.
+    """How often gates accept an update, by its true gain; a panel for each number of questions.
+    Dotted lines are the levels of the gates: the most useless updates (gain 0) that may pass,
+    however few the questions.
 
     Parameters
     ----------
     data : DataFrame
         What `sb.gates` returned.
     churn : float
-        The rows that are shown: those with this share of questions whose answers are drawn anew.
+        The share of questions whose answers an update draws anew, in the rows to show.
 
     Raises
     ------
     DataError
-        No rows with this churn.
+        There are no rows with this churn.
     """
     shown = data[data["churn"] == churn].assign(simulated=True, interval="Wilson over updates")
     if shown.empty:
-        there = ", ".join(map(str, data["churn"].unique())) or "nothing"
-        raise DataError(f"no rows have churn {churn} and could be drawn; there are {there}")
+        there = ", ".join(map(str, data["churn"].unique())) or "none"
+        raise DataError(f"there are no rows with churn {churn} to draw; there is {there}")
     parts = [(f"{number} questions", rows) for number, rows in shown.groupby("questions")]
 
     def draw(ax: Axes, rows: DataFrame) -> None:
@@ -431,7 +435,7 @@ def gates(data: DataFrame, churn: float = 0.2) -> Plot:
             line = line.rename(columns={"accepted": "accuracy"})
             points(ax, 100 * line["gain"], line, label=gate, **look)
             ax.plot(100 * line["gain"], line["accuracy"], color=look["color"])
-            level = line["level"].iloc[0]  # of "strict" NaN, which draws nothing
+            level = line["level"].iloc[0]  # NaN for "strict", which draws nothing
             ax.axhline(level, color=look["color"], linestyle=":")
         ax.set_ylim(-0.04, 1.04)
         ax.set_xticks(100 * rows["gain"].unique())
@@ -446,13 +450,13 @@ def gradients(name: str) -> Plot:
     """A graph with the gradients of one question. Solid arrows carry values, dashed ones gradients;
     cards hold instructions and, in brown, the gradients for them, abridged.
 
-    Of the batch's runs it is one with an accepted step, if there is one; of the full method before
-    others, of a real model before a simulated one, and with the largest graph. See `backward_pass`.
+    The run is chosen from the batch: if possible one with an accepted step, of the full method, of
+    a real model, and with the largest graph, in this order. See `backward_pass`.
 
     Raises
     ------
     NothingToDraw
-        No run has a step that gradients led to.
+        No run has a step with gradients.
     """
     runs = [(record, results.history(name, record)) for record in results.load(name)]
 
@@ -466,7 +470,7 @@ def gradients(name: str) -> Plot:
         (record, run) for record, run in runs if run and any(each.messages for each in run.steps)
     ]
     if not led:
-        raise NothingToDraw(f"no run of {name} has a step that gradients led to")
+        raise NothingToDraw(f"no run of {name} has a step with gradients")
     record, run = min(led, key=rank)
     return replace(backward_pass(run), runs=(results.run_of(record),))
 
@@ -475,8 +479,8 @@ def backward_pass(run: Run) -> Plot:
     """A graph with the gradients of one question. Solid arrows carry values, dashed ones gradients;
     cards hold instructions and, in brown, the gradients for them, abridged.
 
-    It is the first question of the first step that was accepted, or else of the first with
-    gradients. The Plot's data has the texts in full.
+    The question is the first of the first accepted step, or else of the first step with gradients.
+    The Plot's data has the texts in full.
 
     Raises
     ------
@@ -503,8 +507,8 @@ def backward_pass(run: Run) -> Plot:
 
 
 def _drawing(graph: Graph, data: DataFrame, answer: str) -> Figure:
-    """Cards in columns, in inches from the top left corner: a node's name, its instruction, and
-    the gradients that it received. Arrows that skip a column are bent."""
+    """Cards in columns, placed in inches from the top left corner: a node's name, its instruction,
+    and the gradients that it received. Arrows that skip a column are bent."""
     at = places(graph)
     last, row = at[graph.answer]
     at[SCORE] = last + 1, row
@@ -522,7 +526,7 @@ def _drawing(graph: Graph, data: DataFrame, answer: str) -> Figure:
         slot = HEAD + LINE * max(map(len, lines.values())) + GAP
         height = slot * (1 + max(row for _, row in at.values()))
         figure = Figure((width, height))
-        right = 1 - EDGE / width  # of it stands the tag
+        right = 1 - EDGE / width  # the tag is to the right of it
         ax = figure.add_axes((0, 0, right, 1), xlim=(0, width * right), ylim=(height, 0))
         ax.axis("off")
         spots = {
@@ -552,7 +556,7 @@ def _drawing(graph: Graph, data: DataFrame, answer: str) -> Figure:
 
 
 def _abridged(text: str, letters: int) -> list[str]:
-    """The first sentences of a text, in lines of so many letters: never less than a sentence."""
+    """The first sentences of a text, at least one, in lines of so many letters."""
     text = " ".join(text.split())
     ends = [*(end.end() for end in re.finditer(r"[.!?](?=\s+[^a-z])", text)), len(text)]
     end = max([end for end in ends if end <= LINES * letters], default=ends[0])
@@ -561,14 +565,14 @@ def _abridged(text: str, letters: int) -> list[str]:
 
 
 def _drawable(text: str) -> str:
-    """The text with a box for each letter that the fonts lack, which matplotlib warns about."""
+    """The text with a box for each letter that the fonts lack; matplotlib would warn about it."""
     fonts = [get_font(findfont(name)) for name in matplotlib.rcParams["font.family"]]
     known = (any(font.get_char_index(ord(letter)) for font in fonts) for letter in text)
     return "".join(letter if there else "\N{WHITE SQUARE}" for letter, there in zip(text, known))
 
 
 def _chosen(rows: DataFrame, **wanted: str) -> DataFrame:
-    """The rows with these values."""
+    """The rows with these values in their columns."""
     for column, value in wanted.items():
         rows = rows[rows[column] == value]
     if rows.empty:
@@ -578,15 +582,15 @@ def _chosen(rows: DataFrame, **wanted: str) -> DataFrame:
 
 
 def _caption(about: Callable, data: DataFrame, note: str = "") -> str:
-    """The first paragraph of a figure's docstring, a note, and what there is to say of the data."""
+    """The first paragraph of a figure's docstring, a note, and remarks on the data."""
     first = " ".join((about.__doc__ or "").split("\n\n")[0].split())
-    return " ".join(filter(None, [first, note, results.said(data)]))
+    return " ".join(filter(None, [first, note, results.remarks(data)]))
 
 
 def _plot(
     about: Callable, data: DataFrame, draw: Draw, size: Size, labels: Labels, **settings: Any
 ) -> Plot:
-    """A panel for each configuration in a column or, where it has a least width, each result."""
+    """A panel for each configuration or, if panels have a least width, for each of its results."""
     by = [*CONFIGURATION, "result"] if size[2] else CONFIGURATION
     several, titled = data.groupby(CONFIGURATION).ngroups > 1, []
     for key, rows in data.groupby(by, sort=False):
@@ -599,7 +603,7 @@ def _plot(
 
 
 def _draw_methods(ax: Axes, rows: DataFrame, names: Series) -> dict[str, int]:
-    """Draw test accuracies, a variant a line; from the start graph a line and band lead on."""
+    """Draw test accuracies, one variant per line; a line and a band continue the start graph."""
     lines = dict(zip(names.index, _down_the_side(ax, names)))
     for start, some in rows.groupby(rows["variant"] == "start"):
         look = START if start else FULL | {"label": "measured here"}
@@ -611,7 +615,7 @@ def _draw_methods(ax: Axes, rows: DataFrame, names: Series) -> dict[str, int]:
 
 
 def _down_the_side(ax: Axes, names: Series) -> range:
-    """Name the lines of a panel; returns their places."""
+    """Name the lines of a panel. Returns their places."""
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.label_outer()
@@ -629,12 +633,12 @@ def panels(parts: Parts, draw: Draw, size: Size, labels: Labels, **settings: Any
     draw : callable
         Draws one part: (axes, rows).
     size : (float, float, float)
-        The width of the figure, the height of each panel without its title, and the width that
-        panels in a line have at least, in inches; 0: one below the other.
+        The width of the figure, the height of each panel without its title, and the least width
+        of panels side by side, in inches; 0: one below the other.
     labels : (str, str)
-        Below and left of all panels together.
+        Below and to the left of all panels together.
     **settings
-        As `Figure.subplots` takes them.
+        Passed to `Figure.subplots`.
     """
     width, _, title = PAPER.get()
     width, height = width or size[0], size[1]
@@ -663,7 +667,7 @@ def panels(parts: Parts, draw: Draw, size: Size, labels: Labels, **settings: Any
         figure.suptitle("" if len(handles) > 1 else title)
         figure.set_figheight(lines * (height + 0.3 + 0.13 * heads) + 0.2 + above)
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once for all files, which takes longest
+        figure.set_layout_engine("none")  # the slowest part: laid out once for all files
     return figure
 
 
@@ -674,22 +678,22 @@ def tag_simulated(ax: Axes) -> None:
 
 
 def points(ax: Axes, places: ArrayLike, rows: DataFrame, across: bool = False, **look: Any) -> None:
-    """Draw accuracies with their intervals, upright or, if `across`, lying.
+    """Draw accuracies with their intervals, vertically or, if `across`, horizontally.
 
     Parameters
     ----------
     ax : Axes
     places : array of float
-        Where they stand along the other axis.
+        Positions along the other axis.
     rows : DataFrame
         With the columns accuracy, low and high.
     across : bool
     **look
-        As `Axes.errorbar` takes it.
+        Passed to `Axes.errorbar`.
 
     Notes
     -----
-    A broad bar around the start graph is its null control: how far a second evaluation was away.
+    A broad bar around the start graph is its null control: how far off a second evaluation was.
     """
     values = rows["accuracy"]
     x, y, axis = (values, places, ax.xaxis) if across else (places, values, ax.yaxis)
@@ -704,6 +708,6 @@ def points(ax: Axes, places: ArrayLike, rows: DataFrame, across: bool = False, *
 
 
 def style() -> AbstractContextManager[None]:
-    """The package's style on matplotlib's defaults; the user's settings are back afterwards."""
+    """The package's style on top of matplotlib's defaults; restores the user's settings at exit."""
     sheet = Path(__file__).with_name("paper.mplstyle")
     return matplotlib.style.context([sheet, {"font.family": PAPER.get()[1]}], after_reset=True)

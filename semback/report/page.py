@@ -1,28 +1,31 @@
-"""The report of a batch: `runs/<name>/index.html`, one page that holds all and loads nothing.
+"""The report of a batch: `runs/<name>/index.html`, one self-contained page that loads nothing.
 
 It shows what notebooks show: a sentence for each result, figures, tables, and each run with its
 test questions and steps. Real models come before simulated ones. The same files give the same bytes
-with the same libraries, whose versions the page names. The executed notebooks beside it are linked.
-No script runs but the click on a drawn graph, and nothing is loaded.
+with the same commit and libraries, which the page names. It links to the executed notebooks beside
+it. Its only script handles clicks on a drawn graph.
 """
 
 import hashlib
+import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from typing import Any
 
 from ..cache import ResponseCache, recording
-from ..paths import write_text
+from ..paths import home, write_text
 from ..run import OUTCOMES, Questions
-from . import comparisons, figures, results
+from . import claims, comparisons, figures, results
 from .records import CONFIGURATION, Record, settings_of, writing
-from .show import CLICK, as_html, interval, percent, render, usage_table
+from .show import CLICK, Table, as_html, interval, percent, render, usage_table
 from .summary import Summary
 
-LINES, TRACES = 9000, 250  # test questions of a page, and those that open into their traces
+LINES, TRACES = 9000, 250  # test questions on a page, and those that open into their traces
+CLAIM = ["claim", "verdict", "result", "found"]  # columns of the claims
 LIBRARIES = ("semback", "jinja2", "matplotlib", "openai", "pandas", "scipy")
 
 
@@ -37,7 +40,7 @@ def write(name: str) -> Path:
     Raises
     ------
     DataError
-        There are no results, or a file of the batch is damaged.
+        There are no results, or a file of the batch is damaged or cannot be written.
     CacheError
         A recorded reply was altered.
     """
@@ -60,32 +63,31 @@ def html(name: str) -> str:
         training = render("run.html.j2", run=run) if run else ""
         questions = _questions(results.questions(name, record), row["run"], len(records))
         runs.append((row, record, settings_of(record), usage, training, questions))
-    drawn = []
-    for stem, plot in figures.drawn(name):
-        caption = getattr(figures, stem).__doc__.split("\n\n")[0]
-        drawn.append((stem, plot, plot._repr_png_(), caption))
+    cells = claims.table(records)[CLAIM].astype(object).fillna("").values.tolist()
     page = render(
         "page.html.j2",
         name=name,
         records=records,
         sentences=[text for some in kinds if some for text in sentences(some)],
         summaries=[Summary(some) for some in kinds if some],
-        figures=drawn,
+        claims=as_html("", Table("the claims of the paper", CLAIM, cells)) if kinds[0] else "",
+        figures=[(stem, plot, plot._repr_png_()) for stem, plot in figures.drawn(name)],
         runs=runs,
         keys=keys,
         outcomes=[outcome.replace(" ", "-") for outcome in OUTCOMES],
         recorded=recorded(set().union(*keys.values())),
         notebooks=sorted(path.stem for path in results.folder(name).glob("notebooks/*.ipynb")),
-        versions={"Python": python_version()} | {each: version(each) for each in LIBRARIES},
+        versions={"commit": commit(), "Python": python_version()}
+        | {each: version(each) for each in LIBRARIES},
         click_hash=hashlib.sha256(CLICK.encode()).digest(),
     )
     return page.encode(errors="replace").decode()  # a reply may hold half a surrogate pair
 
 
 def sentences(records: Sequence[Record]) -> Iterator[str]:
-    """What came of each result, in a sentence: of the full method where it was run, else of all.
+    """A sentence for each result of the full method or, where it was not run, of all others.
 
-    BBH files of which there is a group are left out. The p value is adjusted; see `comparisons`.
+    BBH files that belong to a group are left out. The p value is adjusted; see `comparisons`.
     """
     table, keys = results.table(records), [*CONFIGURATION, "result"]
     compared = comparisons.table(records).to_dict("records")
@@ -101,12 +103,12 @@ def sentences(records: Sequence[Record]) -> Iterator[str]:
             text = f"{row['result']}: {row['method']} {share} {interval(row['low'], row['high'])}"
             text += f", {gain:+.1f} points"
             if key in p and not full.empty:
-                text += ", p < .001" if p[key] < 0.001 else f", p = {p[key]:.3f}"
+                text += f", p {comparisons.equals(p[key])}"
             yield text + (", simulated" if row["simulated"] else f" ({row['model']})")
 
 
 def _questions(questions: Questions, run: str, runs: int) -> str:
-    """The test questions of a run, one of so many on the page."""
+    """The test questions of a run, which is one of `runs` on the page."""
     rows, opened, most = questions.rows, Counter(), max(1, TRACES // len(OUTCOMES) // runs)
     shown: list[Any] = []
     for before, after, outcomes in rows[: LINES // runs]:
@@ -118,8 +120,16 @@ def _questions(questions: Questions, run: str, runs: int) -> str:
     return render("questions.html.j2", outcomes=OUTCOMES, **values)
 
 
+def commit() -> str:
+    """The commit of the folder that holds `runs/`, with "-dirty" where files differ from it."""
+    command = ["git", "-C", str(home()), "describe", "--always", "--dirty"]
+    with suppress(OSError):
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return ""  # there is no git
+
+
 def recorded(keys: set[str]) -> tuple[int, int, str, list[str]]:
-    """How many replies these are, how many of them the cache holds, the SHA-256 of the lines that
+    """The number of these replies, how many of them the cache holds, the SHA-256 of the lines that
     `semback cache export` writes for those, and the days on which they were recorded."""
     found, digest, days = 0, hashlib.sha256(), set()
     for key, entry in ResponseCache().entries(keys):

@@ -1,8 +1,8 @@
-"""What the record of a finished run holds, reading one, and the configuration that it describes.
+"""The record of a finished run: what it holds, how it is read, and its configuration.
 
 A record is the JSON file that tables and figures are made from. It holds only what follows from the
-run's parameters and the recorded replies, so a rerun writes the same bytes; its parts stand in the
-order in which they are declared here. pydantic checks types and consistency.
+run's parameters and the recorded replies, so a rerun writes the same bytes; its fields are in the
+order of their declaration here. pydantic checks types and consistency.
 
 The configuration of a run is its model, coach and data, and every setting beside them. Results of
 different configurations are never pooled or compared. So that tables stay readable, only the
@@ -31,8 +31,8 @@ Sum = Count | Annotated[float, Field(ge=0)]  # of correct answers, or of graded 
 class TrainingStep(TypedDict):
     """One step of the descent: step 0 is the start graph.
 
-    `correct` is None where the candidate was not evaluated; `calls` are those of the run by its
-    end, repeats left out; `kept` says why nodes kept their instruction.
+    `correct` is None where the candidate was not evaluated; `calls` counts those of the run up to
+    the end of the step, without repeats; `kept` says why nodes kept their instruction.
     """
 
     step: Count
@@ -46,8 +46,8 @@ class TrainingStep(TypedDict):
 class TestScores(TypedDict):
     """The scores of one graph on the test questions.
 
-    An answer is (question id, answer or None where it was unreadable, whether it is correct or, of
-    a graded answer, its score); `correct` is their sum.
+    An answer is (question id, answer or None if it was unreadable, whether it is correct or, if it
+    is graded, its score); `correct` is the sum of the latter.
     """
 
     questions: Count
@@ -99,15 +99,15 @@ def _consistent(scores: TestScores) -> TestScores:
 
 
 class BeforeAndAfter(TypedDict):
-    """Test scores of the start graph and of the graph that the descent led to."""
+    """Test scores of the start graph and of the graph that the descent ended with."""
 
     before: Annotated[TestScores, AfterValidator(_consistent)]
     after: Annotated[TestScores, AfterValidator(_consistent)]
 
 
 class NullControl(TypedDict):
-    """The start graph, evaluated once more: `test` on the test questions; the others are what the
-    gate saw of an update that changed nothing, and whether it accepted that."""
+    """The start graph, evaluated once more: `test` on the test questions; the other fields are what
+    the gate saw of an update that changed nothing, and whether it accepted it."""
 
     test: Annotated[TestScores, AfterValidator(_consistent)]
     gains: Count
@@ -145,9 +145,9 @@ RECORD = TypeAdapter(Record)
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Read a file of a batch inside of this: what goes wrong becomes a DataError that names it."""
+    """Around the reading of a file of a batch: any failure becomes a DataError that names it."""
     try:
-        if not path.is_file():  # a folder; or a pipe, which would be waited for
+        if not path.is_file():  # a folder; or a pipe, on which reading would block
             raise ValueError("it is not a file")
         yield
     except DataError:
@@ -163,7 +163,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Write a file or folder of a batch inside of this; a DataError names it if that fails."""
+    """Around the writing of a file or folder of a batch: a DataError names it if that fails."""
     try:
         yield
     except OSError as error:
@@ -184,7 +184,7 @@ def read(path: Path) -> Record:
 
 def settings_of(record: Record) -> dict[str, object]:
     """Every setting of a run by name: training questions, the arguments of `descend` and `Language`
-    (prompts of one's own as a digest), and the fields sent to the model and the coach."""
+    (custom prompts as a digest), and the fields sent to the model and the coach."""
     settings = {name: value for name, value in record["settings"].items() if name != "seed"}
     for role, fields in record["params"].items():
         settings |= {f"{role} {field}": value for field, value in fields.items()}
@@ -194,9 +194,9 @@ def settings_of(record: Record) -> dict[str, object]:
 def labels(records: Sequence[Record]) -> list[str]:
     """The settings of each record that differ between it and comparable ones, as text.
 
-    Comparable are runs of one task, or of BBH, with the same model, coach and data. What a variant
-    is about (in one of one's own, and in a method of another library, that may be any setting)
-    counts only where it differs within that variant. A contaminated test is always named.
+    Runs of the same task, or of BBH, with the same model, coach and data are comparable. Settings
+    that define a variant count only where they differ within it; in a user's own variant, and in
+    another library's method, these may be any settings. A contaminated test is always named.
     """
     settings = [settings_of(record) for record in records]
     names = dict.fromkeys(name for own in settings for name in own)

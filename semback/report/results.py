@@ -1,9 +1,9 @@
 """The results of finished runs: saving and loading their records, and DataFrames made of them.
 
 `sb.results.table(sb.results.load("demo"))` is the summary of a batch. What depends on circumstances
-(how many calls were live) lies beside the records in `history/`, and the keys of the replies that
-they rest on in `responses/`. Accuracies are proportions from 0 to 1; intervals are 95 %. Results of
-different configurations (model, coach, data, settings) or variants are never pooled.
+(how many calls were live) is saved beside the records in `history/`, and the keys of the replies
+that they rest on in `responses/`. Accuracies are proportions from 0 to 1, with 95 % intervals.
+Results of different configurations (model, coach, data, settings) or variants are never pooled.
 """
 
 import hashlib
@@ -31,9 +31,8 @@ from .statistics import complete, pooled
 
 NAMES = {"bbh": "BBH", "gsm8k": "GSM8K", "liar": "LIAR"}
 GROUPS = {"nlp": "BBH NLP", "algorithmic": "BBH algorithmic"}
-ORDER = {
-    name: place for place, name in enumerate([*NAMES, *GROUPS, *VARIANTS, *METHODS])
-}  # of tables
+LABELS = {name: variant.label for name, variant in VARIANTS.items()} | METHODS  # in tables
+ORDER = {name: place for place, name in enumerate([*NAMES, *GROUPS, *LABELS])}  # of tables
 IDENTITY = ["experiment", "task", "variant", "seed", "model", "coach"]  # what a file is named after
 RUN = ["experiment", "task", "variant", "seed", *CONFIGURATION]  # what identifies a run
 CALLS = ["recorded", "live", "repeated", "cut", "refused", "unreadable"]
@@ -45,7 +44,7 @@ TEX = str.maketrans(
 
 
 def run_id(experiment: str, task: str, variant: str, seed: int, model: str, coach: str) -> str:
-    """The id of a run in its batch, which is the name of its files without ending."""
+    """The id of a run in its batch, which is the name of its files without the extension."""
     parts = [task, variant, f"seed{seed}", *dict.fromkeys([model, coach])]
     if not task.startswith(experiment):
         parts.insert(0, experiment)
@@ -73,7 +72,7 @@ def folder(name: str) -> Path:
     if not isinstance(name, str) or not re.fullmatch(allowed, name) or len(name.encode()) > 200:
         raise ParameterError(
             f"a batch cannot be called {name!r}; its name is that of a folder in runs/: "
-            "short, without slashes and without a dot in front"
+            "short, without slashes or a leading dot"
         )
     return home() / "runs" / name
 
@@ -90,10 +89,10 @@ def save(
     group: str = "",
     control: Control | None = None,
 ) -> Path:
-    """Write the record of a run to `runs/<name>/results/`, in place of an earlier one.
+    """Write the record of a run to `runs/<name>/results/`, replacing an earlier one.
 
     The Run itself, its test questions with the value of every node, and the number of its calls go
-    to `history/` beside it, and the keys of its replies, one a line, to `responses/`.
+    to `history/` beside it, and the keys of its replies, one per line, to `responses/`.
 
     Parameters
     ----------
@@ -123,7 +122,7 @@ def save(
     Raises
     ------
     ParameterError
-        An argument of the wrong type, or a run that started from another graph than the task's.
+        An argument of the wrong type, or a run that did not start from the task's graph.
     """
     check(str, "a text", experiment=experiment, variant=variant, data=data, group=group)
     check(Task, "a Task", task=task)
@@ -132,8 +131,8 @@ def save(
     check((Control, NoneType), "what sb.control returns", control=control)
     if task.graph != run.steps[0].candidate:
         raise ParameterError(
-            f"the run of {run.task!r} started from another graph than that of the task "
-            f"{task.name!r}; save it with its own task"
+            f"the run of {run.task!r} did not start from the graph of the task {task.name!r}; "
+            "save it with its own task"
         )
     stages = {"train": run.usage, "test before": before.usage, "test after": after.usage}
     if control:
@@ -178,14 +177,14 @@ def save(
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """The parts of a record that a Run has."""
+    """The fields of a record that a Run has."""
     names = ("task", "model", "coach", "simulated", "settings", "stopped", "params")
     own = {name: getattr(run, name) for name in names}
     return {**own, "seed": run.settings["seed"], "train": run.training}
 
 
 def _texts(task: Task, before: Scores, after: Scores) -> dict[str, dict[str, Any]]:
-    """{id: question, right answer, and before and after the value of every node}."""
+    """{id: question, right answer, and the value of every node before and after}."""
     texts = {}
     for example in task.test:
         texts[example.id] = {"question": example.question, "answer": example.answer}
@@ -205,7 +204,7 @@ def _test_scores(scores: Scores) -> TestScores:
 
 
 def load(name: str) -> list[Record]:
-    """Read the records of a batch, sorted by file name.
+    """Read the records of a batch, in the order of their file names.
 
     Raises
     ------
@@ -227,7 +226,7 @@ def responses(name: str) -> dict[str, list[str]]:
     Raises
     ------
     DataError
-        A file holds something else.
+        A file is damaged.
     """
     found = {}
     for path in sorted((folder(name) / "responses").glob("*.txt")):
@@ -235,17 +234,17 @@ def responses(name: str) -> dict[str, list[str]]:
             found[path.stem] = path.read_text(encoding="utf-8").split()
             for key in found[path.stem]:
                 if not re.fullmatch("[0-9a-f]{64}", key):
-                    raise ValueError(f"{key[:80]!r} is no key")
+                    raise ValueError(f"{key[:80]!r} is not a key")
     return found
 
 
 def history(name: str, record: Record) -> Run | None:
-    """The Run behind a record of a batch; None where its file was removed.
+    """The Run behind a record of a batch; None if its file was removed.
 
     Raises
     ------
     DataError
-        The file holds something else.
+        The file is damaged.
     """
     path = folder(name) / "history" / f"{run_of(record)}.json"
     if not path.exists():
@@ -257,12 +256,12 @@ def history(name: str, record: Record) -> Run | None:
 def questions(name: str, record: Record) -> Questions:
     """The test questions of a run of a batch, before and after the descent.
 
-    Without texts and traces where a file in `history/` was removed.
+    They have no texts or traces if a file in `history/` was removed.
 
     Raises
     ------
     DataError
-        A file holds something else.
+        A file is damaged.
     """
     run, texts = history(name, record), {}
     graphs = {"before": run.steps[0].candidate, "after": run.graph} if run else {}
@@ -280,7 +279,7 @@ def questions(name: str, record: Record) -> Questions:
 
 
 def _restored(answers: Iterable, texts: dict, stage: str, graph: Graph | None) -> Scores:
-    """The scores of a stage with the texts that `_texts` made."""
+    """The scores of a stage, with the texts from `_texts`."""
     rows, traces, examples = [], {}, {}
     for id, answer, correct in answers:
         if text := texts.get(id):
@@ -297,7 +296,7 @@ def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
     """The calls that runs of a batch made when they last ran, by kind.
 
     A "repeated" call had been made before in the same run; "cut" replies ended at the token limit;
-    "refused" and "unreadable" ones could not be used.
+    "refused" and "unreadable" replies could not be used.
     """
     made = dict.fromkeys(CALLS, 0)
     for run in runs:
@@ -311,7 +310,7 @@ def calls(name: str, runs: Iterable[str]) -> dict[str, int]:
 def frame(records: Iterable[Record]) -> DataFrame:
     """Test results: a row for each run and stage, "before" the descent and "after" it.
 
-    Where there was a null control, "again" is the start graph evaluated once more.
+    If there was a null control, "again" is the start graph evaluated once more.
 
     Returns
     -------
@@ -319,13 +318,15 @@ def frame(records: Iterable[Record]) -> DataFrame:
         The run (experiment, task, group, variant, seed, configuration, and its id `run`), with
         `result` and `method`, the names of task and variant in tables and figures; questions,
         correct, accuracy, low and high (Wilson); scores, {question id: 0 or 1}; calls, tokens and
-        dollars, recorded or live (those of training are in the row "after"; dollars are NaN where a
+        dollars, recorded or live (those of training are in the row "after"; dollars are NaN if a
         price is unknown).
 
     Raises
     ------
     DataError
-        No records, two of the same run, or something else than records.
+        No records, or two of the same run.
+    ParameterError
+        Something other than records.
     """
     rows = []
     for record, columns in _ordered(records):
@@ -335,12 +336,14 @@ def frame(records: Iterable[Record]) -> DataFrame:
             stages["again"], scores["again"] = ["control"], record["control"]["test"]
         for stage, spent_in in stages.items():
             score = scores[stage]
-            usage = [row for row in record["usage"] if row["stage"] in spent_in]
+            usage = [part for part in record["usage"] if part["stage"] in spent_in]
             row = {**columns, "stage": stage, **_accuracy(score)}
             row["scores"] = {id: float(correct) for id, _, correct in score["answers"]}
-            row["calls"] = sum(row["calls"] for row in usage)
-            row["tokens"] = sum(row["prompt_tokens"] + row["completion_tokens"] for row in usage)
-            row["dollars"] = sum(MISSING if row["cost"] is None else row["cost"] for row in usage)
+            row["calls"] = sum(part["calls"] for part in usage)
+            row["tokens"] = sum(part["prompt_tokens"] + part["completion_tokens"] for part in usage)
+            row["dollars"] = sum(
+                MISSING if part["cost"] is None else part["cost"] for part in usage
+            )
             rows.append(row)
     return DataFrame(rows)
 
@@ -352,11 +355,10 @@ def steps(records: Iterable[Record]) -> DataFrame:
     -------
     DataFrame
         The run, as in `frame`; step; questions, correct, accuracy, low and high (Wilson) of the
-        candidate on the training examples, NaN where it was not evaluated; whether it was
-        `accepted`; `current`, the accuracy of the graph after the step; `calls` of the run by then,
-        repeats left out; `kept`, why nodes kept
-        their instruction; `judged_on`, the questions that the gate decides by: training, or
-        validation.
+        candidate on the training examples, NaN if it was not evaluated; whether it was `accepted`;
+        `current`, the accuracy of the graph after the step; `calls` of the run up to then, without
+        repeats; `kept`, why nodes kept their instruction; `judged_on`, the questions that the gate
+        decides by: training or validation.
     """
     rows = []
     for record, columns in _ordered(records):
@@ -410,21 +412,18 @@ def _ordered(records: Iterable[Record]) -> list[tuple[Record, dict[str, Any]]]:
 def _columns(record: Record, settings: str) -> dict[str, Any]:
     experiment, variant = record["experiment"], record["variant"]
     task = record["task"].removeprefix(experiment).removeprefix("/")
-    method = variant.replace("only_", "only ", 1)
-    if variant in VARIANTS or variant in METHODS:
-        method = METHODS.get(variant) or VARIANTS[variant].label
     return {
         "result": f"{NAMES.get(experiment, experiment)} {task}".strip(),
         **{key: record[key] for key in (*IDENTITY, "data", "group", "simulated")},
         "settings": settings,
-        "method": method,
+        "method": LABELS.get(variant, variant.replace("only_", "only ", 1)),
         "run": run_of(record),
     }
 
 
 def with_start(rows: DataFrame) -> DataFrame:
-    """Rows of `frame` "after", and as variants, once for each seed, those "before" ("start") and
-    those of null controls ("again")."""
+    """The rows "after" of `frame`, and, once for each seed, those "before" as the variant "start"
+    and those of null controls as the variant "again"."""
     once = rows.drop_duplicates([*CONFIGURATION, "result", "task", "seed", "stage"])
     before, again = (once[once["stage"] == stage] for stage in ("before", "again"))
     return concat(
@@ -439,7 +438,7 @@ def with_start(rows: DataFrame) -> DataFrame:
 def with_groups(rows: DataFrame) -> DataFrame:
     """Rows of `frame`, and those of BBH files again under the name of their group and "BBH all".
 
-    Groups of one file, and "BBH all" where it is one group, are left out.
+    Groups of one file are left out, and so is "BBH all" if it has one group only.
     """
     bbh = rows[rows["experiment"] == "bbh"]
     groups = bbh.assign(result=bbh["group"].map(GROUPS))
@@ -471,13 +470,12 @@ def table(records: Iterable[Record]) -> DataFrame:
     -------
     DataFrame
         A result is a task (each BBH file is one) or a group of BBH files, pooled over the questions
-        of its `files`, of the seeds that ran all of them. before, after: test accuracy, the mean
-        over the seeds; again: that of the start graph evaluated once more (null control), NaN
-        without; low, high: interval of `after`, and `interval`, its kind; questions of one seed;
-        calls, tokens, dollars of all seeds, training included. equal_calls: accuracy on training
-        questions of the graph that a method had when it had made as many calls as the one that
-        made the fewest on the same task and seed; the mean over runs. failed: training steps that
-        gave nothing to evaluate.
+        of its `files`, for the seeds that ran all of them. before, after: test accuracy, averaged
+        over seeds; again: that of the start graph evaluated once more (null control), NaN without
+        one; low, high: interval of `after`, and `interval`, its kind; questions of one seed; calls,
+        tokens, dollars of all seeds, training included. equal_calls: training accuracy of the graph
+        that a method had after as many calls as the method with the fewest made on the same task
+        and seed, averaged over runs. failed: training steps without a candidate to evaluate.
     """
     rows, records = [], list(records)
     trained = _trained(records)
@@ -508,7 +506,7 @@ def _trained(records: list[Record]) -> DataFrame:
 
 
 def shared(rows: DataFrame) -> DataFrame:
-    """Rows of `frame` with BBH's groups as results, of the files that all variants there ran."""
+    """Rows of `frame` with BBH's groups as results, for the files that all their variants ran."""
     groups = rows["group"].map(GROUPS).fillna("BBH")
     rows = rows.assign(result=rows["result"].where(rows["experiment"] != "bbh", groups))
     keys = [*CONFIGURATION, "result"]
@@ -519,7 +517,7 @@ def shared(rows: DataFrame) -> DataFrame:
 def scored(rows: DataFrame, *by: str) -> DataFrame:
     """The test accuracy of the start graph and of each variant, by configuration and `by`.
 
-    Where there were null controls, `floor` is by how much the start graph's accuracy differed.
+    If there were null controls, `floor` is by how much the start graph's accuracy differed.
     """
     keys = [*CONFIGURATION, *by, "variant", "method", "stage"]
     found = [
@@ -542,8 +540,9 @@ def configuration(names: Sequence[str]) -> str:
     return ", ".join(filter(None, [model, coached, f"{data} data" if data else "", settings]))
 
 
-def said(data: DataFrame) -> str:
-    """What a caption says of data: its intervals, its configuration if it is one, simulated."""
+def remarks(data: DataFrame) -> str:
+    """The end of a caption: kinds of intervals, the configuration if there is only one, and whether
+    results are simulated."""
     texts = []
     if "interval" in data:
         kinds = " or ".join(sorted(data["interval"].dropna().unique()))
@@ -562,17 +561,17 @@ def latex(name: str) -> str:
     Returns
     -------
     str
-        A line a method, a column a benchmark: test accuracy in percent with its 95 % interval.
-        BBH is pooled over the questions of the files that all methods ran.
+        One line per method and one column per benchmark: test accuracy in percent with its 95 %
+        interval. BBH is pooled over the questions of the files that all methods ran.
 
     Raises
     ------
     DataError
-        There are no results, or none of all methods on the same files.
+        There are no results, or no file that all methods ran.
     """
     rows = shared(frame(load(name)))
     if rows.empty:
-        raise DataError(f"there are no results of all methods on the same files in {name}")
+        raise DataError(f"no file of {name} has results of all methods")
     rows = scored(rows, "result")
     limits = 100 * rows[["accuracy", "low", "high"]]
     rows["cell"] = ["{:.1f} [{:.1f}, {:.1f}]".format(*three) for three in limits.to_numpy()]
@@ -583,14 +582,14 @@ def latex(name: str) -> str:
         cells = some.pivot(index="method", columns="result", values="cell").fillna("--")
         cells = cells.loc[some["method"].unique(), some["result"].unique()]
         cells = cells.rename_axis(index=None, columns=None)
-        caption = f"Test accuracy, percent; BBH is pooled over files that all ran. {said(some)}"
+        caption = f"Test accuracy, percent; BBH is pooled over files that all ran. {remarks(some)}"
         words = {"caption": caption.translate(TEX), "label": f"tab:{name}-{len(tables) + 1}"}
         tables.append(cells.to_latex(escape=True, **words))
     return "\n".join(tables)
 
 
 def latex_figure(name: str, caption: str, wide: bool) -> str:
-    """LaTeX that includes `<name>.pdf`; a wide figure spans both columns where there are two."""
+    """LaTeX that includes `<name>.pdf`; a wide figure spans both columns if there are two."""
     star, caption = "*" if wide else "", caption.translate(TEX)
     lines = [rf"\begin{{figure{star}}}", rf"  \centering\includegraphics{{{name}.pdf}}"]
     lines += [rf"  \caption{{{caption}}}\label{{fig:{name}}}", rf"\end{{figure{star}}}"]

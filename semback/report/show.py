@@ -1,13 +1,13 @@
-"""How graphs, traces, gradients, scores, runs, tasks and diffs show themselves.
+"""How graphs, traces, gradients, scores, runs, tasks and diffs are displayed.
 
-Of each class a function makes paragraphs and tables, and these have two forms: text for a terminal,
-HTML for notebooks and the report of a batch. The classes know nothing of this; they are given their
-forms here.
+For each class a function makes a headline and tables, which are rendered as text for a terminal and
+as HTML for notebooks and the report of a batch. The classes know nothing of this; their `__repr__`
+and `_repr_html_` are set here.
 
-The HTML comes from the templates beside this file, in which everything is escaped. Looks are
+The HTML comes from the templates beside this file, in which everything is escaped. Styling is in
 attributes and drawings are images, since JupyterLab removes styles, scripts and inline SVG from a
-notebook that it does not trust; what is left can be read. Drawings have no ground, and colours that
-stand out on white and on black.
+notebook that it does not trust; what remains is readable. Drawings have no background, and their
+colours stand out on white and on black.
 """
 
 import re
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..diff import Diff
 from ..graph import Graph
@@ -28,22 +28,19 @@ from ..run import OUTCOMES, Questions, Run, Score, Scores, Step
 from ..task import Task
 from ..usage import SIMULATED
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-FIRST = 3  # examples of a task that are shown
-ANSWERS = 10  # of one outcome that are shown
-FEW = 40  # rows that are shown unfolded
+FIRST = 3  # examples of a task to show
+ANSWERS = 10  # of one outcome, to show
+FEW = 40  # right answers of a task to list
 USAGE = ("phase", "model", "calls", "repeats", "prompt tokens", "reply tokens", "cost", "notes")
 COUNTS = ("calls", "repeated", "prompt_tokens", "completion_tokens")
 NUMBER = r"[$\[]?[+-]?\d[\d.,% \]]*"  # a cell with a number, a share or an interval
 
-# A click on a node hides the rows of the others; another one on it, or one beside the nodes, shows
-# all of them.
+# A click on a node hides the rows of the others; a second click on it, or one beside the nodes,
+# shows all rows.
 CLICK = Path(__file__).with_name("click.js").read_text(encoding="utf-8")
-# A gradient that asks for no change, in the words of the prompt or others that models write.
+# A gradient that asks for no change, in the prompt's words or in others that models use.
 STAYS = r"(stay|remain|fine|good|keep it) (just |exactly )?(as (it is|is|they are)|unchanged)"
-WIDE = 620  # pixels that a drawing with texts may take, if it has few columns
+WIDE = 620  # pixels: the width of a drawing with texts, if it has few columns
 
 
 @dataclass(frozen=True)
@@ -54,16 +51,16 @@ class Table:
     ----------
     title : str
     head : sequence of str
-        The names of the columns. Where values are long, those of the last column are.
+        The names of the columns. Long values belong in the last one.
     rows : sequence of sequences
     graph : Graph, optional
         It is drawn above its table, which has a row for each node, in the order of the graph.
     values : mapping, optional
         {node: value} in the drawing.
     messages : sequence of (source, target, gradient), optional
-        In the drawing; a source may be no node, as the score.
+        In the drawing; a source need not be a node: it may be the score.
     detail : bool
-        Left out of the text form, and folded in HTML; there as well, where there are many rows.
+        Left out of the text, and folded in HTML, as is any table with many rows.
     """
 
     title: str
@@ -75,7 +72,7 @@ class Table:
     detail: bool = False
 
     def as_text(self) -> str:
-        """Aligned columns; all but the last are cut."""
+        """Aligned columns; all but the last are shortened."""
         rows = [list(self.head)]
         for row in self.rows:
             rows.append([*(short(cell, 60) for cell in row[:-1]), plain(row[-1])])
@@ -91,7 +88,7 @@ View = tuple[str, *tuple[Table, ...]]  # a headline, and tables
 
 
 def shows(kind: Any) -> Callable:
-    """Decorate a function that makes a View of an instance: the class gets the forms of that."""
+    """A decorator for the function that makes a View of an instance: sets how `kind` displays."""
 
     def decorate(view: Callable[[Any], View]) -> Callable[[Any], View]:
         kind.__repr__ = lambda thing: as_text(*view(thing))
@@ -102,7 +99,7 @@ def shows(kind: Any) -> Callable:
 
 
 def as_text(headline: str, *tables: Table) -> str:
-    """The headline and the tables that are no details as text."""
+    """The headline and the tables, except details, as text."""
     shown = [table.as_text() for table in tables if table.rows and not table.detail]
     return "\n".join([headline, *shown])
 
@@ -113,12 +110,12 @@ def as_html(headline: str, *tables: Table) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of this folder with values, which are escaped."""
+    """Render a template of this folder with values, which are escaped."""
     return _templates().get_template(template).render(values)
 
 
 @lru_cache
-def _templates() -> "Environment":
+def _templates() -> Any:
     import jinja2
 
     loader, undefined = jinja2.FileSystemLoader(Path(__file__).parent), jinja2.StrictUndefined
@@ -136,36 +133,36 @@ def plain(value: object) -> str:
 
 
 def short(value: object, length: int) -> str:
-    """The value on one line, cut at a word, with … where something is left out."""
+    """The value on one line, cut at a word, with … if something is left out."""
     return textwrap.shorten(plain(value), length, placeholder=" …")
 
 
 def percent(share: float) -> str:
-    """A share from 0 to 1 as text."""
+    """A proportion from 0 to 1, in percent."""
     return f"{100 * share:.1f} %"
 
 
 def interval(low: float, high: float) -> str:
-    """A 95 % interval of a share, in percent."""
+    """A 95 % interval of a proportion, in percent."""
     return f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def base64(data: str | bytes) -> str:
-    """Data as it stands in a page."""
+    """Data encoded for a data URL."""
     return b64encode(data.encode() if isinstance(data, str) else data).decode()
 
 
 def is_number(cell: object) -> bool:
-    """Whether a cell stands at the right of its column."""
+    """Whether a cell is a number, to be aligned to the right."""
     return re.fullmatch(NUMBER, plain(cell)) is not None
 
 
 def places(graph: Graph) -> dict[str, tuple[int, float]]:
-    """The column, from 0 at the left, and the row, from 0 at the top, of every node of a drawing.
+    """The column, from 0 at the left, and the row, from 0 at the top, of every node in a drawing.
 
     A node's column is its depth, so every edge leads to the right; its row is its place among the
     nodes of the column, in topological order. Shorter columns are centred beside the longest one,
-    so rows may be halves.
+    so rows may be half-integers.
     """
     columns = defaultdict(list)
     for name in graph.order:
@@ -188,7 +185,7 @@ def drawing(
     values: Mapping[str, Any] | None = None,
     messages: Sequence[tuple[str, str, Any]] = (),
 ) -> tuple[str, dict[str, tuple[int, int]], tuple[int, int], tuple[int, int]]:
-    """The graph as SVG, with the beginning of values and gradients, and an arrow for each message.
+    """The graph as SVG, with the start of each value and gradient, and an arrow for each message.
 
     Parameters
     ----------
@@ -214,7 +211,7 @@ def drawing(
         if gradient is not None:
             kind = "stays" if stays(gradient) else "changes"
             lines = [(line, kind) for line in _lines(f"← {source}: {gradient}", width)]
-            if not set(lines) <= set(notes[target]):  # another example said the same
+            if not set(lines) <= set(notes[target]):  # the same text came from another example
                 notes[target] += lines
             changes[source, target] = min(kind, changes.get((source, target), kind))
     height = 28 + 13 * max(map(len, notes.values()))
@@ -229,7 +226,7 @@ def drawing(
 
 
 def _lines(value: object, width: int) -> list[str]:
-    """The first two lines of a text in letters of 10 pixels, cut at words."""
+    """The first two lines of a text at a font size of 10 pixels, cut at words."""
     return textwrap.wrap(plain(value), 2 * (width - 12) // 11, max_lines=2, placeholder=" …")
 
 
@@ -290,7 +287,7 @@ def questions_view(questions: Questions) -> View:
 
 
 def _answers(title: str, rows: Sequence[Sequence[Score]], stages: Sequence[Scores]) -> Table:
-    """The first of these questions: what is right, and what each stage answered."""
+    """The first of these questions: the right answer, and what was answered at each stage."""
     if len(rows) > ANSWERS:
         title = f"the first of {len(rows)} {title}"
     names = ("before", "after") if len(stages) > 1 else ("answer",)
@@ -312,8 +309,8 @@ def _answers(title: str, rows: Sequence[Sequence[Score]], stages: Sequence[Score
 
 @shows(Step)
 def step_view(step: Step) -> View:
-    """What came of the step, the graph that was tried with its gradients, all messages, and, where
-    they are at hand, the questions that the gate saw."""
+    """The outcome of the step, the graph that was tried with its gradients, all messages, and, if
+    they are available, the questions that the gate saw."""
     rows, messages, answer = [], [], step.candidate.answer
     for name in step.candidate.order:
         gradients = [texts[name] for texts in step.gradients.values() if name in texts]
@@ -335,7 +332,7 @@ def step_view(step: Step) -> View:
 
 @shows(Run)
 def run_view(run: Run) -> View:
-    """The steps, what they cost, which replies could not be read, and why the run ended."""
+    """The steps, what they cost, the replies that could not be read, and why the run ended."""
     accepted = sum(step.accepted for step in run.steps[1:])
     headline = (
         f"Run on {run.task} with {run.model}, coach {run.coach}: "
@@ -360,9 +357,9 @@ def run_view(run: Run) -> View:
 
 
 def usage_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Calls, tokens and costs of rows as `priced_rows` or the `usage` of a record has them.
+    """Calls, tokens and costs, from the rows of `priced_rows` or of a record's `usage`.
 
-    What was live is left out, so that a rerun shows the same.
+    How many calls were live is left out, so that a rerun shows the same.
     """
     shown = []
     for row in rows:
@@ -377,7 +374,7 @@ def usage_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 @shows(Task)
 def task_view(task: Task) -> View:
-    """Sizes, how often each answer is correct, some examples, and the start graph."""
+    """Sizes, how often each answer is the right one, some examples, and the start graph."""
     train = Counter(example.answer for example in task.train)
     test = Counter(example.answer for example in task.test)
     both = (train + test).most_common()
@@ -400,7 +397,7 @@ def mark(score: Score) -> str:
 
 
 def inputs(graph: Graph, name: str) -> str:
-    """What a node is given, in words."""
+    """What a node receives, in words."""
     return ", ".join(graph[name].inputs) or "the question"
 
 
@@ -422,6 +419,6 @@ def _learned(step: Step) -> str:
     return "; ".join([", ".join(step.examples) or "no example", *unchanged, *leaks])
 
 
-_Diff: Any = Diff  # a text already, so it has no tables
+_Diff: Any = Diff  # already a text, so it has no tables
 _Diff.__repr__ = lambda diff: str(diff) or "no instruction changed"
 _Diff._repr_html_ = lambda diff: render("diff.html.j2", diff=diff)

@@ -1,12 +1,12 @@
-"""How certain an accuracy, or a difference of two accuracies, is: 95 % intervals and paired tests.
+"""How certain an accuracy or a difference between two is: 95 % intervals and paired tests.
 
-`detectable` says before a run which difference it can find.
+`detectable` tells before a run which difference it can find.
 
 With one seed, or seeds whose values do not differ, the test questions are the sample: Wilson's
-interval; for two methods on the same questions Newcombe's interval and McNemar's exact test. With
-several seeds their values are the sample: Student's t interval and the paired t test. Such an
-interval covers what another seed would change, on these questions; with two seeds it is very wide.
-Graded scores have the bootstrap's interval, and a permutation test.
+interval; for two methods on the same questions, Newcombe's interval and McNemar's exact test. With
+several seeds, their values are the sample: Student's t interval and the paired t test. Such an
+interval covers what another seed would change on these questions; with two seeds it is very wide.
+Graded scores have bootstrap intervals and a permutation test.
 
 Functions take rows of `results.frame`.
 """
@@ -19,7 +19,7 @@ from pandas import DataFrame
 
 from ..run import bootstrap, interval, wilson
 
-CHANGED = 0.2  # of the answers, from one method to another, unless it is known better
+CHANGED = 0.2  # of the answers, from one method to another; an assumption, used by default
 
 
 class Estimate(NamedTuple):
@@ -32,7 +32,7 @@ class Estimate(NamedTuple):
 
 
 def over_seeds(values: Sequence[float], least: float = 0.0) -> Estimate:
-    """The mean of two or more seeds' values, with Student's t interval, clipped to [least, 1]."""
+    """The mean of two or more seeds' values with Student's t interval, clipped to [least, 1]."""
     from scipy.stats import ttest_1samp
 
     low, high = ttest_1samp(values, 0).confidence_interval(0.95)
@@ -41,7 +41,7 @@ def over_seeds(values: Sequence[float], least: float = 0.0) -> Estimate:
 
 
 def pooled(rows: DataFrame) -> Estimate:
-    """The accuracy over all questions of a seed, as the mean over the seeds."""
+    """The accuracy over all questions of a seed, averaged over seeds."""
     seeds = [_scores(seed) for _, seed in rows.groupby("seed")]
     values = [mean(scores) for scores in seeds]
     if len(set(values)) > 1:
@@ -60,11 +60,11 @@ def paired(one: DataFrame, other: DataFrame) -> dict[str, Any]:
     Returns
     -------
     dict
-        seeds; questions (of one seed); both, only_variant, only_against, neither: answers of which
-        both, one or none is correct, over the seeds that the test uses; difference of the
-        accuracies with low, high and the kind of `interval`; p and the `test` it is from. Of graded
-        scores `only_variant` and `only_against` count higher ones, and `both` full marks. Empty
-        where the methods share no question.
+        seeds; questions (of one seed); both, only_variant, only_against, neither: answers that
+        both, one or neither gave correctly, over the seeds that the test uses; difference of the
+        accuracies with low, high and the kind of `interval`; p and the `test` it comes from. For
+        graded scores, `only_variant` and `only_against` count higher scores, and `both` full marks.
+        Empty if the methods share no question.
     """
     from scipy.stats import ttest_1samp
 
@@ -96,7 +96,7 @@ def paired(one: DataFrame, other: DataFrame) -> dict[str, Any]:
 
 
 def over_questions(pairs: Sequence[tuple[float, float]]) -> tuple[float, str]:
-    """The two-sided p of two methods' scores on the same questions, and the test it is from."""
+    """The two-sided p value of two methods' scores on the same questions, and its test."""
     from numpy import mean as average
     from scipy.stats import permutation_test
 
@@ -108,32 +108,34 @@ def over_questions(pairs: Sequence[tuple[float, float]]) -> tuple[float, str]:
 
 
 def mcnemar(first: int, second: int) -> float:
-    """The p of McNemar's exact test, two-sided: questions that only one of two methods answered."""
+    """The two-sided p value of McNemar's exact test, from the numbers of questions that only the
+    first or only the second of two methods answered correctly."""
     from scipy.stats import binomtest
 
     return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 
 def detectable(questions: int, changed: float = CHANGED) -> float:
-    """The smallest difference of two accuracies that McNemar's test finds at 80 % power.
+    """The smallest difference between two accuracies that McNemar's test finds with 80 % power.
 
     Parameters
     ----------
     questions : int
         Answered by both methods.
     changed : float
-        The share of questions that exactly one of them answers correctly, from 0 to 1. Where the
-        difference is larger, it is taken for this share too.
+        The proportion of questions that exactly one of them answers correctly, from 0 to 1, or the
+        difference itself if that is larger.
 
     Returns
     -------
     float
-        From 0 to 1, at two-sided 5 %; NaN where no difference can be found with so few questions.
+        From 0 to 1, at the two-sided level of 5 %; NaN if no difference can be found with so few
+        questions.
 
     References
     ----------
-    R. J. Connor, Biometrics 43 (1987), 207, for the asymptotic test; the exact one, which we use,
-    finds it a little less often.
+    R. J. Connor, Biometrics 43 (1987), 207, for the asymptotic test; the exact test, which we use,
+    has slightly less power.
     """
     from scipy.optimize import brentq
     from scipy.stats import norm
@@ -141,7 +143,7 @@ def detectable(questions: int, changed: float = CHANGED) -> float:
     level, power = float(norm.ppf(0.975)), float(norm.ppf(0.8))
 
     def excess(difference: float) -> float:
-        """Questions that the difference needs, beyond those that there are."""
+        """How many more questions than there are would be needed to find the difference."""
         share = max(changed, difference)
         root = level * share**0.5 + power * (share - difference**2) ** 0.5
         return (root / difference) ** 2 - questions
@@ -150,12 +152,12 @@ def detectable(questions: int, changed: float = CHANGED) -> float:
 
 
 def newcombe(both: int, first: int, second: int, neither: int) -> tuple[float, float]:
-    """The 95 % interval of the difference of two proportions of the same questions.
+    """The 95 % interval of the difference between two proportions of the same questions.
 
     Parameters
     ----------
     both, first, second, neither : int
-        Questions that both methods, only the first, only the second and none answered correctly.
+        Questions that both methods, only the first, only the second and neither answered correctly.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The results of a batch and their comparisons: the tables of the command, notebooks and page."""
+"""The results of a batch and their comparisons, as shown by the command, notebooks and report."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ SHOWN += ["interval", "seeds", "calls", "tokens", "dollars", "equal_calls", "fai
 COMPARED = ["result", "against", "both", "only_variant", "only_against", "neither", "words"]
 HEADS = ["result", "against", "both correct", "only it", "only the other", "neither", "it is"]
 PAIR = [*CONFIGURATION, "result"]
-SCREEN, WIDE = 30, 120  # lines of results, so that all of `semback run` has 40; columns
+SCREEN, WIDE = 30, 120  # lines of results (`semback run` prints some 10 more); columns
 NOTE = "vs full: against semantic gradient descent; 95 % intervals; Holm-adjusted p"
 
 
@@ -27,28 +27,29 @@ NOTE = "vs full: against semantic gradient descent; 95 % intervals; Holm-adjuste
 class Summary:
     """The results of a batch and their comparisons.
 
-    As text a line for each result; in HTML two tables for each configuration.
+    As text, one line for each result; in HTML, two tables for each configuration.
     """
 
     records: Sequence[Record]
 
     def text(self, width: int = 80) -> str:
-        """A line for each result: before → after, interval, and a comparison with its p.
+        """One line for each result: before → after, interval, and a comparison with its p value.
 
-        Where all would not fit on a screen, files of BBH are left out that a group has pooled, or
-        groups that "BBH all" has.
+        If not all fit on a screen, BBH files that a group pools are left out, and if need be groups
+        that "BBH all" pools.
 
         Parameters
         ----------
         width : int
-            Of the terminal, in columns. From 120 on, calls, tokens and dollars are shown too.
+            Of the terminal, in columns. From 120, calls, tokens and dollars are also shown.
         """
         table, compared = results.table(self.records), comparisons.table(self.records)
         key = [*PAIR, "against"]
         pairs = compared.set_index(key).to_dict("index") if len(compared) else {}
         lines = [_headline(self.records, table)]
         for configuration, own in _on_a_screen(table).groupby(CONFIGURATION, sort=False):
-            lines += textwrap.wrap(_title(*configuration), width, subsequent_indent="  ")
+            title = f"model {results.configuration(configuration)}"
+            lines += textwrap.wrap(title, width, subsequent_indent="  ")
             for result, rows in own.groupby("result", sort=False):
                 lines.append(f"{result}: {_sample(rows)}")
                 lines += [_line(row, pairs, width >= WIDE) for row in rows.to_dict("records")]
@@ -57,7 +58,7 @@ class Summary:
 
 @show.shows(Summary)
 def summary_view(summary: Summary) -> show.View:
-    """The tables; unknown prices are question marks."""
+    """The tables; unknown prices are shown as question marks."""
     table, compared = results.table(summary.records), comparisons.table(summary.records)
     headline = _headline(summary.records, table)
     shown = [name for name in SHOWN if name != "again" or table[name].notna().any()]
@@ -65,7 +66,7 @@ def summary_view(summary: Summary) -> show.View:
         table[column] = ["?" if isna(value) else form(value) for value in table[column]]
     tables = []
     for configuration, rows in table.groupby(CONFIGURATION, sort=False):
-        title = _title(*configuration)
+        title = f"model {results.configuration(configuration)}"
         tables.append(show.Table(f"results, {title}", shown, rows[shown].values.tolist()))
         if len(compared):
             same = (compared[CONFIGURATION] == list(configuration)).all(axis="columns")
@@ -75,7 +76,7 @@ def summary_view(summary: Summary) -> show.View:
     return headline, *tables
 
 
-Summary.__repr__ = Summary.text  # in place of that of these tables, which are wide
+Summary.__repr__ = Summary.text  # the tables above are too wide for a terminal
 
 
 def _headline(records: Sequence[Record], table: DataFrame) -> str:
@@ -87,12 +88,8 @@ def _headline(records: Sequence[Record], table: DataFrame) -> str:
     return text
 
 
-def _title(model: str, coach: str, data: str, settings: str) -> str:
-    return f"model {model}, coach {coach}, {data} data" + (f", {settings}" if settings else "")
-
-
 def _on_a_screen(table: DataFrame) -> DataFrame:
-    """The first of these that fit: all rows, those without files in groups, the widest groups."""
+    """The first of these that fits: all rows, those without files in groups, the widest groups."""
     bbh = table["result"].str.startswith("BBH ")
     files = table.groupby(PAIR)["files"].transform("max")
     most = files.where(bbh).groupby([table[key] for key in CONFIGURATION]).transform("max")
@@ -104,7 +101,7 @@ def _on_a_screen(table: DataFrame) -> DataFrame:
 
 
 def _sample(rows: DataFrame) -> str:
-    """What the results of a task or group rest on."""
+    """The sample that the results of a task or group rest on."""
     files, seeds, again = (rows[name].max() for name in ("files", "seeds", "again"))
     text = f"{rows['questions'].max():,.0f} questions"
     text += f" in {files} files" if files > 1 else ""
@@ -113,14 +110,14 @@ def _sample(rows: DataFrame) -> str:
 
 
 def _line(row: dict, pairs: Mapping[tuple, dict], wide: bool) -> str:
-    """One result, 78 columns wide or, with what it cost, 120."""
+    """One result, 78 columns wide or, with its cost, 120."""
     full = row["variant"] == comparisons.FULL
     against = "start" if full else row["variant"]
     pair = pairs.get((*(row[key] for key in PAIR), against))
     change, other, p = row["after"] - row["before"], "start", ""
     if pair:
         change, other = (pair["difference"], "start") if full else (-pair["difference"], "full")
-        p = "p<.001" if pair["holm"] < 0.001 else f"p={pair['holm']:.3f}".replace("=0", "=")[:6]
+        p = f"p{comparisons.equals(pair['holm'])}".replace(" ", "").replace("0.", ".")[:6]
     line = f"  {row['method']:25.25}  {100 * row['before']:4.1f} → {100 * row['after']:<5.1f}"
     line += f" {show.interval(row['low'], row['high']):>13}  {100 * change:+z5.1f} vs {other:5} {p}"
     if wide:

@@ -1,7 +1,7 @@
 """The clerk: a rule-based model that does arithmetic with the numbers in its prompt.
 
 As a node it works out formulas. As a coach it says which of a node's inputs should have been
-different, as far as the prompt allows to tell; as an updater it corrects numbers. The worked
+different, as far as the prompt shows; as an updater it corrects numbers. The worked
 example of notebook 01 and `semback.studies.credit` use it: its replies show what can be concluded
 from a prompt.
 """
@@ -35,7 +35,7 @@ def clerk(error: float = 0.0, prompts: list | None = None, **settings) -> LLM:
     - An input that a list in the prompt contains ("price: 12") should have the value in the list.
     - Any other input should have the value with which the formula gives the right result, given the
       values that the other inputs should have, where a list has them, or else the values that they
-      have. So it should stay where the other inputs explain the whole error.
+      have. So it should stay if the other inputs explain the whole error.
     - If the prompt does not show all the other inputs, it should have changed by (right result -
       result) / slope, provided that the slope of the formula is the same whatever the others are,
       as in a sum. Otherwise the clerk can only say that it should have been different.
@@ -56,7 +56,7 @@ def clerk(error: float = 0.0, prompts: list | None = None, **settings) -> LLM:
     Raises
     ------
     ParameterError
-        An error that is not from 0 to 1.
+        For an error outside 0 to 1.
     """
     if not isinstance(error, int | float) or not 0 <= error <= 1:
         raise ParameterError(f"error is a share from 0 to 1, not {error}")
@@ -79,7 +79,7 @@ def clerk(error: float = 0.0, prompts: list | None = None, **settings) -> LLM:
 
 
 def corrections(gradient: str) -> list[int]:
-    """The whole numbers that, in the words of a gradient, a value should have been."""
+    """The whole numbers that, according to a gradient, a value should have been."""
     return [int(number) for number in _CORRECTION.findall(gradient)]
 
 
@@ -133,7 +133,7 @@ def _value(prompt: Prompt) -> str:
 
 
 def _gradient(to: str, evidence: Evidence, mistaken: bool) -> str:
-    """How the value of the input `to` should have been, or the reverse of it."""
+    """What the value of the input `to` should have been, or, if mistaken, the reverse."""
     texts, value, target = evidence.texts, evidence.shown.get(to), evidence.target
     formula, output = _formula(texts["instruction"]), texts.get("output", "")
     if to not in _names(formula) or value is None or not _is_number(output):
@@ -170,7 +170,7 @@ def _solved(formula: str, to: str, evidence: Evidence, target: int) -> int | Non
 def _update(data: list[tuple[str, str]]) -> str:
     """The instruction, corrected by the first example whose gradient names a number.
 
-    An example that comes out right with the right inputs asks for no correction.
+    An example whose result is right with the right inputs needs no correction.
     """
     (_, instruction), *rest = data
     formula = _formula(instruction)

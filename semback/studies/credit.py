@@ -88,7 +88,7 @@ def plant(
     Raises
     ------
     ParameterError
-        An argument outside these ranges.
+        For an argument outside these ranges.
     """
     check(int, "a whole number", depth=depth, width=width, number=number)
     known("listed", listed, ("input", "question"))
@@ -156,12 +156,12 @@ async def credit(
         blamed : float
             Share of innocent nodes (trainable, with the right value) that get another number.
         only : float
-            Share of faults whose node gets the right number while no innocent node gets another.
+            Share of faults whose node gets the right number while no innocent node is blamed.
         unclear : int
             Nodes, of all faults together, without a gradient, or with one that neither names
             another number nor says that the value should stay.
         calls : float
-            Of the coach, per fault.
+            Calls of the coach per fault.
         found_low, found_high, … : float
             95 % Wilson intervals over faults. For `blamed` too: the nodes of one graph are not
             independent, so they count as one, and the sum of their shares is rounded.
@@ -169,7 +169,7 @@ async def credit(
     Raises
     ------
     ParameterError
-        No faults, or sizes or methods that do not exist.
+        For no faults, or sizes or methods that do not exist.
     """
     check(int, "a whole number", faults=faults)
     if faults < 1:
@@ -210,6 +210,6 @@ async def _outcome(planted: Planted, lang: Language) -> dict:
 
 def _interval(shares: list) -> tuple:
     """(mean, low, high): 95 % Wilson interval over faults; None where no node is innocent."""
-    if None in shares:  # of graphs of one size all or none
+    if None in shares:  # either all graphs of one size have innocent nodes, or none has
         return None, None, None
     return mean(shares), *wilson(round(sum(shares)), len(shares))

@@ -1,12 +1,13 @@
 """Gates: how often each accepts an update that is useless, and one that is useful.
 
-The truth is known, since the answers are drawn: an update changes the answers to some questions
-(`churn`, though it is useless: as a paraphrase does, or a served model between two calls), and a
-useful one answers some more of the others correctly (`gain`). No model is asked.
+The truth is known, since the answers are drawn. Any update, even a useless one, changes the answers
+to some questions (`churn`), as a paraphrase does, or a served model between two calls; a useful one
+also corrects some wrong answers (`gain`). No model is asked.
 """
 
 import random
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ..gate import gate_function
@@ -30,7 +31,7 @@ def gates(
     trials: int = 1000,
     seed: int = 0,
 ) -> "DataFrame":
-    """How often gates accept.
+    """Measure how often gates accept an update.
 
     Parameters
     ----------
@@ -39,11 +40,11 @@ def gates(
     gains : sequence of float
         By how much the true accuracy rises, from 0 to 1; 0 is a useless update.
     churns : sequence of float
-        Shares of the questions whose answer is drawn anew, whatever the update is worth.
+        Shares of the questions whose answer is drawn again, whatever the update is worth.
     trials : int
         Updates for each row.
     seed : int
-        Of all that is drawn.
+        Seed of everything that is drawn.
 
     Returns
     -------
@@ -55,16 +56,14 @@ def gates(
 
     generator, rows = random.Random(seed), []
     functions = {name: gate_function(**arguments) for name, arguments in GATES.items()}
-    for number in questions:
-        for churn in churns:
-            for gain in gains:
-                pairs = [_drawn(generator, number, churn, gain) for _ in range(trials)]
-                for name, accepts in functions.items():
-                    count = sum(accepts(*pair) for pair in pairs)
-                    low, high = wilson(count, trials)
-                    row = {"gate": name, "level": GATES[name].get("level"), "questions": number}
-                    row |= {"churn": churn, "gain": gain}
-                    rows.append(row | {"accepted": count / trials, "low": low, "high": high})
+    for number, churn, gain in product(questions, churns, gains):
+        pairs = [_drawn(generator, number, churn, gain) for _ in range(trials)]
+        for name, accepts in functions.items():
+            count = sum(accepts(*pair) for pair in pairs)
+            low, high = wilson(count, trials)
+            row = {"gate": name, "level": GATES[name].get("level"), "questions": number}
+            row |= {"churn": churn, "gain": gain}
+            rows.append(row | {"accepted": count / trials, "low": low, "high": high})
     return pandas.DataFrame(rows)
 
 

@@ -1,9 +1,9 @@
-"""Does it pay to optimise? Two questions that cost little, to be asked before.
+"""Does it pay to optimise? Two questions that are cheap to answer beforehand.
 
-*Headroom*: do other words for the same instructions move the score at all, by more than a second
-evaluation of the same words does? *Coupling*: do the instructions of two nodes interact, so that
-the best words of one depend on those of the other? Without headroom there is nothing to gain; and
-without coupling each node could be optimised alone.
+*Headroom*: do other words for the same instructions move the score by more than a second evaluation
+of the same words does? *Coupling*: do the instructions of two nodes interact, so that the best
+words of one depend on those of the other? Without headroom there is nothing to gain; and without
+coupling each node could be optimised alone.
 
 References
 ----------
@@ -13,16 +13,16 @@ between two agents' prompts was significant.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
+import numpy
 from pandas import DataFrame
 
 from ..control import DRAW
 from ..errors import ParameterError
 from ..evaluate import evaluate
-from ..graph import Graph
 from ..language import Language
 from ..report.statistics import over_questions
-from ..run import Scores
 from ..task import Example, Task
 
 START, AGAIN = "start", "start, once more"
@@ -36,7 +36,7 @@ async def headroom(
     paraphrases: Sequence[Mapping[str, str]],
     examples: Iterable[Example] | None = None,
 ) -> DataFrame:
-    """Evaluate the start graph, the same once more, and with other words for its instructions.
+    """Evaluate the start graph twice, and with other words for its instructions.
 
     Parameters
     ----------
@@ -45,15 +45,15 @@ async def headroom(
     paraphrases : sequence of {node name: instruction}
         Nodes that are not named keep theirs.
     examples : iterable of Example, optional
-        Without it the training examples: test examples must not decide what is optimised.
+        By default the training examples: test examples must not decide what is optimised.
 
     Returns
     -------
     DataFrame
-        A row for each graph: accuracy, low, high; and beside the start `difference` (of accuracies,
-        from -1 to 1), `changed` (the share of questions whose score differs) and p (two-sided, of
-        `statistics.over_questions`). The second row is the null control, whose requests have a draw
-        of their own.
+        A row for each graph: accuracy, low, high; and, against the start, `difference` (of
+        accuracies, from -1 to 1), `changed` (the share of questions whose score differs) and p
+        (two-sided, from `statistics.over_questions`). The second row is the null control, whose
+        requests have a draw of their own.
     """
     questions = list(task.train if examples is None else examples)
     start = await evaluate(task.graph, questions, task, lang)
@@ -96,7 +96,7 @@ class Coupling:
 
     @property
     def p(self) -> float:
-        """Of the interaction."""
+        """The p value of the interaction."""
         return float(self.anova["p"].iloc[-1])
 
 
@@ -115,37 +115,34 @@ async def coupling(
     instructions : {node name: its instructions}
         Two nodes, with at least two instructions each.
     examples : iterable of Example, optional
-        Without it the training examples.
+        By default the training examples.
 
     Raises
     ------
     ParameterError
-        For other than two nodes, or a node with one instruction.
+        Unless there are two nodes, with at least two instructions each.
     """
     if len(instructions) != 2 or min(map(len, instructions.values())) < 2:
         raise ParameterError("coupling takes two nodes, with at least two instructions each")
     questions = list(task.train if examples is None else examples)
     (first, ones), (second, others) = instructions.items()
-    found: dict[tuple[int, int], Scores] = {}
-    for i, one in enumerate(ones):
-        for j, other in enumerate(others):
-            graph: Graph = task.graph.with_instructions({first: one, second: other})
-            found[i, j] = await evaluate(graph, questions, task, lang)
-    return _analysed(found, first, second)
+    found = []
+    for one, other in product(ones, others):
+        graph = task.graph.with_instructions({first: one, second: other})
+        scores = await evaluate(graph, questions, task, lang)
+        found.append([float(row.correct) for row in scores.rows])
+    return _analysed(numpy.reshape(found, (len(ones), len(others), -1)), first, second)
 
 
-def _analysed(found: Mapping[tuple[int, int], Scores], first: str, second: str) -> Coupling:
-    import numpy
+def _analysed(scores: numpy.ndarray, first: str, second: str) -> Coupling:
+    """The Coupling in scores[instruction of the first, instruction of the second, question]."""
     from scipy.stats import f, ncf
 
-    shape = max(i for i, _ in found) + 1, max(j for _, j in found) + 1, -1
-    values = [[float(row.correct) for row in found[pair].rows] for pair in sorted(found)]
-    scores = numpy.array(values).reshape(shape)  # [first, second, question]
     mean = scores.mean(axis=(0, 1), keepdims=True)  # of each question, which is a block
     one = scores.mean(axis=1, keepdims=True) - mean
     other = scores.mean(axis=0, keepdims=True) - mean
     effects = {first: one, second: other, "interaction": scores - mean - one - other}
-    levels = {first: shape[0] - 1, second: shape[1] - 1}
+    levels = {first: len(one) - 1, second: other.shape[1] - 1}
     rows, error = {}, 0.0
     for name, effect in effects.items():
         df = levels.get(name, levels[first] * levels[second])

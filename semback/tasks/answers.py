@@ -13,9 +13,9 @@ A reply is read in three stages.
 
 1. *What is read* (`_plain`). Thoughts, further turns of a chat that runs on, Markdown and LaTeX
    are removed; ``\\boxed{18}``, ``<answer>18</answer>`` and ``{"answer": 18}`` become ``#### 18``.
-2. *Announcements* (`_read`). The last one that says anything counts; what is retracted after it
-   is read anew from there.
-3. *Without an announcement* (`_unannounced`) the reply must be the answer, open with it or close
+2. *Announcements* (`_read`). The last one that says anything counts; if it is retracted, reading
+   starts again after the retraction.
+3. *Without an announcement* (`_unannounced`) the reply must be the answer, open with it, or close
    with a sentence that holds it.
 
 ==================================================== ======== ====================================
@@ -39,8 +39,8 @@ Yes. […] Therefore: no.                              None     first and last c
 The answer is 20. / User: … / The answer is 7.       20       the next turn is not read, nor what
 The answer is 20.<|im_end|>The answer is 7.          20       follows a mark of a chat template
 \\boxed{7} or \\boxed{8}                               None     two boxes are alternatives
-− 42 · Answer: - $42 · \\boxed{-{42}}                 -42      every sign of minus, also apart
-<think>The answer is (A)</think> (B)                 (B)      nor are thoughts
+− 42 · Answer: - $42 · \\boxed{-{42}}                 -42      every minus sign, also set apart
+<think>The answer is (A)</think> (B)                 (B)      thoughts are not read
 ==================================================== ======== ====================================
 """
 
@@ -66,7 +66,7 @@ CLEANING = (  # in this order, where the first text occurs: a pattern and what r
     ("<", r"(?is)<((?:think|thought|reason|reflect|analysis)\w*)>.*?(?:</\1>|\Z)", ""),
     ("", rf"(?i)\A(?:{MARK}\s*(?:(?:assistant|model)\b)?\s*)+", ""),
     ("", rf"(?s){MARK}.*", ""),  # the next turn
-    ("<<", r"<<[^<>\n]*=[^<>\n]*>>", ""),  # GSM8K's calculations
+    ("<<", r"<<[^<>\n]*=[^<>\n]*>>", ""),  # GSM8K's annotations of calculations
     ("<", r"(?i)<(?:final_)?answer>\s*", "\n#### "),
     ("<", r"(?i)</(?:final_)?answer>", "\n"),
     ('"', r'answer"\s*:\s*(?:"([^"\n]*)"|\[((?:\s*"[^"]*",?)*+)\s*\])[\s,}]*', r"\n#### \1\2\n"),
@@ -78,8 +78,8 @@ CLEANING = (  # in this order, where the first text occurs: a pattern and what r
     ("{", r"\{([-−\d.,]+)\}", r"\1"),  # "1{,}234", "-{42}"
     ("", r"(?<!\d)\*\*|\*\*(?!\d)|__|`|\*(?<![\w*]\*)(?=\S)|\*(?<=[^\s*]\*)(?!\w)", ""),  # emphasis
 )
-# Lines with which a completion runs on as another question or speaker. Some names are reasoning
-# too: they count after an announced answer, unless the reply has used the name before.
+# Lines with which a completion runs on as another question or speaker. Some of the names also occur
+# in reasoning: they count only after an announced answer, if the reply has not used them before.
 OTHER_TURN = re.compile(r"""(?ix)(?<=[.!?)])[ \t]*(?:Human|User|Assistant): | \n[ \t>]*(?:
     [\#\[<]*[ \t]*(?:Q|Question|Problem|Human|User|Assistant)[\]>]?[ \t]*[:.]
     | \#+[ \t]*(?:Question|Problem|Instruction|Input|Human|User|Response)[ \t]*:?[ \t]*(?:\n|$)
@@ -110,12 +110,12 @@ ANNOUNCEMENT = re.compile(r"""(?x)(?:[Aa]nswer | ANSWER | (?:[Cc]orrect|[Rr]ight
     | \n[^\w\n]*(?i:(?:(?:the|final|correct|my)\ )*answer)[ \t]*(?:(?=[\n(])|[-–—]\ +(?!\d))
     | \#\#\#\#(?!\ *\d+[.)]\ +\w.{0,80}[^\n.!?](?:\n|$))  # but "#### 2. Compute" is a heading
     | \nA:""")
-# Where a clause begins, of which a denial before it says nothing
+# Where a clause begins that a denial before it does not cover
 CLAUSE = re.compile(r"""(?ix) [;:] | \bbut\b | (?<!!)=(?=\W*$)
     | [,—–]\s*(?:and|so|thus|therefore|hence|which\ means)\b
     | (?:[,—–]|\b(?:and|so|thus|therefore|hence)\b,?)\s+(?=(?:the|this|that|it|he|she|they|we|I|my
     |there|hint|(?-i:[A-Z][a-z]+))\b)""")
-# Words that deny what follows them in their clause, or are not sure of it
+# Words that deny or doubt what follows them in their clause
 DENIED = re.compile(r"""(?ix)\b(?:not|never|none|nothing|nobody|neither|nor|cannot|hardly|unlike
     |unlikely|without|no(?!\ doubt|\ question|[,:])|far\ from|fail(?:s|ed)?\ to|false\ that
     |instead\ of|wrong(?:ly)?|(?:rather|other|less|more|fewer|greater)\ than|incorrect\w*|mistake\w*
@@ -147,7 +147,7 @@ SENTENCE = re.compile(r"(?<=[.!?])[\"')]*\s+|\n+")
 
 
 def _denied(before: str, after: str = "") -> bool:
-    """Whether a sentence denies, doubts or ascribes to one hint what it says in between."""
+    """Whether a sentence denies, doubts or ascribes to one hint what it says between the two."""
     if REPORTED.search(before) and re.search(r"\b(?:but|however)\b", after):
         return True  # "Both hints say that the answer is 18, but they are wrong."
     clause = before if FAR.search(before) else CLAUSE.split(before)[-1]
@@ -162,8 +162,8 @@ def _read(text: str, stated: Reading, unannounced: Reading, retraction=RETRACTIO
     ----------
     text : str
     stated : callable
-        (text between this announcement and the next, whether it announces with a verb and not with
-        a colon) -> the answer, None where it holds none, or `UNCLEAR`.
+        (text between this announcement and the next, whether it announces with a verb rather than a
+        colon) -> the answer, None if it holds none, or `UNCLEAR`.
     unannounced : callable
         (text without any announcement) -> the same.
     retraction : re.Pattern
@@ -199,7 +199,7 @@ FILLER = re.compile(r"""(?ix)(?:[\W\d]|\b(?:[a-z]|option|choice|answer|letter|ab
     |say|that)\b)*""")
 # What stands between alternatives
 JOINED = re.compile(r"(?i)\W*(?:(?:and|or|nor|maybe|perhaps|possibly|also|option)\b\W*)*")
-# What follows an answer that is denied: "(A) is wrong", "18 eggs is wrong"
+# What denies an answer when it follows: "(A) is wrong", "18 eggs is wrong"
 REFUTED = re.compile(r"""(?x)[^\w,;:.(]*(?:,?\ (?:however|though|therefore|clearly|also|then)\b,?
     |(?<=\d)\ [a-z]+)?\ (?:(?:is|are|was|ca|could|would|does)n['’]t | cannot | fails | contradicts?
     |violates?|might|may|could | (?:is|are|was|can|could|would|does|must|has)(?:\ be(?:en)?)?
@@ -264,7 +264,7 @@ def _settled(kind: Kind, sentence: str, must_lead: bool = False) -> str | None:
 
 
 def _opening(kind: Kind, line: str, alone: bool = True) -> str | None:
-    """The answer that a line consists of, or opens with where the rest is a remark or a label's."""
+    """The answer that a line is, or opens with if a remark or the option's text follows."""
     found = kind.find(line)
     if not found or not OPENING.fullmatch(line[: found[0].start]):
         return None
@@ -326,13 +326,13 @@ def letter(reply: str, texts: tuple[str, ...] = ()) -> str | None:
     ----------
     reply : str
     texts : tuple of str
-        Answers that are no letter, for questions whose options are cut: read word for word.
+        Answers that are not letters, for questions whose options were cut; read word for word.
 
     Returns
     -------
     str or None
-        ``"(B)"``, from A to R, or one of `texts`. A letter without parentheses counts where it can
-        be no word: "Answer: B", "B. rain", "option B is correct", not "A Bug's Life".
+        ``"(B)"``, from A to R, or one of `texts`. A letter without parentheses counts if it cannot
+        be a word: "Answer: B", "B. rain", "option B is correct", not "A Bug's Life".
     """
     exact = {text.casefold(): text for text in texts}
 
@@ -347,7 +347,7 @@ def letter(reply: str, texts: tuple[str, ...] = ()) -> str | None:
 
 
 def choice(reply: str, words: tuple[str, ...]) -> str | None:
-    """Read which of some words a reply says, in any case.
+    """Read which of several words a reply gives, in upper or lower case.
 
     Parameters
     ----------
@@ -358,10 +358,10 @@ def choice(reply: str, words: tuple[str, ...]) -> str | None:
     Returns
     -------
     str or None
-        One of `words`, as it is written there.
+        One of `words`, spelled as there.
     """
     either = "|".join(f"({re.escape(word)})" for word in words)
-    # "no way" does not say no: after yes and no something else begins
+    # "no way" does not mean no: after yes and no, a new clause must begin
     aside = r"\s*(?:$|[^\w\s]|(?:because|since|as|and|or|but|it|they|he|she|this|that|the)\b)"
     pattern = re.compile(
         rf"(?i)(?<![\w-])(?<!\w['’])(?:{either})(?![\w-]|['’]\w)(?:(?<!no)(?<!yes)|(?={aside}))"
@@ -386,7 +386,7 @@ NUMBER = re.compile(r"""(?x)(?<![\w.])(?<!\d[/:,])(?<![\^_])(?<![Hh]int\ )(?<![S
 NUMBERS_JOINED = re.compile(r"""(?x)[^\w(;:=]*(?:(?!(?:and|or|to|for|in|per|every|each|of|from|at
     |over|after|with|when|is|are|not|rather|than|instead|as|which|where)\b)[^\W\d]+\W+){0,2}
     (?:(?:and|or|to)\W+)?""")
-# A minus that stands apart; at the start of a line "-" may be the dash of a list
+# A minus set apart from its number; at the start of a line "-" may be the dash of a list
 MINUS_APART = re.compile(r"""(?xm)( (?:\b(?:is|be|to|equals|gives)|[:=($]|\#{4})[^\S\n]*+\$?
     [^\S\n]* | ^\s*(?![-–—]) )(?!—\s)[‐‑‒–−﹣－⁻➖—-][^\S\n]*(?=[$€£¥₹]?\s?[\d.])""")
 MINUS = str.maketrans(dict.fromkeys("‐‑‒–−﹣－⁻➖", "-"))
@@ -455,8 +455,8 @@ def brackets(reply: str) -> str | None:
     Returns
     -------
     str or None
-        For instance ``"] } >"``, separated by single blanks. None where the reply repeats what
-        was there already, so that some brackets open, or where its last line holds more.
+        For instance ``"] } >"``, separated by single blanks. None if the reply repeats the given
+        sequence, so that some brackets open, or if its last line holds anything else.
     """
     if not re.search(r"\\[\[(]", reply):  # else it is LaTeX, not Markdown that escapes them
         reply = re.sub(r"\\([\])>])", r"\1", reply)
@@ -473,7 +473,7 @@ def brackets(reply: str) -> str | None:
 
 
 def _word_list(text: str) -> str | None:
-    """The words of one line, or of lines of one word each; None where there is more than a list."""
+    """The words of one line, or of lines of one word each; None if there is more than a list."""
     text = re.sub(r"(?:(?<=\s)|^)(?:\d+[.)]|[-*•])\s+", "", text.strip())
     lines = re.split(r"\n\s*\n", text)[0].split("\n")
     if " " in lines[0].strip():
@@ -498,7 +498,7 @@ def words(reply: str) -> str | None:
     -------
     str or None
         The words in lower case, separated by single blanks: from one line, with or without commas,
-        or from lines of one word each, numbered or not. A sentence is no list.
+        or from lines of one word each, numbered or not. A sentence is not a list.
     """
 
     def stated(rest: str, verb: bool) -> str | None:

@@ -36,7 +36,7 @@ def text(path: str, data: str) -> str:
     Raises
     ------
     ParameterError
-        For another `data`.
+        For any other `data`.
     DataError
         For a file that is missing, altered or cannot be downloaded.
     """
@@ -82,7 +82,7 @@ def locate(path: str) -> Path:
     store = pooch.os_cache("semback")
     try:
         return Path(pooch.retrieve(url, checksum, path, store, progressbar=True))
-    except (OSError, ValueError) as error:  # no network, no rights to write, a wrong checksum
+    except (OSError, ValueError) as error:  # no network, no permission to write, a wrong checksum
         raise DataError(
             f"{path} could not be downloaded from {url} to {store}, and nothing was kept: "
             f"{error} ({type(error).__name__}). Check the network, or set SEMBACK_DATA_DIR to a "
@@ -97,7 +97,7 @@ def fetch() -> list[Path]:
 
 
 def verify() -> list[dict[str, str]]:
-    """The state of the full data in SEMBACK_DATA_DIR, else in the folder that downloads go to.
+    """The state of the full data, in SEMBACK_DATA_DIR or else in the folder of downloads.
 
     Nothing is downloaded.
 

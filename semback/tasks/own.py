@@ -19,7 +19,7 @@ def examples(path: str | Path) -> tuple[Example, ...]:
     path : str or Path
         A file in UTF-8, with or without a byte order mark. Its first line names the columns:
         ``question``, ``answer``, perhaps ``id``; others are ignored. Cells are separated by commas,
-        semicolons or tabs, whatever the first line has most of. White space around them is removed
+        semicolons or tabs, whichever the first line has most of. White space around them is removed
         and empty rows are skipped. Without ids, the id is the file's name and the 0-based row, e.g.
         ``"questions/3"``; it changes when rows are inserted before it.
 
@@ -30,8 +30,8 @@ def examples(path: str | Path) -> tuple[Example, ...]:
     Raises
     ------
     DataError
-        With file and line: no such file, no UTF-8, no such columns or two of one name, no rows; a
-        row with an empty cell, with too many or too few cells, or with an id that is taken.
+        With file and line: for a file that does not exist, is not UTF-8, lacks a column, has two of
+        one name or no rows; for a row with an empty cell, too many or too few cells, or a used id.
     """
     try:
         file = Path(path)
@@ -40,7 +40,7 @@ def examples(path: str | Path) -> tuple[Example, ...]:
         line = error.object[: error.start].count(b"\n") + 1
         problem = f"{path}, line {line}: it is not UTF-8; save it as “CSV UTF-8”"
         raise DataError(problem, file=path, line=line) from None
-    except (OSError, TypeError, ValueError) as error:  # a folder, no path at all, a zero byte in it
+    except (OSError, TypeError, ValueError) as error:  # a folder, not a path, a zero byte in it
         reason = f"cannot be read: {getattr(error, 'strerror', error)}"
         raise DataError(f"{path} {reason}. Give the path of a CSV file", file=path) from None
     header = text.lstrip().partition("\n")[0]
@@ -51,18 +51,18 @@ def examples(path: str | Path) -> tuple[Example, ...]:
         for row in _rows(lines):
             name = row.get("id", f"{file.stem}/{len(found)}")
             if name in found:
-                raise ValueError(f"the id {name!r} was there before; ids tell examples apart")
+                raise ValueError(f"the id {name!r} was used before; ids tell examples apart")
             found[name] = Example(name, row["question"], row["answer"])
     except (csv.Error, ValueError) as problem:
         line = max(lines.line_num, 1)
         raise DataError(f"{path}, line {line}: {problem}", file=path, line=line) from None
     if not found:
-        raise DataError(f"{path} has no rows under its first line", file=path)
+        raise DataError(f"{path} has no rows below its first line", file=path)
     return tuple(found.values())
 
 
 def _rows(lines: Iterable[list[str]]) -> Iterator[dict[str, str]]:
-    """The rows that are not empty, as {column: cell}; ValueError for what is wrong with one."""
+    """The rows that are not empty, as {column: cell}; ValueError, which says why, for a bad one."""
     filled = ([cell.strip() for cell in line] for line in lines if any(map(str.strip, line)))
     head = [name.lower() for name in next(filled, [])]
     if twice := [name for name in COLUMNS if head.count(name) > 1]:

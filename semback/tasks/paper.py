@@ -5,7 +5,7 @@
 - GSM8K (Cobbe et al., arXiv 2110.14168): grade-school arithmetic in words, one number to answer.
 - LIAR (Wang, ACL 2017): is a politician's statement a lie? The paper's ablations run on it. The
   settings are those of the authors' released code: only the labels true and false; only rows with a
-  job title, a state, a party and a context; and of each row what the five nodes look at, without
+  job title, a state, a party and a context; and from each row what the five nodes look at, without
   the speaker. They score on the training rows; here the upstream test file is held out for that.
 """
 
@@ -39,7 +39,8 @@ def _pair(*words: str) -> tuple[Reader, str, str]:
 
 
 CLOSING = "only the missing closing brackets, separated by blanks"
-FORMS: dict[str, tuple[Reader, str, str]] = {  # of answers that are no letter, as in `two_hints`
+# Answers that are not letters: their reader, and `holds` and `instance` of `two_hints`
+FORMS: dict[str, tuple[Reader, str, str]] = {
     "boolean_expressions": _pair("True", "False"),
     "causal_judgement": _pair("Yes", "No"),
     "dyck_languages": (answers.brackets, CLOSING, "] } >"),
@@ -69,18 +70,18 @@ def bbh(
     category : str
         The name of the file, one of `NLP` or `ALGORITHMIC`. The sample data has three of them.
     seed : int
-        Of the shuffle that decides which rows are trained on.
+        Seed of the shuffle that decides which rows are trained on.
     train : int
         The number of training rows, 20 in the paper. The rest is the test set.
     split : {"clean", "released"}
         "clean": one shuffle, so that train and test are disjoint. "released": the rows are shuffled
         again, with the same generator, before the test set is taken, as in the authors' code. With
-        seed 0, 489 of the 540 training questions of the 27 files are then test questions too. It is
-        there to measure what that does to a score.
+        seed 0, 489 of the 540 training questions of the 27 files are then test questions too. It
+        serves to measure how that changes a score.
     data : {"sample", "full"}
         Our own sample, which is bundled, or the data set itself (see `semback.tasks.data`).
     test : int, optional
-        A cheap trial: the first so many of the test questions, in the seed's order.
+        For a cheap trial: how many of the test questions to use, the first in the seed's order.
     hint_form : str
         How hints should look, e.g. "At most two sentences." for models that are slow or ramble.
 
@@ -91,7 +92,7 @@ def bbh(
     Raises
     ------
     ParameterError
-        For a category, split or data that does not exist, or more rows than there can be.
+        For a category, split or data that does not exist, or more rows than there are.
     DataError
         For a file that is missing or altered.
     """
@@ -105,7 +106,7 @@ def bbh(
         others = examples[train:]
     if category in FORMS:
         read, holds, instance = FORMS[category]
-    else:  # three rows have the text of an answer for a letter: their options were cut at a comma
+    else:  # the answers of three rows are text, no letter: their options were cut at a comma
         texts = sorted({row.answer for row in examples if not row.answer.startswith("(")})
         read = partial(answers.letter, texts=tuple(texts))
         holds, instance = "the letter of one option", "(B)"
@@ -123,7 +124,7 @@ def two_hints(holds: str, instance: str, hint_form: str = "") -> Graph:
     holds : str
         What the last line of the answer node's reply should hold after "Answer:".
     instance : str
-        An instance of it.
+        An example of it.
     hint_form : str
         The form of both hint nodes.
     """
@@ -153,14 +154,14 @@ def gsm8k(
     Parameters
     ----------
     seed : int
-        Of the draw of training rows.
+        Seed of the draw of training rows.
     train : int
         The number of training rows drawn from ``train.jsonl``, 128 in the paper. The test set is
         all of ``test.jsonl``.
     data : {"sample", "full"}
         Our own sample, which is bundled, or the data set itself (see `semback.tasks.data`).
     test : int, optional
-        A cheap trial: the first so many of the test questions, in the file's order.
+        For a cheap trial: how many of the test questions to use, the first in the file's order.
     hint_form : str
         How hints should look, as in `bbh`.
 
@@ -212,7 +213,7 @@ def liar(seed: int = 0, train: int = 50, data: str = "sample", test: int | None 
     Parameters
     ----------
     seed : int
-        Of the draw of training rows.
+        Seed of the draw of training rows.
     train : int
         The number of training rows, 50 in the paper, drawn from the 2,343 usable rows of
         ``train.tsv``. The test set is all 296 usable rows of ``test.tsv``. Some statements occur
@@ -220,7 +221,7 @@ def liar(seed: int = 0, train: int = 50, data: str = "sample", test: int | None 
     data : {"sample", "full"}
         Our own sample, which is bundled, or the data set itself (see `semback.tasks.data`).
     test : int, optional
-        A cheap trial: the first so many of the test questions, in the file's order.
+        For a cheap trial: how many of the test questions to use, the first in the file's order.
 
     Returns
     -------

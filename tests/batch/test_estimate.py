@@ -134,11 +134,13 @@ def test_the_simulation_is_free_a_known_model_has_a_price_and_an_unknown_one_is_
     assert estimate.total(table).endswith(" calls, price unknown")
 
 
-def test_a_plan_is_one_table_with_one_total_and_names_what_it_assumes():
+def test_a_plan_is_a_table_for_each_model_with_one_total_and_names_what_it_assumes():
     paid = job("gsm8k", model="gpt-4o-mini", coach="gpt-4-turbo-2024-04-09")
     text = estimate.as_text(estimate.plan([paid]))
-    header = text.splitlines()[0].split()
-    assert header == [*estimate.KEYS, *estimate.COUNTS, "dollars"]
+    model, header, *lines = text.splitlines()
+    assert model == "gpt-4o-mini" and "gpt-4-turbo-2024-04-09" in lines
+    assert header.split() == [*estimate.KEYS[:2], *estimate.COUNTS, "dollars"]
+    assert max(map(len, lines)) <= 78
     assert len(
         re.findall(r"^Upper bound if nothing is recorded: 2,324 calls, about \$", text, re.M)
     )
@@ -159,7 +161,7 @@ def test_a_plan_says_which_difference_the_test_questions_can_find():
         f"2 seeds, were they independent, a difference of {points[1]} points"
     )
     assert gsm8k == f"gsm8k: 64 test questions can find a difference of {points[2]} points"
-    assert "80 % power, two-sided 5 %, where\n20% of the answers" in estimate.ASSUMPTIONS
+    assert "\n80 % power when 20% of the answers change" in estimate.ASSUMPTIONS
     assert estimate.differences([]) == ""
     assert estimate.differences([job("liar", test=3)]).endswith("can find no difference")
 

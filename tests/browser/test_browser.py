@@ -263,7 +263,7 @@ def test_a_report_opens_from_disk_fits_a_telephone_and_shows_what_is_clicked(tas
             assert all(row.is_visible() for row in rows.all()) and rows.count() == 4
             step.locator("button[title^='answer:']").click()
             assert sum(row.is_visible() for row in rows.all()) == 2
-        link = page.get_by_role("link", name="The notebook as it was executed")
+        link = page.get_by_role("link", name="The executed notebook")
         assert link.evaluate("link => link.href") == notebook.as_uri()
         for scheme, wide in (("light", 1300), ("dark", 400)):
             page.emulate_media(color_scheme=scheme)

@@ -1,4 +1,4 @@
-"""The response cache: exact keys, look-ups, modes, and what it makes of what lies in its table."""
+"""The response cache: exact keys, look-ups, modes, and what it makes of what is in its table."""
 
 import asyncio
 import os
@@ -228,7 +228,7 @@ def test_the_environments_mode_goes_first_and_an_unknown_one_is_an_error(opened,
         opened()
 
 
-# What lies in the table
+# What is in the table
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_recordings_in_the_folder_are_read_at_opening_and_once(opened, tmp_path)
     folder.mkdir(parents=True)
     (folder / "a.jsonl").write_text(line(*entry("A.")))
     recording.write(folder / "b.jsonl.gz", [entry("B.", 1)])
-    (folder / "c.jsonl.part").write_text("half a lin")  # no recording
+    (folder / "c.jsonl.part").write_text("half a lin")  # not a recording
     (folder / ".d.jsonl").write_text("half a lin")  # an export that was killed
     assert len(opened()) == 2
     opened().drop(entry("A.")[0])  # only a second reading of the file would bring it back

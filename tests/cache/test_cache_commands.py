@@ -90,14 +90,10 @@ def test_explain_refuses_what_is_no_request_and_an_unknown_key(semback, tmp_path
     assert semback("explain", "0123")[0] == 2
 
 
-def test_ls_and_stats_show_what_was_altered_and_drop_takes_it_out_but_never_everything(
-    semback, cache
-):
+def test_ls_shows_what_was_altered_and_drop_takes_it_out_but_never_everything(semback, cache):
     cache.add(*entry())
     cache._table.set(entry(draw=1)[0], '{"request": 7}')
     assert f"{entry(draw=1)[0][:12]}  altered: it is not a recorded reply" in semback("ls")[1]
-    stats = semback("stats")[1]
-    assert "        1  altered: see" in stats and "        1  m\n" in stats
     assert semback("drop", "")[0] == 2 and len(cache) == 2
     assert semback("drop", entry(draw=1)[0][:12])[1].startswith("1 ") and len(cache) == 1
 
@@ -161,7 +157,6 @@ def test_every_command_knows_a_sealed_recording(semback, cache, tmp_path):
     cache.drop(name)
     assert semback("import", path)[1] == "1 new replies\n"
     assert semback("ls")[1] == f"{name[:12]}  m-1 (sealed)  0  Four.\n"
-    assert "1  m-1 (sealed)\n" in semback("stats")[1]
     out = semback("show", name)[1]
     assert "\nrequest sealed  " in out and out.endswith("--- reply\nFour.\n")
     assert "is recorded, but sealed" in semback("explain", name)[1]

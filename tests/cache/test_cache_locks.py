@@ -29,7 +29,7 @@ asyncio.run(main())
 
 
 def held(cache, key=KEY):
-    """Whether somebody holds this request."""
+    """Whether anybody holds this request."""
     with locks.attempt(str(cache.folder / "responses" / "locks" / key)) as free:
         return not free
 

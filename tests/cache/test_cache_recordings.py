@@ -326,7 +326,7 @@ def test_a_line_that_would_break_a_reader_is_refused_by_its_number_and_the_other
     path.write_bytes(
         (line(*entry("Good.", 1)) + text.strip() + "\n").encode("utf-8", "backslashreplace")
     )
-    with pytest.raises(CacheError, match="r.jsonl, line 2: .*nothing of it was read"):
+    with pytest.raises(CacheError, match="r.jsonl, line 2: .*nothing was read"):
         cache.load(path)
     assert len(cache) == 0
     loaded = cache.load(path, skip=True)

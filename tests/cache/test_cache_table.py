@@ -28,7 +28,7 @@ KILLS, SEED = int(os.environ.get("SEMBACK_KILLS", 8)), int(os.environ.get("SEMBA
 
 @contextmanager
 def nobody():
-    """Somebody with no rights to the files of others: root has all."""
+    """Somebody with no rights to other people's files; root has them all."""
     if root := os.geteuid() == 0:
         os.seteuid(65534)
     try:
@@ -96,7 +96,7 @@ def test_the_rights_of_what_a_link_leads_to_are_left_alone(tmp_path):
     assert stat.S_IMODE((tmp_path / "real" / "real.db").stat().st_mode) == 0o644
 
 
-# What lies in the table
+# What is in the table
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_planted_setting_never_runs_and_is_a_cache_error_that_names_the_file(
         value = pickle.dumps(Planted(tmp_path / "it ran"))
     with database(cache) as db:
         db.execute("INSERT OR REPLACE INTO Settings VALUES (?, ?)", (name, value))
-    for mode in ("auto", "replay"):  # which does not go on with a copy
+    for mode in ("auto", "replay"):  # which does not continue with a copy
         with pytest.raises(CacheError, match="cache.db was altered: setting"):
             ResponseCache(cache.folder, mode)
     assert not (tmp_path / "it ran").exists()
@@ -184,7 +184,7 @@ def test_a_damaged_table_is_a_cache_error_with_advice(cache):
         ResponseCache(cache.folder)
 
 
-# Where the table lies
+# Where the table is
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_a_table_that_is_no_file_is_a_cache_error(tmp_path, kind):
     path.parent.mkdir()
     make = {"folder": Path.mkdir, "fifo": os.mkfifo, "device": lambda p: p.symlink_to("/dev/zero")}
     make[kind](path)
-    for mode in ("auto", "replay"):  # which does not go on with a copy
-        with pytest.raises(CacheError, match="cache.db'. Move away what lies there"):
+    for mode in ("auto", "replay"):  # which does not continue with a copy
+        with pytest.raises(CacheError, match="cache.db'. Move it away"):
             ResponseCache(tmp_path, mode)
 
 
@@ -287,7 +287,7 @@ def test_a_table_that_is_moved_away_while_it_is_open_is_made_anew_with_a_warning
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["shutil.copytree(*sys.argv[1:])", "cache.copy(sys.argv[2])"])
 def test_a_copy_of_the_folder_in_the_recording_process_loses_no_reply(tmp_path, way):
-    """Closing a file of the table gives SQLite's POSIX locks away, and others remove its log."""
+    """Closing a file of the table gives up SQLite's POSIX locks, and others remove its log."""
     code = f"""
 import shutil
 cache = ResponseCache(sys.argv[1])
@@ -327,7 +327,7 @@ def test_a_copy_holds_what_is_recorded_for_its_owner_only_and_never_replaces_ano
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "cache.db").stat().st_mode) == 0o600
     assert sound(tmp_path / "new" / "copy") == dict([entry()])
-    with pytest.raises(CacheError, match="could not be copied: .*one already.*Move away"):
+    with pytest.raises(CacheError, match="could not be copied: .*one already.*Move it away"):
         cache.copy(tmp_path / "new" / "copy")
     assert len(sound(tmp_path / "new" / "copy")) == 1 and record(cache, "Last.", 2)
 
@@ -416,7 +416,7 @@ def test_a_reply_that_can_be_rescued_nowhere_is_one_cache_error_that_names_it(ca
 
 
 def test_after_half_a_line_was_rescued_the_next_goes_to_another_file(cache, monkeypatch, tmp_path):
-    """A disk that is full takes some of it."""
+    """A full disk takes only part of a line."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(cache._table, "add", full)
     with pytest.raises(CacheError):

@@ -74,7 +74,7 @@ def carries(system, a):
 )
 def test_what_stands_where_a_reply_was_cut_is_no_answer_unless_it_was_announced(task, said, answer):
     script = Script({"finish_reason": "length", "message": {"role": "assistant", "content": said}})
-    scores = asyncio.run(evaluate(task.graph, task.train[:1], task, language(script), traces=True))
+    scores = asyncio.run(evaluate(task.graph, task.train[:1], task, language(script)))
     (row,), (trace,) = scores.rows, scores.traces.values()
     assert row.answer == answer and all(value == said + CUT for value in trace.values.values())
     result = run(replace(task, train=task.train[:1]), script, steps=0)
@@ -345,7 +345,7 @@ def test_the_usage_adds_up_and_every_request_that_was_made_is_live(task, cache, 
 
 
 def student(task):
-    """A script of the simulated student, who cannot be read now and then."""
+    """A script of the simulated student, whose replies are sometimes unreadable."""
     reply = Student(task, "simulated").reply
     return Script(
         lambda body: (
@@ -463,10 +463,10 @@ def test_an_argument_that_cannot_be_is_a_parameter_error_before_any_request(task
 @pytest.mark.parametrize(
     "place, wrong, said",
     [
-        (0, "task", "graph is of the type Task; it takes a Graph"),
-        (1, "task", "examples is of the type Task; it takes .*task.test"),
-        (2, "graph", "task is of the type Graph; it takes a Task"),
-        (3, "model", r"lang is of the type LLM; .* Language\(model, coach\)"),
+        (0, "task", "graph is of type Task; it takes a Graph"),
+        (1, "task", "examples is of type Task; it takes .*task.test"),
+        (2, "graph", "task is of type Graph; it takes a Task"),
+        (3, "model", r"lang is of type LLM; .* Language\(model, coach\)"),
     ],
 )
 def test_an_argument_in_the_place_of_another_is_a_parameter_error_that_says_what_belongs_there(
@@ -494,8 +494,8 @@ def test_a_descent_without_a_coach_is_a_parameter_error_before_any_request(task)
     "examples, said",
     [
         ([], "no examples"),
-        (Example("a", "1 + 1?", 2), "'a': the answer is 2, which is no text"),
-        (["1 + 1?"], "no Example"),
+        (Example("a", "1 + 1?", 2), "'a': the answer is 2, which is not text"),
+        (["1 + 1?"], "not an Example"),
         (
             [Example("a", "1 + 1?", "2"), Example("a", "3 + 3?", "6")],
             "two examples have the id 'a'",
@@ -513,7 +513,7 @@ def test_examples_that_cannot_be_told_apart_or_scored_are_a_data_error_before_an
 
 
 def test_a_read_function_that_gives_no_text_is_an_error_and_not_a_score_that_no_file_can_hold(task):
-    with pytest.raises(ParameterError, match=r"the read function of .* gave \('2', 1\)"):
+    with pytest.raises(ParameterError, match=r"the read function of .* returned \('2', 1\)"):
         run(replace(task, read=lambda reply: ("2", 1)), world(half))
 
 

@@ -169,7 +169,7 @@ def test_the_best_graph_may_be_another_than_the_last(task):
 
 
 def noisy(rate):
-    """A model that answers rightly by half, and anew at each draw in `rate` of the questions."""
+    """A model that answers half correctly, and flips a share `rate` of its answers at each draw."""
     count = iter(range(10**9))
 
     def says(body):
@@ -189,7 +189,7 @@ def test_a_control_asks_anew_at_temperature_0_and_shows_the_noise(task, cache):
     before = asyncio.run(evaluate(task.graph, task.test, task, lang))
     calls = len(script.asked)
     found = asyncio.run(control(result, task, lang))
-    assert len(script.asked) == 2 * calls  # no recording of the run was an answer
+    assert len(script.asked) == 2 * calls  # no reply came from a recording of the run
     changed = [one.correct != other.correct for one, other in zip(before.rows, found.test.rows)]
     assert any(changed) and found.accepted is (
         found.update.correct > result.steps[0].scores.correct

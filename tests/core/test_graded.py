@@ -77,7 +77,7 @@ def test_the_score_of_a_task_that_says_right_or_wrong_is_that(task):
 @pytest.mark.parametrize("wrong", [1.5, -0.1, float("nan"), None, "0.5"])
 def test_a_score_that_is_none_is_refused_with_the_example(graded, wrong):
     task = replace(graded, score=lambda answer, example: wrong)
-    with pytest.raises(ParameterError, match="score function of 'colours' gave"):
+    with pytest.raises(ParameterError, match="score function of 'colours' returned"):
         scored(task, Script(says))
 
 
@@ -103,5 +103,5 @@ def test_feedback_may_see_the_trace(graded):
 @pytest.mark.parametrize("wrong", [lambda example: None, lambda example, trace: " "])
 def test_feedback_without_text_is_refused(graded, wrong):
     model = Script(says).llm()
-    with pytest.raises(ParameterError, match="feedback gave"):
+    with pytest.raises(ParameterError, match="feedback returned"):
         asyncio.run(descend(replace(graded, feedback=wrong), Language(model, model), steps=1))

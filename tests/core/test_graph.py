@@ -166,10 +166,10 @@ def test_layered_refuses_widths_that_make_no_graph(widths):
                 Node("d", "", ("c",)),
             ],
             None,
-            ["circle", "a", "b", "c"],
+            ["cycle", "a", "b", "c"],
             id="cycle",
         ),
-        pytest.param([Node("a", "", ("a",))], None, ["circle", "a -> a"], id="own input"),
+        pytest.param([Node("a", "", ("a",))], None, ["cycle", "a -> a"], id="own input"),
         pytest.param(
             [Node("a", "", ("x", "y")), Node("b", "", ("a",))],
             None,

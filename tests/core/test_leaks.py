@@ -1,4 +1,4 @@
-"""Leaks: what does not belong into an instruction is found, and little else."""
+"""Leaks: what does not belong in an instruction is found, and little else."""
 
 import asyncio
 from dataclasses import replace
@@ -54,7 +54,7 @@ def test_a_leak_is_found_and_shown(stories, instruction, found):
         "",
     ],
 )
-def test_what_belongs_into_an_instruction_is_no_leak(stories, instruction):
+def test_what_belongs_in_an_instruction_is_no_leak(stories, instruction):
     assert Leaks(stories).find(instruction) is None
 
 
@@ -66,7 +66,7 @@ def test_what_the_start_graph_says_is_no_leak(stories):
 
 
 def coach(instructions):
-    """A model that answers nothing rightly, and proposes these instructions, one after the other"""
+    """A model that answers nothing correctly and proposes these instructions one by one."""
     left = list(instructions)
 
     def says(body):

@@ -1,4 +1,4 @@
-"""Long work is visible where somebody looks, and nowhere else."""
+"""Long work is visible where somebody can see it, and nowhere else."""
 
 import asyncio
 import io
@@ -20,7 +20,7 @@ class Screen(io.StringIO):
 
 @pytest.fixture
 def work(monkeypatch):
-    """Three examples, or calls of another phase, of which each takes some seconds."""
+    """Three examples, or calls of another phase, each of which takes some seconds."""
     monkeypatch.setattr(progress, "EVERY", SECOND)
     monkeypatch.setenv("COLUMNS", "120")
 

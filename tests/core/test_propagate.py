@@ -68,7 +68,7 @@ class Numeric:
 
 @st.composite
 def graphs(draw):
-    """Graphs up to 8 deep, 6 inputs a node, with skip connections and shared nodes."""
+    """Graphs up to 8 deep, with up to 6 inputs per node, with skip connections and shared nodes."""
     layers, inputs = [["answer"]], {"answer": []}
     for depth in range(draw(st.integers(0, 7))):
         layer = []
@@ -294,7 +294,7 @@ def test_the_first_error_is_raised_as_itself_and_leaves_no_task_running(before, 
 
 
 class Says:
-    """Backward returns {node: {input: gradient}} as given, and keeps its arguments."""
+    """Backward returns the {node: {input: gradient}} given, and records its arguments."""
 
     def __init__(self, **says):
         self.says, self.told = says, {}
@@ -387,5 +387,5 @@ def test_of_several_calls_those_that_an_error_leaves_unbegun_are_no_warning():
 
     with pytest.raises(ValueError, match="boom"):
         asyncio.run(together(call(number) for number in range(9)))
-    gc.collect()  # when Python would tell of calls that nobody awaited
+    gc.collect()  # when Python would warn of calls never awaited
     assert begun

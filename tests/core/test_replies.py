@@ -1,4 +1,4 @@
-"""Replies: thoughts are taken off, and a coach's blocks are found in the forms models write."""
+"""Replies: thoughts are removed, and a coach's blocks are found in the forms models write."""
 
 import pytest
 

@@ -163,11 +163,11 @@ def test_an_account_that_breaks_stops_the_next_call_and_costs_no_answer(
     assert reply.text == "Yes." and len(cache) == len(scripted.asked) == 1
     assert isinstance(
         error, CacheError
-    ) and "what the notebooks of this batch spend cannot be added up" in str(error)
+    ) and "the spending of this batch's notebooks cannot be added up" in str(error)
 
 
 def reports(usage):
-    """A reply with such a report of the tokens it took."""
+    """A reply that reports this usage."""
     choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": "Four."}}
     return lambda body: httpx2.Response(
         200, json={"model": "m", "usage": usage, "choices": [choice]}

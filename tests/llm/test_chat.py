@@ -252,7 +252,7 @@ def test_no_more_than_in_flight_requests_run_at_one_time(script):
         calls = [asyncio.create_task(llm.chat(MESSAGES, draw=draw)) for draw in range(8)]
         while len(said.asked) < 3 and not any(
             call.done() for call in calls
-        ):  # one that is done has failed
+        ):  # a call that is done has failed
             await asyncio.sleep(0)
         await settle()
         assert len(said.asked) == 3
@@ -345,7 +345,7 @@ def test_where_processes_cannot_see_one_another_the_answer_that_was_stored_first
 
 
 def response(status=200, data=None, text=None, **headers):
-    """A response as it comes from a network: it is not read yet."""
+    """A response as it comes from a network, not yet read."""
     content = json.dumps(data) if text is None else text
     headers = {"content-type": "application/json" if text is None else "text/html"} | headers
     return httpx2.Response(status, headers=headers, stream=httpx2.ByteStream(content.encode()))
@@ -379,7 +379,7 @@ def choices(*choices, **more):
         pytest.param(choices({}), ["OpenAI-compatible"], id="a choice without message"),
         pytest.param(choices({"message": None}), ["OpenAI-compatible"], id="message is null"),
         pytest.param(
-            choices({"message": {"content": [{"type": "image_url"}]}}),
+            choices({"message": {"content": {"type": "text"}}}),
             ["OpenAI-compatible"],
             id="content is no text",
         ),
@@ -458,6 +458,7 @@ def test_an_error_reaches_every_waiter_and_the_next_call_asks_again(script, cach
         ({"finish_reason": "length", "message": {"content": "Fou"}}, "Fou", "length"),
         ({"message": {"content": None}}, "", "stop"),
         ({"message": {"content": []}}, "", "stop"),
+        ({"message": {"content": [{"type": "image_url"}]}}, "", "stop"),
         ({"finish_reason": "length", "message": {"content": [{"type": "thinking"}]}}, "", "length"),
         ({"finish_reason": "length", "message": {"content": None}}, "", "length"),
         *[
@@ -576,7 +577,7 @@ def test_a_reply_that_is_all_thoughts_names_the_limit_and_how_to_raise_it(script
 
 
 def reports(prompt_tokens, completion_tokens=3):
-    """A reply with such a report of the tokens it took."""
+    """A reply that reports these numbers of tokens."""
     usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
     return choices({"finish_reason": "stop", "message": {"content": "Four."}}, usage=usage)
 

@@ -28,7 +28,7 @@ SMALL = ["-p", "train", "6", "-p", "steps", "1"]
 
 @pytest.fixture
 def checkout(own_home, monkeypatch):
-    """A checkout with the real notebooks, in the home folder of somebody."""
+    """A checkout with the real notebooks, in somebody's home folder."""
     folder = own_home / "somebody" / "semback"
     (folder / "cache").mkdir(parents=True)
     (folder / "notebooks").symlink_to(ROOT / "notebooks")
@@ -170,7 +170,7 @@ def test_a_killed_batch_goes_on_and_asks_nothing_twice(start, checkout):
 
 
 def contents(folder):
-    """(path, bytes) of every file below a folder, as it is and unpacked."""
+    """(path, bytes) of every file below a folder, packed and unpacked."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
             data = path.read_bytes()
@@ -217,7 +217,7 @@ def test_no_file_and_no_word_of_a_live_run_holds_the_key_a_header_or_where_someb
         for names in (
             ("good", "bad", "failed"),
             ("list", "table"),
-        ):  # these at one time, those when there is something to show
+        ):  # the latter once there is something to show
             begun = {
                 name: start(
                     bad if name in ("bad", "failed") else good, *commands[name], OPENAI_LOG="debug"

@@ -98,7 +98,7 @@ WORDS = [
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch, request):
-    """The first retry comes after 0.01 s, and no certificates are known from before."""
+    """The first retry comes after 0.01 s, and no certificates have been loaded."""
     monkeypatch.setattr(client, "FIRST_RETRY", 0.01)
     if "https" in request.node.name or "setting_of_the_environment" in request.node.name:
         request.addfinalizer(client._certificates.cache_clear)
@@ -114,7 +114,7 @@ def chat(llm, draw=0):
 
 
 def said(llm):
-    """The words of the ModelError that this model's call ends in."""
+    """The text of the ModelError that a call of this model raises."""
     with pytest.raises(ModelError) as caught:
         chat(llm)
     shown = "".join(traceback.format_exception(caught.value))
@@ -368,7 +368,7 @@ def test_a_redirect_that_would_lose_the_request_is_refused(status):
 
 
 async def without_end(request):
-    """A body that never ends, as quick as it is read."""
+    """A body that never ends, sent as quickly as it is read."""
     response = faulty.web.StreamResponse(headers={"content-type": "application/json"})
     await response.prepare(request)
     with contextlib.suppress(ConnectionError):
@@ -378,7 +378,7 @@ async def without_end(request):
 
 
 def packed(size):
-    """So many zeros, in a thousandth of the bytes."""
+    """This many bytes of zeros, compressed to a thousandth."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     block = b"0" * 2**20
     return b"".join([*(packer.compress(block) for _ in range(size >> 20)), packer.flush()])
@@ -420,7 +420,7 @@ def test_a_redirect_loop_ends_soon():
     ],
 )
 def test_an_address_that_is_none_is_an_error_that_says_so(address):
-    with pytest.raises(ModelError, match="(?s)cannot be asked: .*base_url"):
+    with pytest.raises(ModelError, match="(?s)cannot be called: .*base_url"):
         chat(LLM("m", base_url=address, api_key=KEY))
 
 
@@ -438,7 +438,7 @@ def test_a_setting_of_the_environment_that_cannot_be_is_one_error_that_says_wher
     monkeypatch.setenv(name, value)
     text = said(LLM("m", base_url="https://127.0.0.1:9/v1", api_key=KEY, retries=0))
     assert "m at 127.0.0.1:9/v1" in text and (
-        "SSL_CERT_FILE" in text and "OPENAI_" in text or "check the address" in text
+        "SSL_CERT_FILE" in text and "OPENAI_" in text or "Check the address" in text
     ), text
 
 
@@ -757,7 +757,7 @@ def test_a_model_that_a_notebook_drops_closes_its_connections_while_the_loop_goe
 
 
 @pytest.mark.parametrize(
-    "fault, recorded",  # the call that is cancelled, and once more at the end, is given up
+    "fault, recorded",  # the call that is cancelled, and again at the end, is given up
     [(faulty.drip, 0), (delay(0.5, good), 3)],
     ids=["dripping", "waiting"],
 )

@@ -21,7 +21,7 @@ def question(number):
 
 
 def late(script, seconds=0.2):
-    """A transport that answers as the script does, after so many seconds."""
+    """A transport that answers as the script does, after this many seconds."""
 
     async def handle(request):
         reply = script.handle(request)
@@ -32,7 +32,7 @@ def late(script, seconds=0.2):
 
 
 def failing(place, seconds):
-    """A transport that answers 401 to request number `place` and, after so many seconds, 500 to
+    """A transport that answers 401 to request number `place` and, after this many seconds, 500 to
     others; and the requests that it has seen."""
     requests = []
 
@@ -267,7 +267,7 @@ finally:
 
 
 class Kernel:
-    """A kernel as JupyterLab has it: cells are executed, and interrupted."""
+    """A kernel as in JupyterLab: cells are executed and interrupted."""
 
     def __init__(self, folder: Path):
         self.manager = KernelManager(transport="ipc", connection_file=str(folder / "kernel.json"))

@@ -1,4 +1,4 @@
-"""The number in flight adapts to the endpoint, and limits for each minute hold.
+"""The number in flight adapts to the endpoint, and limits per minute hold.
 
 Time is virtual here: nothing waits.
 """
@@ -31,7 +31,7 @@ class Clock(asyncio.SelectorEventLoop):
             ready = select(0 if self.virtual else timeout)
             self.now += 1e-9 + (
                 timeout if timeout and not ready else 0
-            )  # no clock ever stands still
+            )  # a clock never stands still
             return ready
 
         self._selector.select = skip
@@ -41,7 +41,7 @@ class Clock(asyncio.SelectorEventLoop):
 
 
 class Endpoint:
-    """Answers after some seconds, and refuses at once what is over `cap`.
+    """Answers after some seconds, and refuses at once what exceeds `cap`.
 
     It keeps (time, status) of each request, and what it answered.
     """
@@ -85,7 +85,7 @@ class Endpoint:
         )
 
     def answer(self, calls, workers=64, budgets=(None,), text=str, **settings):
-        """Ask so many calls by so many workers, of models with these budgets in turn.
+        """Make this many calls by this many workers, to models with these budgets in turn.
 
         `text` makes the prompt of a call from its number. Returns (seconds, replies).
         """
@@ -270,7 +270,7 @@ def test_requests_a_minute_are_kept_in_any_minute(limit):
 
 
 def test_tokens_a_minute_are_kept_those_of_replies_included():
-    endpoint = Endpoint()  # a call has 10 tokens, says the reply
+    endpoint = Endpoint()  # each reply reports 10 tokens
     seconds, _ = endpoint.answer(600, tokens_per_minute=1000)
     times = [now for now, _ in endpoint.asked]
     assert all(sum(at <= now < at + 60 for now in times) <= 110 for at in times[200:])

@@ -129,7 +129,7 @@ class Proxy:
 
     @contextmanager
     def stopped(self):
-        """Meanwhile it answers nobody."""
+        """Within the context it answers nobody."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield

@@ -74,7 +74,7 @@ def test_a_file_with_another_hash_is_refused_and_named(tiny):
 def test_a_model_that_is_neither_a_name_nor_a_file_lists_the_names(own_home):
     with pytest.raises(ParameterError, match="qwen2.5-coder-0.5b-instruct-q4_k_m"):
         llama.fetch("gpt")
-    with pytest.raises(ParameterError, match="no GGUF file"):
+    with pytest.raises(ParameterError, match="neither a GGUF file"):
         llama.fetch("missing.gguf")
 
 

@@ -149,7 +149,7 @@ def test_a_model_that_is_unreadable_now_and_then_still_gives_a_run(task):
 
 @pytest.mark.slow
 def test_the_whole_method_beats_what_is_left_without_gradients_or_neighbourhood(task, cache):
-    """Over four students; the dice are fixed, so this is a statement about them."""
+    """Over four students; the dice are fixed, so this holds for them alone."""
     examples = [
         Example(f"sum/{i}", f"What is {i} + {i * 7 % 11}?", str(i + i * 7 % 11)) for i in range(24)
     ]

@@ -21,7 +21,7 @@ async def ask(messages, **fields):
 
 
 async def calculate(state):
-    """Ask until the model calls no tool any more."""
+    """Ask until the model no longer calls a tool."""
     messages = [{"role": "user", "content": state["question"]}]
     while (message := await ask(messages, tools=TOOLS)).tool_calls:
         messages.append(message.model_dump(exclude_none=True))

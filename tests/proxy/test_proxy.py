@@ -1,4 +1,4 @@
-"""The proxy records and replays what any OpenAI client asks, in process and over loopback."""
+"""The proxy records and replays what any OpenAI client requests, in process and over loopback."""
 
 import asyncio
 import json
@@ -93,7 +93,7 @@ def sync(url, path="/v1", **options):
 
 
 def ask(url, path="/v1", headers=None, **fields):
-    """The text of a reply, by the real client."""
+    """The text of a reply, requested by the real client."""
     fields = {"model": "m", "messages": MESSAGES, **fields}
     with sync(url, path) as asker:
         reply = asker.chat.completions.create(**fields, extra_headers=headers)

@@ -134,7 +134,9 @@ def test_the_exit_code_of_the_command_is_passed_on(own_home):
     seen = "import os, sys; print(os.environ['OPENAI_API_KEY'], sys.argv[1:]); sys.exit(7)"
     found = run_with("http://127.0.0.1:9/v1", *python, seen, "--mode", "x", "-h")
     assert (found.returncode, found.stdout) == (7, "unused ['--mode', 'x', '-h']\n")
-    assert found.stderr == "no reply passed the proxy: does the program use OPENAI_BASE_URL?\n"
+    assert (
+        found.stderr == "no reply passed through the proxy: does the program use OPENAI_BASE_URL?\n"
+    )
     killed = run_with("http://127.0.0.1:9/v1", *python, "import os; os.kill(os.getpid(), 9)")
     assert killed.returncode == 137
     missing = run_with("http://127.0.0.1:9/v1", "no-such-program")
@@ -184,7 +186,7 @@ asyncio.run(main())
         error = process.communicate(timeout=30)[1]
     assert (
         process.returncode == 130
-        and "went away: 5 calls, 50 tokens" in error
+        and "disconnected: 5 calls, 50 tokens" in error
         and len(ResponseCache()) == 5
     )
 

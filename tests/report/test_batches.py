@@ -1,4 +1,4 @@
-"""Batches beside each other."""
+"""The list of batches, and the comparison of two."""
 
 import json
 
@@ -34,21 +34,21 @@ def two(task, own_home):
 
 def test_two_batches_are_compared_question_by_question_up_to_the_recording_that_differs(two):
     run, key, example, (source, target, _), (question, _, right) = two
-    first, name, same, only, settings, part = batches.side_by_side("first", "second").split("\n")
-    assert first == "1 of 1 runs of first are in second too" and name == run
+    first, name, same, only, settings, last = batches.side_by_side("first", "second").split("\n")
+    assert first == "1 of 1 runs of first are also in second" and name == run
     (record,) = results.load("first")
     count = record["test"]["after"]["questions"]
     assert same.startswith(f"  {count - 1} of {count} answers are the same; ")
     assert only == f"  1 correct only in {'second' if right else 'first'}: {question}"
     assert settings == "  steps: 2 in first, 9 in second"
     where = f"step 1, the gradient of {target} from {source}, {example}"
-    assert part == f"  they part in {where} (semback cache show {key[:12]})"
+    assert last == f"  they first differ in {where} (semback cache show {key[:12]})"
 
 
-def test_a_batch_and_itself_do_not_part(two):
+def test_a_batch_does_not_differ_from_itself(two):
     *_, same, last = batches.side_by_side("first", "first").split("\n")
     assert "answers are the same" in same
-    assert last == "  no reply in training differs; 0 recordings are of one only"
+    assert last == "  no training reply differs; 0 recordings belong to one only"
     with pytest.raises(DataError, match="there are no results in"):
         batches.side_by_side("first", "third")
 

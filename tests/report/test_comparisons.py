@@ -166,7 +166,7 @@ def test_methods_that_met_other_questions_are_left_out(record):
 def test_the_summary_has_a_line_for_each_result_and_fits_into_a_terminal(record):
     text = repr(Summary([started(record, 4), changed(record, 22, 30, variant="no_gate")]))
     *_, configuration, heading, full, other, note = text.split("\n")
-    assert configuration == "model simulated, coach simulated, sample data"
+    assert configuration == "model simulated, sample data"
     assert heading == "sums: 30 questions"
     found = "  semantic gradient descent  13.3 → 80.0   [62.7, 90.5]  +66.7 vs start p<.001"
     assert full == found and len(found) == 78
@@ -206,5 +206,5 @@ def test_the_summary_says_simulated_and_contaminated_and_shows_unknown_prices(re
     text = Summary([real]).text(120)
     assert "simulated" not in text and "price ?" in text and "contaminated" not in text
     text = repr(Summary([changed(record, overlap=True)]))
-    assert "\nmodel simulated, coach simulated, sample data, contaminated test\n" in text
+    assert "\nmodel simulated, sample data, contaminated test\n" in text
     assert "contaminated test: its accuracies are too high" in text

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -81,12 +82,29 @@ def test_a_report_holds_results_figures_settings_gradients_and_versions(record):
     sources = [attrs for tag, attrs in page.found if tag == "img"]
     figures = [each for each in sources if each["src"].startswith("data:image/png;base64,iVBOR")]
     assert len(figures) >= 2 and all(each["alt"] for each in figures)
-    assert "Bars are 95 % intervals: Wilson over questions" in page.text
+    assert "Intervals are 95 %: Wilson over questions" in page.text
     assert "draw_between" in page.text and "training questions" in page.text
     links = [attrs["href"] for tag, attrs in page.found if tag == "a"]
     assert links.count(f"notebooks/{RUN}.ipynb") == 2, "at the run, and in the list"
     for library in ("Python", "semback", "pandas"):
         assert re.search(rf"{library}\s*\d+\.\d+", page.text)
+
+
+def test_a_report_names_the_commit(no_figures, record):
+    assert not Elements(report.html("trial")).text.count("-dirty")
+    git = [
+        "git",
+        "-C",
+        str(folder("trial").parent.parent),
+        "-c",
+        "user.name=N",
+        "-c",
+        "user.email=E",
+    ]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=M"], check=True)
+    done = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    assert f"commit{done.stdout.strip()}" in Elements(report.html("trial")).text
 
 
 def test_a_report_shows_objects_as_a_notebook_does(no_figures, record):
@@ -133,7 +151,7 @@ def test_a_large_report_stays_light(no_figures, record, monkeypatch):
     html = report.html("trial")
     assert html.count('class="q still-right"') == 6000 and len(html.encode()) < 5_000_000
     assert html.count("<caption>before</caption>") == report.TRACES // 5
-    assert f"the first {report.TRACES // 5} open into" in Elements(html).text
+    assert f"The first {report.TRACES // 5} of each outcome open" in Elements(html).text
 
 
 def test_every_result_has_a_sentence_and_real_models_come_first(no_figures, record):
@@ -149,7 +167,7 @@ def test_every_result_has_a_sentence_and_real_models_come_first(no_figures, reco
     text = text_of("trial")
     first = sentence.replace(", simulated", " (z-real)")
     assert text.index(first) < text.index(sentence)
-    for part in ("model {}, coach", "semantic gradient descent, seed 0, {}"):
+    for part in ("model {}, sample data", "semantic gradient descent, seed 0, {}"):
         assert text.index(part.format("z-real")) < text.index(part.format("simulated"))
 
 
@@ -221,7 +239,7 @@ def test_without_all_replies_there_is_no_hash(no_figures, record, cache):
     assert left + "without all of them there is no hash" in text
     assert "SHA-256 of their" not in text
     (folder("trial") / "responses" / f"{RUN}.txt").unlink()
-    assert "Which recorded replies this rests on is not known." in text_of("trial")
+    assert "It is not known which recorded replies this rests on." in text_of("trial")
 
 
 @pytest.mark.slow
@@ -248,11 +266,13 @@ def test_a_text_from_elsewhere_is_shown_and_never_obeyed(task, cache, name):
 
 
 def test_simulated_numbers_are_labelled_and_real_ones_are_not(no_figures, record):
-    assert SIMULATED in text_of("trial")
+    assert SIMULATED in text_of("trial") and "claims of the paper" not in text_of("trial")
     path = only_record()
     real = changed(record, model="gpt-x", coach="gpt-x", simulated=False)
     path.with_name("real.json").write_text(json.dumps(real))
-    assert "Some of these numbers are simulated." in text_of("trial")
+    text = text_of("trial")
+    assert "Some of these numbers are simulated." in text
+    assert "It improves an agentic system for GSM8K.cannot be told: not run with a real" in text
     path.unlink()
     text = text_of("trial")
     assert "numbers are simulated." not in text and "gpt-x" in text
@@ -264,7 +284,7 @@ def test_a_contaminated_test_is_named_at_the_top_and_in_the_tables(record):
     only_record().write_text(json.dumps(changed(record, overlap=True)))
     text = text_of("trial")
     assert text.index("A test is contaminated.") < text.index("Results")
-    assert "model simulated, coach simulated, sample data, contaminated test" in text
+    assert "model simulated, sample data, contaminated test" in text
     assert "simulated,simulated,sample,contaminated test" in text, "in the figures' data"
 
 

@@ -169,19 +169,19 @@ def test_a_damaged_record_is_an_error_that_names_file_and_line(record, text):
 
 @pytest.mark.parametrize("make", [results.frame, results.steps, results.table])
 def test_the_name_of_a_batch_is_no_records(make):
-    with pytest.raises(ParameterError, match=r"of the type str; .* sb.results.load\(name\) reads"):
+    with pytest.raises(ParameterError, match=r"of type str; .* sb.results.load\(name\) reads"):
         make("trial")
 
 
 @pytest.mark.parametrize(
     "wrong, said",
     [
-        ({"task": None}, "task is of the type NoneType; it takes a Task"),
-        ({"variant": 5}, "variant is of the type int; it takes a text"),
+        ({"task": None}, "task is of type NoneType; it takes a Task"),
+        ({"variant": 5}, "variant is of type int; it takes a text"),
         ({"run": 5}, "it takes a Run"),
         ({"after": None}, "after .* it takes Scores"),
         ({"name": "n" * 300}, "a batch cannot be called"),
-        ({"task": gsm8k(train=2)}, "another graph than that of the task 'gsm8k'"),
+        ({"task": gsm8k(train=2)}, "did not start from the graph of the task 'gsm8k'"),
     ],
     ids=[*"abcdef"],
 )

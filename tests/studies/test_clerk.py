@@ -1,4 +1,4 @@
-"""The clerk concludes what its prompt allows to conclude, and nothing else."""
+"""The clerk concludes what follows from its prompt, and nothing else."""
 
 import asyncio
 

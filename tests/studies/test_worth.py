@@ -18,7 +18,7 @@ from semback.studies.worth import coupling, headroom
 
 
 def adder(right):
-    """A model that adds rightly where right(hints, answer node's instruction, first number)."""
+    """A model that adds correctly where right(hints, answer node's instruction, first number)."""
 
     def says(body):
         system, user = (message["content"] for message in body["messages"])
@@ -80,20 +80,19 @@ def test_coupling_tells_sums_from_interactions(task, probability, coupled):
 
 def test_the_analysis_of_variance_is_that_of_statsmodels(task, monkeypatch):
     seen = []
-    monkeypatch.setattr(worth, "_analysed", lambda found, *names: seen.append((found, names)))
+    monkeypatch.setattr(worth, "_analysed", lambda *given: seen.append(given))
     words = {"hint_1": ["Give a step.", "Be careful.", "Try."], "answer": ["Solve it.", "Be slow."]}
     right = noisy(lambda careful, slow: 0.3 + 0.3 * careful + 0.2 * slow)
     asyncio.run(coupling(task, language(right), words))
-    ((found, names),) = seen
+    ((scores, *names),) = seen
     monkeypatch.undo()
     rows = [
-        {"first": i, "second": j, "question": row.id, "score": float(row.correct)}
-        for (i, j), scores in found.items()
-        for row in scores.rows
+        {"first": i, "second": j, "question": k, "score": score}
+        for (i, j, k), score in numpy.ndenumerate(scores)
     ]
     model = AnovaRM(pandas.DataFrame(rows), "score", "question", within=["first", "second"])
     expected = model.fit().anova_table.to_numpy()
-    assert worth._analysed(found, *names).anova.to_numpy() == pytest.approx(expected)
+    assert worth._analysed(scores, *names).anova.to_numpy() == pytest.approx(expected)
 
 
 def test_without_any_noise_an_interaction_is_certain(task):

@@ -498,7 +498,7 @@ OPTION_WORDS = [  # an option's own words do not refute it
     (letter, "Answer: (B) He thought the answer was (A)", "(B)"),
     (letter, "The final answer is (B) Who else but him?", "(B)"),
 ]
-MINUS = [  # every sign of minus, also one that stands apart
+MINUS = [  # every minus sign, also one set apart
     (number, "Answer: ‐42", "-42"),
     (number, "Answer: ‑42", "-42"),
     (number, "Answer: ‒42", "-42"),

@@ -98,7 +98,7 @@ def test_whatever_python_writes_as_csv_is_read_back(tmp_path_factory, rows):
         ("question,answer\nWhy?,\n", "line 2: the answer is empty"),
         (
             'id,question,answer\na,"Why\nnot?",So\n\na,How?,So\n',
-            "line 5: the id 'a' was there before",
+            "line 5: the id 'a' was used before",
         ),
         ("question,answer\nWhy?,So\nGrüße?,alle\n".encode("latin-1"), "line 3: it is not UTF-8"),
         ('question,answer\n"Why?,So\n', "line 2: unexpected end of data"),

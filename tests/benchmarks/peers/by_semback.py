@@ -32,7 +32,7 @@ def start(url):
 
     def scored(questions):
         task = Task("W", examples(questions), (), now["graph"])
-        scores = runner.run(evaluate(now["graph"], task.train, task, lang, traces=True))
+        scores = runner.run(evaluate(now["graph"], task.train, task, lang))
         now["traces"], now["task"] = scores.traces, task
         return [row.reply for row in scores.rows]
 
