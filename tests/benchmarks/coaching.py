@@ -1,9 +1,9 @@
 """`make coaching`: what real coaches make of our prompts, on training questions only.
 
-Of each sample file of BBH, questions that the start graph answers wrongly are coached together,
-once by each model. Counted are replies whose blocks could be read at the first try, gradients that
-are no copy of the value that they are about, instructions that differ from the old ones, and those
-that do not leak. `OLD=FOLDER` measures other templates, such as those of an earlier commit. The
+Of two sample tasks, questions that the start graph answers wrongly are coached together, once by
+each model. Counted are replies whose blocks could be read at the first try, gradients that are no
+copy of the value that they are about, instructions that differ from the old ones, and those that do
+not leak. `OLD=FOLDER` measures other templates beside ours, such as those of an earlier commit. The
 results are in docs/real.md.
 """
 
@@ -12,6 +12,7 @@ import os
 import sys
 from dataclasses import replace
 
+import pandas
 from rapidfuzz.fuzz import ratio
 
 import semback as sb
@@ -19,8 +20,8 @@ from benchmarks.pilot import MODEL, SHORT
 from semback.llm import llama
 
 COACHES = ("qwen2.5-coder-1.5b-instruct-q4_k_m", MODEL)
-FILES = ("date_understanding", "object_counting", "boolean_expressions")
-WRONG = 4  # questions of each file
+COUNTED = ("read at first try", "no copy", "new instruction", "without leak")
+WRONG = 4  # questions of each task
 COPY = 90  # similarity, in percent, from which a gradient is a copy
 
 
@@ -40,33 +41,40 @@ async def coached(task: sb.Task, lang: sb.Language) -> list[tuple[int, int]]:
         for id, messages in step.messages.items()
         for _, to, text in messages
     ]
-    new = [
-        step.candidate[name].instruction != task.graph[name].instruction
-        for name in task.graph.order
-    ]
-    clean = [name not in step.leaks for name in task.graph.order]
+    new = {
+        node.name: node.instruction != task.graph[node.name].instruction for node in step.candidate
+    }
+    clean = [name not in step.leaks for name, differs in new.items() if differs]
     read = asked - (calls - asked)  # what could not be read was asked for once more
-    return [(read, asked), *((sum(each), len(each)) for each in (gradients, new, clean))]
+    return [
+        (read, asked),
+        *((sum(each), len(each)) for each in (gradients, [*new.values()], clean)),
+    ]
 
 
 async def main(url: str) -> None:
     cache, settings = sb.ResponseCache(), {"timeout": 3600.0, "in_flight": 8, "base_url": url}
-    answering = sb.LLM(MODEL, cache=cache, **settings)
-    print("coach: read at first try, gradients no copy, new instructions, without leak")
+    answering, rows = sb.LLM(MODEL, cache=cache, **settings), []
+    tasks = [
+        sb.tasks.bbh("date_understanding", hint_form=SHORT),
+        sb.tasks.gsm8k(train=20, hint_form=SHORT),
+    ]
     for coach in COACHES:
-        whole = [[0, 0] for _ in range(4)]
-        for name in FILES:
-            lang = sb.Language(
-                answering, sb.LLM(coach, cache=cache, **settings), prompts=os.environ.get("OLD")
-            )
-            for total, found in zip(
-                whole, await coached(sb.tasks.bbh(name, hint_form=SHORT), lang)
-            ):
-                total[:] = map(sum, zip(total, found))
-        shares = (f"{some} of {all_} ({some / max(all_, 1):.0%})" for some, all_ in whole)
-        print(f"{coach}: {', '.join(shares)}", flush=True)
+        for folder in [None, *filter(None, [os.environ.get("OLD")])]:
+            lang = sb.Language(answering, sb.LLM(coach, cache=cache, **settings), prompts=folder)
+            counts = [await coached(task, lang) for task in tasks]
+            row = {"coach": coach, "templates": folder or "these"}
+            for name, pairs in zip(COUNTED, zip(*counts)):
+                some, total = map(sum, zip(*pairs))
+                row[name] = f"{some} of {total}"
+            rows.append(row)
+            print(row, flush=True)
+    print(pandas.DataFrame(rows).to_string(index=False))
 
 
 if __name__ == "__main__":
-    with llama.serving([*COACHES], threads=int(sys.argv[1])) as url:
-        asyncio.run(main(url))
+    if os.environ.get("SEMBACK_CACHE_MODE") == "replay":
+        asyncio.run(main("http://127.0.0.1:1/v1"))
+    else:
+        with llama.serving([*COACHES], threads=int(sys.argv[1])) as url:
+            asyncio.run(main(url))
