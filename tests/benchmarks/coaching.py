@@ -1,72 +1,79 @@
 """`make coaching`: what real coaches make of our prompts, on training questions only.
 
-Of two sample tasks, questions that the start graph answers wrongly are coached together, once by
-each model. Counted are replies whose blocks could be read at the first try, gradients that are no
-copy of the value that they are about, instructions that differ from the old ones, and those that do
-not leak. `OLD=FOLDER` measures other templates beside ours, such as those of an earlier commit. The
-results are in docs/real.md.
+Of date_understanding, groups of questions that the start graph answers wrongly are coached by each
+model, as one step of a descent. Counted are replies whose blocks could be read at the first try,
+gradients that are no copy of the value that they are about, instructions that differ from the old
+ones, and those that do not leak. `OLD=FOLDER` measures other templates beside ours, such as those
+of an earlier commit. The results are in docs/real.md.
 """
 
 import asyncio
 import os
 import sys
-from dataclasses import replace
 
 import pandas
 from rapidfuzz.fuzz import ratio
 
 import semback as sb
 from benchmarks.pilot import MODEL, SHORT
+from semback.language import Case
+from semback.leaks import Leaks
 from semback.llm import llama
 
 COACHES = ("qwen2.5-coder-1.5b-instruct-q4_k_m", MODEL)
-COUNTED = ("read at first try", "no copy", "new instruction", "without leak")
-WRONG = 4  # questions of each task
+GROUPS, WRONG = 2, 4  # groups, and questions of each
 COPY = 90  # similarity, in percent, from which a gradient is a copy
 
 
-async def coached(task: sb.Task, lang: sb.Language) -> list[tuple[int, int]]:
-    """How many of how many: replies read, gradients, new instructions, those without a leak."""
-    scores = await sb.evaluate(task.graph, task.train, task, lang)
-    chosen = [row.id for row in scores.rows if not row.correct][:WRONG]
-    wrong = [example for example in task.train if example.id in chosen]
-    traces = {each.id: await sb.forward(task.graph, each, lang) for each in wrong}
-    few = replace(task, train=wrong)
-    run = await sb.descend(few, lang, steps=1, errors=WRONG, gate="off")
-    step = run.steps[1]
-    calls = sum(count.calls for (phase, _), count in run.usage.counts.items() if phase != "forward")
-    asked = len(wrong) + len(task.graph.order)  # one backward call a question, one update a node
-    gradients = [
-        ratio(text, traces[id].values[to]) < COPY
-        for id, messages in step.messages.items()
-        for _, to, text in messages
+async def coached(task: sb.Task, examples: list[sb.Example], traces: dict, lang: sb.Language):
+    """{what: the replies, gradients or instructions, each True if it is so} of one group."""
+    passes = [
+        sb.backward(traces[each.id], task.feedback(each, traces[each.id]), lang)
+        for each in examples
     ]
-    new = {
-        node.name: node.instruction != task.graph[node.name].instruction for node in step.candidate
+    gradients = await asyncio.gather(*passes)
+    updates = []
+    for name in task.graph.order:
+        cases = [
+            Case(each.trace.question, each.trace.inputs(name), each.trace.values[name], each[name])
+            for each in gradients
+            if name in each
+        ]
+        if cases:
+            updates.append((task.graph[name], lang.update(task.graph[name], cases)))
+    texts = await asyncio.gather(*(update for _, update in updates))
+    new = [text not in (None, node.instruction) for (node, _), text in zip(updates, texts)]
+    finder, asked = Leaks(task), len(examples) + len(updates)
+    again = lang.usage.calls - asked  # what could not be read is asked for once more
+    return {
+        "read at first try": [True] * (asked - again) + [False] * again,
+        "gradient is no copy": [
+            ratio(text, each.trace.values[target]) < COPY
+            for each in gradients
+            for _, target, text in each.messages
+        ],
+        "new instruction": new,
+        "without leak": [not finder.find(text) for text, one in zip(texts, new) if one],
     }
-    clean = [name not in step.leaks for name, differs in new.items() if differs]
-    read = asked - (calls - asked)  # what could not be read was asked for once more
-    return [
-        (read, asked),
-        *((sum(each), len(each)) for each in (gradients, [*new.values()], clean)),
-    ]
 
 
 async def main(url: str) -> None:
     cache, settings = sb.ResponseCache(), {"timeout": 3600.0, "in_flight": 8, "base_url": url}
     answering, rows = sb.LLM(MODEL, cache=cache, **settings), []
-    tasks = [
-        sb.tasks.bbh("date_understanding", hint_form=SHORT),
-        sb.tasks.gsm8k(train=20, hint_form=SHORT),
-    ]
-    for coach in COACHES:
+    task = sb.tasks.bbh("date_understanding", hint_form=SHORT)
+    scores = await sb.evaluate(task.graph, task.train, task, sb.Language(answering))
+    wrong = [scores.examples[row.id] for row in scores.rows if not row.correct]
+    for name in COACHES:
+        coach = sb.LLM(name, cache=cache, **settings)
         for folder in [None, *filter(None, [os.environ.get("OLD")])]:
-            lang = sb.Language(answering, sb.LLM(coach, cache=cache, **settings), prompts=folder)
-            counts = [await coached(task, lang) for task in tasks]
-            row = {"coach": coach, "templates": folder or "these"}
-            for name, pairs in zip(COUNTED, zip(*counts)):
-                some, total = map(sum, zip(*pairs))
-                row[name] = f"{some} of {total}"
+            found: dict[str, list[bool]] = {}
+            for group in range(GROUPS):
+                lang = sb.Language(answering, coach, prompts=folder)
+                examples = wrong[group * WRONG :][:WRONG]
+                for what, each in (await coached(task, examples, scores.traces, lang)).items():
+                    found.setdefault(what, []).extend(each)
+            row = {"coach": name, "templates": folder or "these"}
+            row |= {what: f"{sum(each)} of {len(each)}" for what, each in found.items()}
             rows.append(row)
             print(row, flush=True)
     print(pandas.DataFrame(rows).to_string(index=False))
