@@ -309,9 +309,11 @@ def bbh_files(records: Iterable[Record], variant: str = "full") -> Plot:
         points(ax, lines, start.assign(low=results.MISSING), True, **START)
         points(ax, lines, after, True, **FULL)
         first, last = start["accuracy"].iloc[0], after["accuracy"].iloc[0]
-        ends = sorted([(first, "before", GREY), (last, "after", BLUE)])
-        for (x, text, colour), side in zip(ends, ("right", "left")):
-            ax.annotate(text, (x, -0.3), color=colour, size=7, ha=side)
+        ends = [(first, "before", GREY), (last, "after", BLUE)]
+        ends = ends if first <= last else ends[::-1]
+        for (x, text, colour), side, shift in zip(ends, ("right", "left"), (-2, 2)):
+            look = {"color": colour, "size": 7, "ha": side, "textcoords": "offset points"}
+            ax.annotate(text, (x, -0.3), (shift, 0), **look)
         ax.set_ylim(top=-1)
         ax.margins(x=0.12)
 
