@@ -21,7 +21,7 @@ from semback.leaks import Leaks
 from semback.llm import llama
 
 COACHES = ("qwen2.5-coder-1.5b-instruct-q4_k_m", MODEL)
-GROUPS, WRONG = 2, 4  # groups, and questions of each
+GROUPS, WRONG = 1, 4  # groups, and questions of each
 COPY = 90  # similarity, in percent, from which a gradient is a copy
 
 
