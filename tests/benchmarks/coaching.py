@@ -57,7 +57,7 @@ async def coached(task: sb.Task, examples: list[sb.Example], traces: dict, lang:
     }
 
 
-async def main(url: str) -> None:
+async def main(url: str | None) -> None:
     cache, settings = sb.ResponseCache(), {"timeout": 3600.0, "in_flight": 8, "base_url": url}
     answering, rows = sb.LLM(MODEL, cache=cache, **settings), []
     task = sb.tasks.bbh("date_understanding", hint_form=SHORT)
@@ -81,7 +81,7 @@ async def main(url: str) -> None:
 
 if __name__ == "__main__":
     if os.environ.get("SEMBACK_CACHE_MODE") == "replay":
-        asyncio.run(main("http://127.0.0.1:1/v1"))
+        asyncio.run(main(None))
     else:
         with llama.serving([*COACHES], threads=int(sys.argv[1])) as url:
             asyncio.run(main(url))

@@ -65,7 +65,7 @@ def tasks() -> dict[str, tuple[sb.Task, dict]]:
     return chosen
 
 
-async def pilot(url: str, model: str) -> None:
+async def pilot(url: str | None, model: str) -> None:
     cache, rows, turn = sb.ResponseCache(), {}, asyncio.Semaphore(ABREAST)
     llm = sb.LLM(model, cache=cache, base_url=url, timeout=3600.0, in_flight=16)
     names = ["start", "once more", *HINTS]
@@ -91,7 +91,7 @@ async def pilot(url: str, model: str) -> None:
 if __name__ == "__main__":
     model = os.environ.get("MODEL") or MODEL
     if os.environ.get("SEMBACK_CACHE_MODE") == "replay":
-        asyncio.run(pilot("http://127.0.0.1:1/v1", model))
+        asyncio.run(pilot(None, model))
     else:
         with llama.serving([model], threads=int(sys.argv[1])) as url:
             asyncio.run(pilot(url, model))

@@ -21,7 +21,7 @@ def test_the_pilot_replays_from_its_sealed_recording(own_home, monkeypatch, caps
     cache.load(ROOT / "cache" / "recordings" / "pilot.jsonl.zst")
     cache.close()
     monkeypatch.setenv("SEMBACK_CACHE_MODE", "replay")
-    asyncio.run(pilot.pilot("http://127.0.0.1:1/v1", pilot.MODEL))
+    asyncio.run(pilot.pilot(None, pilot.MODEL))
     rows, table = capsys.readouterr().out.split("training questions each\n")
     assert "liar: not recorded" in rows
     documented = (ROOT / "docs" / "real.md").read_text(encoding="utf-8")
