@@ -63,14 +63,13 @@ def html(name: str) -> str:
         training = render("run.html.j2", run=run) if run else ""
         questions = _questions(results.questions(name, record), row["run"], len(records))
         runs.append((row, record, settings_of(record), usage, training, questions))
-    cells = claims.table(records)[CLAIM].astype(object).fillna("").values.tolist()
     page = render(
         "page.html.j2",
         name=name,
         records=records,
         sentences=[text for some in kinds if some for text in sentences(some)],
         summaries=[Summary(some) for some in kinds if some],
-        claims=as_html("", Table("the claims of the paper", CLAIM, cells)) if kinds[0] else "",
+        claims=_claims(kinds[0]) if kinds[0] else "",
         figures=[(stem, plot, plot._repr_png_()) for stem, plot in figures.drawn(name)],
         runs=runs,
         keys=keys,
@@ -105,6 +104,12 @@ def sentences(records: Sequence[Record]) -> Iterator[str]:
             if key in p and not full.empty:
                 text += f", p {comparisons.equals(p[key])}"
             yield text + (", simulated" if row["simulated"] else f" ({row['model']})")
+
+
+def _claims(records: Sequence[Record]) -> str:
+    """What records of real models say about the claims of the paper."""
+    cells = claims.table(records)[CLAIM].astype(object).fillna("").values.tolist()
+    return as_html("", Table("the claims of the paper", CLAIM, cells))
 
 
 def _questions(questions: Questions, run: str, runs: int) -> str:

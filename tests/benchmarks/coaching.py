@@ -1,6 +1,6 @@
 """`make coaching`: what real coaches make of our prompts, on training questions only.
 
-Of date_understanding, groups of questions that the start graph answers wrongly are coached by each
+Of date_understanding, some questions that the start graph answers wrongly are coached by each
 model, as one step of a descent. Counted are replies whose blocks could be read at the first try,
 gradients that are no copy of the value that they are about, instructions that differ from the old
 ones, and those that do not leak. `OLD=FOLDER` measures other templates beside ours, such as those
@@ -9,24 +9,22 @@ of an earlier commit. The results are in docs/real.md.
 
 import asyncio
 import os
-import sys
 
 import pandas
 from rapidfuzz.fuzz import ratio
 
 import semback as sb
-from benchmarks.pilot import MODEL, SHORT
+from benchmarks.pilot import MODEL, SHORT, run
 from semback.language import Case
 from semback.leaks import Leaks
-from semback.llm import llama
 
 COACHES = ("qwen2.5-coder-1.5b-instruct-q4_k_m", MODEL)
-GROUPS, WRONG = 1, 4  # groups, and questions of each
+WRONG = 4  # questions
 COPY = 90  # similarity, in percent, from which a gradient is a copy
 
 
 async def coached(task: sb.Task, examples: list[sb.Example], traces: dict, lang: sb.Language):
-    """{what: the replies, gradients or instructions, each True if it is so} of one group."""
+    """{what: the replies, gradients or instructions, each True if it is so}."""
     passes = [
         sb.backward(traces[each.id], task.feedback(each, traces[each.id]), lang)
         for each in examples
@@ -66,12 +64,8 @@ async def main(url: str | None) -> None:
     for name in COACHES:
         coach = sb.LLM(name, cache=cache, **settings)
         for folder in [None, *filter(None, [os.environ.get("OLD")])]:
-            found: dict[str, list[bool]] = {}
-            for group in range(GROUPS):
-                lang = sb.Language(answering, coach, prompts=folder)
-                examples = wrong[group * WRONG :][:WRONG]
-                for what, each in (await coached(task, examples, scores.traces, lang)).items():
-                    found.setdefault(what, []).extend(each)
+            lang = sb.Language(answering, coach, prompts=folder)
+            found = await coached(task, wrong[:WRONG], scores.traces, lang)
             row = {"coach": name, "templates": folder or "these"}
             row |= {what: f"{sum(each)} of {len(each)}" for what, each in found.items()}
             rows.append(row)
@@ -80,8 +74,4 @@ async def main(url: str | None) -> None:
 
 
 if __name__ == "__main__":
-    if os.environ.get("SEMBACK_CACHE_MODE") == "replay":
-        asyncio.run(main(None))
-    else:
-        with llama.serving([*COACHES], threads=int(sys.argv[1])) as url:
-            asyncio.run(main(url))
+    run(main, COACHES)

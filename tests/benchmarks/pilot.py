@@ -11,6 +11,7 @@ It asks of the data sets themselves: SEMBACK_DATA_DIR, or they are downloaded.
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Coroutine, Sequence
 
 import pandas
 
@@ -88,10 +89,15 @@ async def pilot(url: str | None, model: str) -> None:
     print(f"\n{model}: correct answers to {QUESTIONS} training questions each\n{table.to_string()}")
 
 
+def run(function: Callable[[str | None], Coroutine], models: Sequence[str]) -> None:
+    """Run a function of the address of a server of these models; in replay there is none."""
+    if os.environ.get("SEMBACK_CACHE_MODE") == "replay":
+        asyncio.run(function(None))
+    else:
+        with llama.serving([*models], threads=int(sys.argv[1])) as url:
+            asyncio.run(function(url))
+
+
 if __name__ == "__main__":
     model = os.environ.get("MODEL") or MODEL
-    if os.environ.get("SEMBACK_CACHE_MODE") == "replay":
-        asyncio.run(pilot(None, model))
-    else:
-        with llama.serving([model], threads=int(sys.argv[1])) as url:
-            asyncio.run(pilot(url, model))
+    run(lambda url: pilot(url, model), [model])
