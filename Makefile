@@ -88,10 +88,15 @@ NAME ?= demo
 crate: .venv/ready
 	$(BIN)/python tests/crate.py $(NAME)
 
-# The recording that ships, anew: what the demo asks of the simulated model. Run it after a change to prompts or simulation.
+# The demo's recording, anew: what it asks of the simulated model. Run it after a change to prompts or simulation; notebook 01 also
+# replays real replies, so record those first.
 recording: .venv/ready .venv-peers/ready
-	rm -rf build/cache && SEMBACK_CACHE_DIR=build/cache $(BIN)/semback run --name demo --again
-	SEMBACK_CACHE_DIR=build/cache $(BIN)/semback cache export cache/recordings/demo.jsonl.zst
+	rm -rf build/cache build/demo && mkdir -p build/cache/recordings && cp cache/recordings/real.jsonl.zst build/cache/recordings
+	SEMBACK_CACHE_DIR=build/cache $(BIN)/semback run --name demo --again
+	SEMBACK_CACHE_DIR=build/cache $(BIN)/semback cache export build/all.jsonl
+	grep '"model":"simulated' build/all.jsonl > build/simulated.jsonl
+	SEMBACK_CACHE_DIR=build/demo $(BIN)/semback cache import build/simulated.jsonl
+	SEMBACK_CACHE_DIR=build/demo $(BIN)/semback cache export cache/recordings/demo.jsonl.zst
 
 # The committed notebooks, executed anew from recordings: their outputs are what `make test` compares with.
 notebooks: .venv/ready
