@@ -13,6 +13,7 @@ from .task import Task
 
 RUN = 8  # so many words in a row are a quotation
 LABEL = 0.1  # answers to a larger share of the questions are labels, like "Yes", and may be named
+_LONG = re.compile(r"\b\d{4,}\b")  # shorter numbers, like 100, have other uses too
 _SPEAKS = re.compile(
     r"(?i)\b(?:gradients?|feedback|backpropagat\w+|critiques?"
     r"|(?:the|these|those|this|both|previous|earlier|above|given|provided|training)\s+examples?"
@@ -41,9 +42,9 @@ class Leaks:
         self._answers = [
             text for text, count in counts.items() if count <= most and len(text.strip()) > 1
         ]
-        self._quotations = {
-            words for example in task.train for words in _runs(_words(example.question))
-        }
+        questions = [_words(example.question) for example in task.train]
+        self._quotations = {run for words in questions for run in _runs(words)}
+        self._numbers = {word for words in questions for word in words if _LONG.fullmatch(word)}
 
     def find(self, instruction: str) -> str | None:
         """What does not belong in a new instruction, in words; None if all of it does."""
@@ -57,6 +58,9 @@ class Leaks:
         for words in _runs(_words(instruction)):
             if words in self._quotations and " ".join(words) not in self._start:
                 return f"it quotes a training question: {' '.join(words)!r}"
+        for number in _LONG.findall(instruction):
+            if number in self._numbers and number not in self._start:
+                return f"it has {number}, a number of a training question"
         return None
 
 

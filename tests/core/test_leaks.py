@@ -58,6 +58,13 @@ def test_what_belongs_in_an_instruction_is_no_leak(stories, instruction):
     assert Leaks(stories).find(instruction) is None
 
 
+def test_a_long_number_of_a_training_question_is_a_leak(stories):
+    train = [*stories.train, Example("q/5", "Today is January 28, 1954. Which day was it?", "(A)")]
+    leaks = Leaks(replace(stories, train=train))
+    assert "1954" in (leaks.find("One week before January 28, 1954 is January 21.") or "")
+    assert leaks.find("Count back 28 days from the date, and mind leap years such as 1956.") is None
+
+
 def test_what_the_start_graph_says_is_no_leak(stories):
     graph = stories.graph.with_instructions({"hint_1": "Use the feedback of the user, 2125 times."})
     leaks = Leaks(replace(stories, graph=graph))
