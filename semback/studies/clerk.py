@@ -19,7 +19,8 @@ from ..llm.simulated import Prompt, block, dice, scripted
 NAME = "simulated-clerk"
 STAY = "It should stay as it is."
 DIFFERENT = "It should have been different; how, depends on what is not in sight."
-_CORRECTION = re.compile(r"should have been\W{1,4}?(-?\d+)(?![\d.,]*\d)")  # "12", ": 12", "**12**"
+# "should have been 12", "should have been updated, to **12**", but not "… shelf 3" or "… by 4"
+_CORRECTION = re.compile(r"\bshould\b[^.\n]*?(?<!\w)(?<!shelf )(?<!by )(-?\d+)(?!\w|[.,]\d)")
 _NUMBER = r"(?<![\w.])\d+(?![\w.]*\w)"  # on its own, not as in "shelf_3"
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 

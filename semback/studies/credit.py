@@ -158,8 +158,8 @@ async def credit(
         only : float
             Share of faults whose node gets the right number while no innocent node is blamed.
         unclear : int
-            Nodes, of all faults together, without a gradient, or with one that neither names
-            another number nor says that the value should stay.
+            Nodes, of all faults together, without a gradient, or with one that neither names a
+            number nor says that the value should stay.
         calls : float
             Calls of the coach per fault.
         found_low, found_high, … : float
@@ -200,8 +200,9 @@ async def _outcome(planted: Planted, lang: Language) -> dict:
     others, unclear = {}, 0  # {node: the other numbers that its gradient names}
     for name in planted.right:
         gradient, value = gradients.get(name, ""), planted.trace.values[name]
-        others[name] = [number for number in corrections(gradient) if str(number) != value]
-        unclear += not others[name] and "stay as it is" not in gradient
+        numbers = corrections(gradient)
+        others[name] = [number for number in numbers if str(number) != value]
+        unclear += not numbers and "stay as it is" not in gradient
     found = planted.right[planted.faulty] in others[planted.faulty]
     innocent = [name for name in others if planted.trace.values[name] == str(planted.right[name])]
     share = mean(bool(others[name]) for name in innocent) if innocent else None

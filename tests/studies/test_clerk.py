@@ -88,6 +88,9 @@ def test_an_update_corrects_the_number_unless_right_inputs_suffice(
         ("- It should have been 4.\n- It should stay as it is.\n- It should have been 5.", [4, 5]),
         ("It should have been 4.5", []),
         ("It should have been better by 4.", []),
+        ("It should have provided the number of boxes on shelf_2, which is 87.", [87]),
+        ("The count of shelf 3 should be new. It is 46, but should be 50 of 99.", [50]),
+        ("The list should have the boxes on shelf 3.", []),
     ],
 )
 def test_corrections_are_the_whole_numbers_that_should_have_been(text, numbers):
