@@ -215,7 +215,7 @@ class Language:
         found: dict[str, str | None] = dict.fromkeys(inputs)
 
         def read(reply: Reply) -> tuple[dict[str, str | None], str | None]:
-            new, problem = _blocks(reply, "gradient", list(inputs))
+            new, problem = _blocks(reply, "gradient", list(inputs), messages)
             found.update({name: text for name, text in new.items() if text is not None})
             return found, problem  # a block that only the first of two replies has counts too
 
@@ -227,7 +227,7 @@ class Language:
         tag = "critique" if template == "critique" else "instruction"
 
         def read(reply: Reply) -> tuple[str | None, str | None]:
-            found, problem = _blocks(reply, tag, [""])
+            found, problem = _blocks(reply, tag, [""], messages)
             text = found[""]
             return text, problem or (find_leak(text) if find_leak and text else None)
 
@@ -277,13 +277,17 @@ def _value(reply: Reply) -> tuple[str | None, str | None]:
 
 
 def _blocks(
-    reply: Reply, tag: str, names: Sequence[str]
+    reply: Reply, tag: str, names: Sequence[str], messages: list[dict]
 ) -> tuple[dict[str, str | None], str | None]:
-    """({name: text or None}, the problem or None) of the blocks in a reply."""
+    """({name: text or None}, the problem or None) of the blocks in a reply to these messages."""
     text, problem = _value(reply)
     if text is None:
         return dict.fromkeys(names), problem
     found, problem = named_blocks(text.removesuffix(CUT), tag, names)
+    form, _ = named_blocks(messages[-1]["content"], tag, names)
+    for name in names:
+        if found[name] and found[name] == form[name]:
+            found[name], problem = None, f"a <{tag}> block repeats the form and says nothing"
     if problem and reply.finish_reason == "length":
         problem += "; the reply was cut at the token limit"
     return found, problem

@@ -17,7 +17,7 @@ _LONG = re.compile(r"\b\d{4,}\b")  # shorter numbers, like 100, have other uses 
 _SPEAKS = re.compile(
     r"(?i)\b(?:gradients?|feedback|backpropagat\w+|critiques?"
     r"|(?:the|these|those|this|both|previous|earlier|above|given|provided|training)\s+examples?"
-    r"|examples?\s+\d+|(?:training|optimi[sz]ation|update|this|previous|last)\s+steps?"
+    r"|examples?\s+\d+|(?:training|optimi[sz]ation|update|previous|last)\s+steps?"
     r"|(?:instruction|gradient|critique|exactly one|tagged)\s+blocks?)\b"
     r"|</?(?:gradient|instruction|critique|input|output|question)\b[^<>]*>"
 )

@@ -522,7 +522,7 @@ def test_a_model_that_is_none_is_a_parameter_error_that_says_what_it_takes():
 )
 def test_a_reply_that_repeats_itself_until_the_token_limit_is_read_in_linear_time(piece, found):
     reply = Reply(piece * (200_000 // len(piece)) + "<instruction>Wo", "length", {}, "m", False, "")
-    blocks, problem = _blocks(reply, "instruction", [""])
+    blocks, problem = _blocks(reply, "instruction", [""], [{"content": ""}])
     assert blocks == {"": found} and (found or "cut at the token limit" in problem)
 
 
