@@ -50,7 +50,7 @@ def test_a_leak_is_found_and_shown(stories, instruction, found):
         "Round to 21250.5 or 2,125 units; 12125 is not 2125.5 either.",
         "Count the ducks and the eggs that are left every morning.",
         "Solve the problem with the hints.",
-        "Check the blocks of the tower from top to bottom.",
+        "Check the blocks of the tower from top to bottom. This step comes last.",
         "",
     ],
 )
