@@ -294,7 +294,6 @@ def test_a_reply_of_the_form_asked_for_is_read_to_the_letter(reply, gradient):
         pytest.param(block("\nA.\n", ""), "is missing", id="no name"),
         pytest.param(block("\n \n"), "is empty", id="empty block"),
         pytest.param(block("\n...\n"), "is empty", id="placeholder"),
-        pytest.param(prompt, "repeats the form", id="the prompt"),
         pytest.param(
             'Between <gradient to="hint_1"> and </gradient> I wrote it.',
             "is missing",
