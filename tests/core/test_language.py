@@ -337,6 +337,12 @@ def test_any_other_reply_is_asked_for_once_more_with_the_reason_and_then_a_named
     ]
 
 
+def test_a_coach_that_repeats_the_prompt_has_written_no_instruction():
+    lang, _, coach = language(coach=prompt)
+    assert update(lang) is None and len(coach.asked) == 2
+    assert "repeats the form" in lang.usage.failures[0]["problem"]
+
+
 @pytest.mark.parametrize(
     "reply",
     [
