@@ -25,9 +25,10 @@ class Claim(NamedTuple):
     against: tuple[str, ...]
 
 
+START = ("start",)
 CLAIMS = (
-    Claim("It improves an agentic system for BIG-Bench Hard.", "bbh", ("start",)),
-    Claim("It improves an agentic system for GSM8K.", "gsm8k", ("start",)),
+    Claim("It improves an agentic system for BIG-Bench Hard.", "bbh", START),
+    Claim("It improves an agentic system for GSM8K.", "gsm8k", START),
     Claim("On BIG-Bench Hard it is better than other methods.", "bbh", PEERS),
     Claim("On GSM8K it is better than other methods.", "gsm8k", PEERS),
     Claim("The neighbourhood is needed (ablation on LIAR).", "liar", ("no_neighbourhood",)),
@@ -44,6 +45,7 @@ the gradients of random graphs with PyTorch's.
 Made from `runs/{name}` by `semback claims {name}`. Accuracies are in percent, with 95 % intervals.
 No simulated number is included.
 """
+UNCHANGED = "cannot be told: the gate accepted no candidate, so the start graph stayed"
 
 
 def table(records: Iterable[Record]) -> DataFrame:
@@ -71,7 +73,9 @@ def table(records: Iterable[Record]) -> DataFrame:
         for key, some in relevant.groupby(keys, sort=False):
             calls = sum(row["calls"] for record in own for row in record["usage"])
             found = "; ".join(f"{row.method}: {row.words}" for row in some.itertuples(index=False))
-            outcome = {"calls": calls, "found": found, "verdict": verdict(some)}
+            outcome = {"calls": calls, "found": found}
+            same = claim.against == START and _unchanged(own)
+            outcome["verdict"] = UNCHANGED if same else verdict(some)
             rows.append(names | dict(zip(keys, key)) | outcome)
     columns = ["claim", "result", "model", "coach", "data", "calls", "reported", "found", "verdict"]
     return DataFrame(rows).reindex(columns=columns)
@@ -88,6 +92,13 @@ def verdict(rows: DataFrame) -> str:
     if ((rows["difference"] < 0) & (rows["holm"] < comparisons.LEVEL)).any():
         return "not confirmed: another is better"
     return "cannot be told for all of them"
+
+
+def _unchanged(records: list[Record]) -> bool:
+    """Whether the full method ended with the start graph, whose replies are then compared with
+    themselves."""
+    pairs = [record["instructions"].values() for record in records if record["variant"] == "full"]
+    return all(old == new for each in pairs for old, new in each)
 
 
 def markdown(records: Iterable[Record], name: str) -> str:

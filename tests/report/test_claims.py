@@ -40,6 +40,12 @@ def test_many_questions_confirm_and_few_cannot_tell(record):
     assert few.startswith("cannot be told: 10 questions are too few")
 
 
+def test_a_start_graph_that_stayed_is_not_compared_with_itself(record):
+    same = {name: (old, old) for name, (old, _) in record["instructions"].items()}
+    stayed = real(record, 5, 10, 5, instructions=same)
+    assert verdicts(stayed)[IMPROVES] == claims.UNCHANGED
+
+
 def test_a_result_that_is_worse_is_not_confirmed(record):
     assert verdicts(real(record, 200, 300, 280))[IMPROVES].startswith("not confirmed")
 
