@@ -170,9 +170,8 @@ class Language:
         If `find_leak` finds something in it, the coach is asked once more.
         """
         critique = await self._block("critique", node, cases) if self.critique else None
-        return await self._block(
-            "update", node, cases, find_leak, critique=critique, short=self.short
-        )
+        data = {"critique": critique, "short": self.short}
+        return await self._block("update", node, cases, find_leak, **data)
 
     async def answer_again(
         self, trace: Trace, problem: str, read: Callable[[str], str | None]
@@ -204,14 +203,8 @@ class Language:
         return rendered(template, {**data, "feedback": self.feedback}, folder)
 
     async def _judge(self, node, question, inputs, output, gradient) -> dict[str, str | None]:
-        messages = self.messages(
-            "backward",
-            node=node,
-            question=question,
-            inputs=inputs,
-            output=output,
-            gradient=gradient,
-        )
+        data = {"question": question, "inputs": inputs, "output": output, "gradient": gradient}
+        messages = self.messages("backward", node=node, **data)
         found: dict[str, str | None] = dict.fromkeys(inputs)
 
         def read(reply: Reply) -> tuple[dict[str, str | None], str | None]:
@@ -246,10 +239,8 @@ class Language:
 
     async def _chat(self, model: ChatModel | None, phase: str, node: Node, messages) -> Reply:
         if model is None:
-            raise ParameterError(
-                f"{phase} of node {node.name!r} needs a coach, and there is none: "
-                "use Language(model, coach)"
-            )
+            problem = f"{phase} of node {node.name!r} needs a coach, and there is none"
+            raise ParameterError(f"{problem}: use Language(model, coach)")
         draw = self.draw if model.samples or self.draws == "seed" else 0
         try:
             reply = await model.chat(messages, draw=draw)

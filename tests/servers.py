@@ -124,7 +124,7 @@ async def student(request):
     boolean_expressions."""
     body = await request.json()
     asked = re.findall(
-        r"^(<(gradient|instruction).*>)\n\.\.\.", body["messages"][-1]["content"], re.MULTILINE
+        r"^(<(gradient|instruction).*>)\n[.\[]", body["messages"][-1]["content"], re.MULTILINE
     )
     text = (
         "\n".join(f"{tag}\nLook at each operator in turn.\n</{kind}>" for tag, kind in asked)

@@ -126,9 +126,8 @@ def _environment(folder: str | None) -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
-    kind = (
-        SandboxedEnvironment if folder else Environment
-    )  # a stranger's template must run no program
+    # A stranger's template must run no program.
+    kind = SandboxedEnvironment if folder else Environment
     folders = [folder] if folder else []
     environment = kind(
         loader=FileSystemLoader([*folders, str(Path(__file__).parent)]),

@@ -25,7 +25,7 @@ from servers import Endpoint
 from .measure import TESTS, environment
 from .peers.replies import formed
 
-BLOCK = re.compile(r'^<(gradient|instruction|critique)(?: to="(.*)")?>\n\.\.\.$', re.MULTILINE)
+BLOCK = re.compile(r'^<(gradient|instruction|critique)(?: to="(.*)")?>\n[.\[]', re.MULTILINE)
 PHASES = {"gradient": "backward", "instruction": "update", "critique": "update"}
 WORDS = (
     "First I list what is given, then I say what is asked, and I work from the one to the other in "
