@@ -119,15 +119,21 @@ def delay(seconds, then):
     return answer
 
 
+# A block of the form that a coach's prompt asks for: its opening tag, tag and name.
+FORM = re.compile(
+    r'^(<(gradient|instruction|critique)(?: to="(.*)")?>)\n(?:\.\.\.|\[.+\])$', re.MULTILINE
+)
+
+
 async def student(request):
     """What a small real model says: the blocks that were asked for, or an answer to a question of
     boolean_expressions."""
     body = await request.json()
-    asked = re.findall(
-        r"^(<(gradient|instruction).*>)\n[.\[]", body["messages"][-1]["content"], re.MULTILINE
-    )
+    asked = FORM.findall(body["messages"][-1]["content"])
     text = (
-        "\n".join(f"{tag}\nLook at each operator in turn.\n</{kind}>" for tag, kind in asked)
+        "\n".join(
+            f"{opening}\nLook at each operator in turn.\n</{tag}>" for opening, tag, _ in asked
+        )
         or "It is simple.\nAnswer: True"
     )
     choice = {**GOOD["choices"][0], "message": {"role": "assistant", "content": text}}

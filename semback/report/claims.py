@@ -2,7 +2,8 @@
 
 `semback claims NAME` prints them as Markdown. A claim about results is confirmed, or not, by paired
 tests, adjusted for all the comparisons that it needs. Where these find no difference, the verdict
-is "cannot be told", and the row says how large a difference they could have found.
+is "cannot be told", and the row says how large a difference they could have found, or that the
+start graph stayed, so that there was nothing to compare.
 """
 
 from collections.abc import Iterable

@@ -9,7 +9,6 @@ import asyncio
 import gc
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -20,12 +19,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from aiohttp import web
-from servers import Endpoint
+from servers import FORM, Endpoint
 
 from .measure import TESTS, environment
 from .peers.replies import formed
 
-BLOCK = re.compile(r'^<(gradient|instruction|critique)(?: to="(.*)")?>\n[.\[]', re.MULTILINE)
 PHASES = {"gradient": "backward", "instruction": "update", "critique": "update"}
 WORDS = (
     "First I list what is given, then I say what is asked, and I work from the one to the other in "
@@ -84,11 +82,10 @@ def reply(messages: list[dict]) -> tuple[str, str]:
     last = messages[-1]["content"]
     mark = zlib.crc32("\0".join(message["content"] for message in messages).encode())
     blocks = []
-    for tag, to in BLOCK.findall(last):
+    for opening, tag, to in FORM.findall(last):
         name = to or "this step"
         text = f"It should name {mark % 97} things more plainly in {name}, and why ({mark:08x})."
-        opening = f'{tag} to="{to}"' if to else tag
-        blocks.append((tag, f"<{opening}>\n{text}\n</{tag}>"))
+        blocks.append((tag, f"{opening}\n{text}\n</{tag}>"))
     if blocks:
         return PHASES[blocks[0][0]], "\n".join(text for _, text in blocks)
     working = f"Working {mark:08x}. {WORDS}\n\nAnswer: {mark % 10}"
