@@ -46,7 +46,7 @@ the gradients of random graphs with PyTorch's.
 Made from `runs/{name}` by `semback claims {name}`. Accuracies are in percent, with 95 % intervals.
 No simulated number is included.
 """
-UNCHANGED = "cannot be told: the gate accepted no candidate, so the start graph stayed"
+STAYED = "cannot be told: the gate accepted no candidate, so the start graph stayed"
 
 
 def table(records: Iterable[Record]) -> DataFrame:
@@ -65,18 +65,14 @@ def table(records: Iterable[Record]) -> DataFrame:
     if compared.empty:
         compared = DataFrame(columns=[*keys, "against"], dtype=str)
     for claim in CLAIMS:
-        own = [record for record in real if record["experiment"] == claim.experiment]
         names = {"claim": claim.text, "reported": _reported(claim)}
         task = compared["result"].str.startswith(results.NAMES[claim.experiment])
         relevant = compared[task & compared["against"].isin(claim.against)]
         if relevant.empty:
             rows.append({**names, "verdict": "cannot be told: not run with a real model"})
         for key, some in relevant.groupby(keys, sort=False):
-            calls = sum(row["calls"] for record in own for row in record["usage"])
             found = "; ".join(f"{row.method}: {row.words}" for row in some.itertuples(index=False))
-            outcome = {"calls": calls, "found": found}
-            same = claim.against == START and _unchanged(own)
-            outcome["verdict"] = UNCHANGED if same else verdict(some)
+            outcome = {"calls": some["calls"].iloc[0], "found": found, "verdict": verdict(some)}
             rows.append(names | dict(zip(keys, key)) | outcome)
     columns = ["claim", "result", "model", "coach", "data", "calls", "reported", "found", "verdict"]
     return DataFrame(rows).reindex(columns=columns)
@@ -84,6 +80,8 @@ def table(records: Iterable[Record]) -> DataFrame:
 
 def verdict(rows: DataFrame) -> str:
     """The verdict on a claim, from comparisons of the full method with all that it should beat."""
+    if rows["stayed"].all():
+        return STAYED
     if (rows["holm"] >= comparisons.LEVEL).all():
         questions = rows["questions"].min()
         least = f"{100 * detectable(questions):.0f} points"
@@ -93,13 +91,6 @@ def verdict(rows: DataFrame) -> str:
     if ((rows["difference"] < 0) & (rows["holm"] < comparisons.LEVEL)).any():
         return "not confirmed: another is better"
     return "cannot be told for all of them"
-
-
-def _unchanged(records: list[Record]) -> bool:
-    """Whether the full method ended with the start graph, whose replies are then compared with
-    themselves."""
-    pairs = [record["instructions"].values() for record in records if record["variant"] == "full"]
-    return all(old == new for each in pairs for old, new in each)
 
 
 def markdown(records: Iterable[Record], name: str) -> str:

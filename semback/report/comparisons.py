@@ -28,8 +28,9 @@ def table(records: Iterable[Record]) -> DataFrame:
         variant, or "start") and its `method`; the configuration; what `statistics.paired` returns;
         family (BBH files are one, BBH groups another) and its number of `comparisons`; holm, the
         adjusted p; floor, the difference between two evaluations of the start graph (null control;
-        NaN without one), and `changed`, how many answers differ between them; words, what all this
-        means; simulated. Empty where "full" was not run.
+        NaN without one), and `changed`, how many answers differ between them; calls, of all runs of
+        the result; `stayed`, whether no candidate was accepted, so that the start graph would be
+        compared with itself; words, what all this means; simulated. Empty where "full" was not run.
 
     Raises
     ------
@@ -45,14 +46,17 @@ def table(records: Iterable[Record]) -> DataFrame:
         scored = results.with_start(part)
         start, again = (scored[scored["variant"] == name] for name in ("start", "again"))
         floor = paired(again, start)
-        noise = {"floor": abs(floor["difference"]) if floor else float("nan")}
-        noise["changed"] = floor["only_variant"] + floor["only_against"] if floor else 0
+        common = {"floor": abs(floor["difference"]) if floor else float("nan")}
+        common["changed"] = floor["only_variant"] + floor["only_against"] if floor else 0
+        common["calls"] = part["calls"].sum()
         full = scored[scored["variant"] == FULL]
         others = scored[~scored["variant"].isin([FULL, "again"])]
         for (against, method), other in others.groupby(["variant", "method"], sort=False):
             names = {"variant": FULL, "against": against, "method": method, "family": family}
             if found := paired(full, other):
-                row = {**dict(zip(keys, key)), **names, **found, **noise}
+                row = {**dict(zip(keys, key)), **names, **found, **common}
+                kept = against == "start" or other["stayed"].all()
+                row["stayed"] = bool(kept and full["stayed"].all())
                 rows.append(row | {"simulated": other["simulated"].any()})
     if not rows:
         return DataFrame()
@@ -90,10 +94,12 @@ def words(row: dict) -> str:
     if row["seeds"] > 1:
         sample += f", {row['seeds']} seeds"
     text = f"{verdict}: {middle} points (95 % interval {low} to {high}; {test}; {sample})"
+    if row["stayed"]:
+        text = f"no candidate was accepted, so the start graph stayed ({sample})"
     if row["floor"] >= 0:
         text += f"; two evaluations of the start graph differ by {100 * row['floor']:.1f} points "
         text += f"({row['changed']} answers changed)"
-        if abs(row["difference"]) <= row["floor"] + 1e-9:
+        if not row["stayed"] and abs(row["difference"]) <= row["floor"] + 1e-9:
             text += ", and this difference is not more than that"
     return text
 

@@ -90,7 +90,7 @@ def sentences(records: Sequence[Record]) -> Iterator[str]:
     """
     table, keys = results.table(records), [*CONFIGURATION, "result"]
     compared = comparisons.table(records).to_dict("records")
-    p = {tuple(map(row.get, keys)): row["holm"] for row in compared if row["against"] == "start"}
+    pairs = {tuple(map(row.get, keys)): row for row in compared if row["against"] == "start"}
     grouped = (table["files"] > 1).any()
     for key, rows in table.groupby(keys, sort=False):
         full = rows[rows["variant"] == comparisons.FULL]
@@ -100,9 +100,11 @@ def sentences(records: Sequence[Record]) -> Iterator[str]:
             gain = 100 * (row["after"] - row["before"])
             share = f"{100 * row['before']:.1f} → {percent(row['after'])}"
             text = f"{row['result']}: {row['method']} {share} {interval(row['low'], row['high'])}"
-            text += f", {gain:+.1f} points"
-            if key in p and not full.empty:
-                text += f", p {comparisons.equals(p[key])}"
+            if (pair := pairs.get(key)) and pair["stayed"]:
+                text += ", no candidate accepted: the start graph stayed"
+            else:
+                text += f", {gain:+.1f} points"
+                text += f", p {comparisons.equals(pair['holm'])}" if pair else ""
             yield text + (", simulated" if row["simulated"] else f" ({row['model']})")
 
 

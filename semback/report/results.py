@@ -316,10 +316,10 @@ def frame(records: Iterable[Record]) -> DataFrame:
     -------
     DataFrame
         The run (experiment, task, group, variant, seed, configuration, and its id `run`), with
-        `result` and `method`, the names of task and variant in tables and figures; questions,
-        correct, accuracy, low and high (Wilson); scores, {question id: 0 or 1}; calls, tokens and
-        dollars, recorded or live (those of training are in the row "after"; dollars are NaN if a
-        price is unknown).
+        `result` and `method`, the names of task and variant in tables and figures; whether the
+        start graph `stayed`; questions, correct, accuracy, low and high (Wilson); scores, {question
+        id: 0 or 1}; calls, tokens and dollars, recorded or live (those of training are in the row
+        "after"; dollars are NaN if a price is unknown).
 
     Raises
     ------
@@ -332,18 +332,18 @@ def frame(records: Iterable[Record]) -> DataFrame:
     for record, columns in _ordered(records):
         stages = {"before": ["test before"], "after": ["train", "test after"]}
         scores: dict[str, Any] = dict(record["test"])
+        stayed = all(old == new for old, new in record["instructions"].values())
         if "control" in record:
             stages["again"], scores["again"] = ["control"], record["control"]["test"]
         for stage, spent_in in stages.items():
             score = scores[stage]
             usage = [part for part in record["usage"] if part["stage"] in spent_in]
-            row = {**columns, "stage": stage, **_accuracy(score)}
+            row = {**columns, "stage": stage, "stayed": stayed, **_accuracy(score)}
             row["scores"] = {id: float(correct) for id, _, correct in score["answers"]}
             row["calls"] = sum(part["calls"] for part in usage)
             row["tokens"] = sum(part["prompt_tokens"] + part["completion_tokens"] for part in usage)
-            row["dollars"] = sum(
-                MISSING if part["cost"] is None else part["cost"] for part in usage
-            )
+            costs = [MISSING if part["cost"] is None else part["cost"] for part in usage]
+            row["dollars"] = sum(costs)
             rows.append(row)
     return DataFrame(rows)
 
@@ -426,13 +426,9 @@ def with_start(rows: DataFrame) -> DataFrame:
     and those of null controls as the variant "again"."""
     once = rows.drop_duplicates([*CONFIGURATION, "result", "task", "seed", "stage"])
     before, again = (once[once["stage"] == stage] for stage in ("before", "again"))
-    return concat(
-        [
-            before.assign(variant="start", method=START),
-            again.assign(variant="again", method=f"{START}, once more"),
-            rows[(rows["stage"] == "after") & (rows["variant"] != "start")],
-        ]
-    )
+    before = before.assign(variant="start", method=START)
+    again = again.assign(variant="again", method=f"{START}, once more")
+    return concat([before, again, rows[(rows["stage"] == "after") & (rows["variant"] != "start")]])
 
 
 def with_groups(rows: DataFrame) -> DataFrame:

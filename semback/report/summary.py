@@ -119,7 +119,9 @@ def _line(row: dict, pairs: Mapping[tuple, dict], wide: bool) -> str:
         change, other = (pair["difference"], "start") if full else (-pair["difference"], "full")
         p = f"p{comparisons.equals(pair['holm'])}".replace(" ", "").replace("0.", ".")[:6]
     line = f"  {row['method']:25.25}  {100 * row['before']:4.1f} → {100 * row['after']:<5.1f}"
-    line += f" {show.interval(row['low'], row['high']):>13}  {100 * change:+z5.1f} vs {other:5} {p}"
+    line += f" {show.interval(row['low'], row['high']):>13}  "
+    stayed = pair and pair["stayed"]
+    line += "start graph kept" if stayed else f"{100 * change:+z5.1f} vs {other:5} {p}"
     if wide:
         price = "price ?" if isna(row["dollars"]) else f"${row['dollars']:,.4f}"
         line = f"{line:78} {row['calls']:7,.0f} calls {row['tokens']:10,.0f} tokens {price:>8}"

@@ -43,7 +43,20 @@ def test_many_questions_confirm_and_few_cannot_tell(record):
 def test_a_start_graph_that_stayed_is_not_compared_with_itself(record):
     same = {name: (old, old) for name, (old, _) in record["instructions"].items()}
     stayed = real(record, 5, 10, 5, instructions=same)
-    assert verdicts(stayed)[IMPROVES] == claims.UNCHANGED
+    assert verdicts(stayed)[IMPROVES] == claims.STAYED
+
+
+def test_every_model_has_its_own_calls_and_verdict(record):
+    same = {name: (old, old) for name, (old, _) in record["instructions"].items()}
+    one = real(record, 280, 300, 200)
+    other = real(record, 5, 10, 5, instructions=same) | {"model": "llama", "usage": []}
+    rows = claims.table([one, other]).set_index(["claim", "model"])
+    calls = sum(row["calls"] for row in record["usage"])
+    assert rows.loc[(IMPROVES, "qwen"), ["calls", "verdict"]].tolist() == [
+        calls,
+        "confirmed with this seed",
+    ]
+    assert rows.loc[(IMPROVES, "llama"), ["calls", "verdict"]].tolist() == [0, claims.STAYED]
 
 
 def test_a_result_that_is_worse_is_not_confirmed(record):

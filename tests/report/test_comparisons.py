@@ -7,6 +7,7 @@ import pytest
 from test_results import changed, record_of
 
 from semback import DataError, comparisons, results
+from semback.report import page
 from semback.report.summary import Summary
 
 
@@ -62,6 +63,23 @@ def test_words_say_what_is_better_and_what_cannot_be_told(record):
     assert row(table, "only_answer")["words"].startswith(
         "not distinguishable after adjusting for 4 comparisons: -20.0 points ("
     )
+
+
+def test_a_start_graph_that_stayed_is_not_compared_with_itself(record):
+    """Of two evaluations of one graph no difference is told: they are the same replies."""
+    same = {name: (old, old) for name, (old, _) in record["instructions"].items()}
+    stayed = started(changed(record, instructions=same), 24)
+    others = variants(stayed, no_gradient=24), variants(record, no_gate=20)
+    table = comparisons.table([stayed, *others[0], *others[1]])
+    said = "no candidate was accepted, so the start graph stayed (30 questions)"
+    assert row(table, "start")["words"] == row(table, "no_gradient")["words"] == said
+    assert row(table, "no_gate")["words"].startswith(
+        "not distinguishable at this sample size: 13.3"
+    )
+    lines = repr(Summary([stayed, *others[0], *others[1]])).split("\n")
+    assert [line.endswith("  start graph kept") for line in lines[-4:-1]] == [True, True, False]
+    (sentence,) = page.sentences([stayed])
+    assert sentence.endswith(", no candidate accepted: the start graph stayed, simulated")
 
 
 def test_one_comparison_alone_is_not_adjusted(record):
