@@ -160,12 +160,12 @@ def runs() -> None:
 
 
 @main.command()
-@click.argument("name")
-def claims(name: str) -> None:
-    """Show the claims of the paper's abstract and what a batch says about them, as Markdown."""
-    from ..report import claims, results
+@click.argument("names", nargs=-1, required=True)
+def claims(names: tuple[str, ...]) -> None:
+    """Show the claims of the paper's abstract and what batches say about them, as Markdown."""
+    from ..report import claims
 
-    echo(claims.markdown(results.load(name), name))
+    echo(claims.markdown(*names))
 
 
 @main.command()

@@ -1,9 +1,9 @@
 """The claims of the paper's abstract, each with what the records of real models say about it.
 
-`semback claims NAME` prints them as Markdown. A claim about results is confirmed, or not, by paired
-tests, adjusted for all the comparisons that it needs. Where these find no difference, the verdict
-is "cannot be told", and the row says how large a difference they could have found, or that the
-start graph stayed, so that there was nothing to compare.
+`semback claims NAME…` prints them as Markdown. A claim about results is confirmed, or not, by
+paired tests, adjusted for all the comparisons that it needs. Where these find no difference, the
+verdict is "cannot be told", and the row says how large a difference they could have found, or that
+the start graph stayed, so that there was nothing to compare.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ Semantic gradients generalise reverse-mode automatic differentiation: **confirme
 `pytest tests/core/test_propagate.py` runs the code that propagates texts on numbers, and compares
 the gradients of random graphs with PyTorch's.
 
-Made from `runs/{name}` by `semback claims {name}`. Accuracies are in percent, with 95 % intervals.
+Made from runs/ by `semback claims {}`. Accuracies are in percent, with 95 % intervals.
 No simulated number is included.
 """
 STAYED = "cannot be told: the gate accepted no candidate, so the start graph stayed"
@@ -93,11 +93,11 @@ def verdict(rows: DataFrame) -> str:
     return "cannot be told for all of them"
 
 
-def markdown(records: Iterable[Record], name: str) -> str:
-    """The claims as Markdown, from the records of the batch `name`."""
-    rows = table(records)
+def markdown(*names: str) -> str:
+    """The claims as Markdown, from the records of the batches of these names."""
+    rows = table(record for name in names for record in results.load(name))
     heads = [each for each in rows.columns if each != "coach"]
-    lines = [HEAD.format(name=name), f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    lines = [HEAD.format(" ".join(names)), f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in rows.astype(object).fillna("").to_dict("records"):
         if row["coach"]:
             row["model"] += f", coached by {row['coach']}"

@@ -1,9 +1,12 @@
 """The claims of the abstract: only real models count, and few questions tell nothing."""
 
+import json
+
 import pytest
 from test_comparisons import started
 from test_results import changed, record_of
 
+from semback import results
 from semback.report import claims
 
 
@@ -74,7 +77,11 @@ def test_better_than_all_others_wants_every_comparison(record):
 
 
 def test_the_page_of_claims_names_what_the_paper_reported_and_no_simulated_number(record):
-    text = claims.markdown([record, real(record, 280, 300, 200)], "trial")
+    path = results.folder("other") / "results" / "gsm8k.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(real(record, 280, 300, 200)))
+    text = claims.markdown("trial", "other")
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + len(claims.CLAIMS)
+    assert "`semback claims trial other`" in text and "confirmed with this seed" in text
     assert "(not verified)" in text and "simulated" not in text.replace("No simulated number", "")
