@@ -452,8 +452,8 @@ def gradients(name: str) -> Plot:
     """A graph with the gradients of one question. Solid arrows carry values, dashed ones gradients;
     cards hold instructions and, in brown, the gradients for them, abridged.
 
-    The run is chosen from the batch: if possible one with an accepted step, of the full method, of
-    a real model, and with the largest graph, in this order. See `backward_pass`.
+    The run is chosen from the batch: if possible one of the full method, of a real model, with an
+    accepted step, and with the largest graph, in this order. See `backward_pass`.
 
     Raises
     ------
@@ -466,7 +466,7 @@ def gradients(name: str) -> Plot:
         record, run = pair
         nodes, accepted = len(record["instructions"]), any(each.accepted for each in run.steps[1:])
         kind = record["variant"] != "full", record["simulated"]
-        return not accepted, *kind, -nodes, results.run_of(record)
+        return *kind, not accepted, -nodes, results.run_of(record)
 
     led = [
         (record, run) for record, run in runs if run and any(each.messages for each in run.steps)
