@@ -27,14 +27,15 @@ BIN := .venv/bin
 	@$(BIN)/python -m compileall -q semback  # or each import would do it, where PYTHONDONTWRITEBYTECODE is set, as in many containers
 	@touch $@
 
-# First the simulated model, then real ones; both from recordings.
+# First the simulated model, then real ones, all from recordings. Those of BBH itself are sealed, and replay where its questions are.
+STUDIES = real $(shell $(BIN)/semback data verify | grep -q '^ok .*snarks' && echo real_bbh)
 reproduce: .venv/ready .venv-peers/ready
 	$(BIN)/semback run --name demo --again
-	SEMBACK_CACHE_MODE=replay $(BIN)/semback run --study notebooks/real.toml --again
+	for study in $(STUDIES); do SEMBACK_CACHE_MODE=replay $(BIN)/semback run --study notebooks/$$study.toml --again || exit 1; done
 
 THREADS ?= 2
 real: .venv/ready .venv-peers/ready .venv-llama/ready
-	$(BIN)/semback run --study notebooks/real.toml --local $(THREADS) --jobs 1 $(if $(MODEL),--model $(MODEL)) $(if $(COACH),--coach $(COACH))
+	for study in $(STUDIES); do $(BIN)/semback run --study notebooks/$$study.toml --local $(THREADS) --jobs 1 $(if $(MODEL),--model $(MODEL)) $(if $(COACH),--coach $(COACH)) || exit 1; done
 
 # Before the study, on training questions only: is there headroom, and do coaches follow the prompts?
 pilot coaching: .venv/ready .venv-llama/ready
