@@ -26,10 +26,9 @@ class Claim(NamedTuple):
     against: tuple[str, ...]
 
 
-START = ("start",)
 CLAIMS = (
-    Claim("It improves an agentic system for BIG-Bench Hard.", "bbh", START),
-    Claim("It improves an agentic system for GSM8K.", "gsm8k", START),
+    Claim("It improves an agentic system for BIG-Bench Hard.", "bbh", ("start",)),
+    Claim("It improves an agentic system for GSM8K.", "gsm8k", ("start",)),
     Claim("On BIG-Bench Hard it is better than other methods.", "bbh", PEERS),
     Claim("On GSM8K it is better than other methods.", "gsm8k", PEERS),
     Claim("The neighbourhood is needed (ablation on LIAR).", "liar", ("no_neighbourhood",)),
