@@ -78,7 +78,9 @@ def words(row: dict) -> str:
     A result of one seed is about the two graphs that it led to, not about the methods: another seed
     may reverse it.
     """
-    if row["holm"] < LEVEL:
+    if row["stayed"]:
+        verdict = "no candidate was accepted, so the start graph stayed"
+    elif row["holm"] < LEVEL:
         verdict = "better" if row["difference"] > 0 else "worse"
         if row["seeds"] == 1:
             verdict += " with this seed"
@@ -91,15 +93,14 @@ def words(row: dict) -> str:
     if row["comparisons"] > 1:
         test += f", Holm-adjusted over {row['comparisons']} comparisons {equals(row['holm'])}"
     sample = f"{row['questions']} questions"
-    if row["seeds"] > 1:
-        sample += f", {row['seeds']} seeds"
+    sample += f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
     text = f"{verdict}: {middle} points (95 % interval {low} to {high}; {test}; {sample})"
-    if row["stayed"]:
-        text = f"no candidate was accepted, so the start graph stayed ({sample})"
+    same = row["stayed"] and not row["only_variant"] + row["only_against"]  # the recorded replies
+    text = f"{verdict} ({sample})" if same else text
     if row["floor"] >= 0:
         text += f"; two evaluations of the start graph differ by {100 * row['floor']:.1f} points "
         text += f"({row['changed']} answers changed)"
-        if not row["stayed"] and abs(row["difference"]) <= row["floor"] + 1e-9:
+        if not same and abs(row["difference"]) <= row["floor"] + 1e-9:
             text += ", and this difference is not more than that"
     return text
 
