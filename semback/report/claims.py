@@ -43,7 +43,8 @@ Semantic gradients generalise reverse-mode automatic differentiation: **confirme
 the gradients of random graphs with PyTorch's.
 
 Made from runs/ by `semback claims {}`. Accuracies are in percent, with 95 % intervals.
-No simulated number is included.
+No simulated number is included. They come from {:,} replies, which were recorded in {:.1f} hours
+(pauses of more than {} minutes left out); `make reproduce` replays those that ship.
 """
 STAYED = "cannot be told: the gate accepted no candidate, so the start graph stayed"
 
@@ -96,7 +97,9 @@ def markdown(*names: str) -> str:
     """The claims as Markdown, from the records of the batches of these names."""
     rows = table(record for name in names for record in results.load(name))
     heads = [each for each in rows.columns if each != "coach"]
-    lines = [HEAD.format(" ".join(names)), f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    count, *_, hours = results.recorded(*names)
+    head = HEAD.format(" ".join(names), count, hours, results.PAUSE)
+    lines = [head, f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in rows.astype(object).fillna("").to_dict("records"):
         if row["coach"]:
             row["model"] += f", coached by {row['coach']}"

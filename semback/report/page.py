@@ -16,7 +16,6 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from ..cache import ResponseCache, recording
 from ..paths import home, write_text
 from ..run import OUTCOMES, Questions
 from . import claims, comparisons, figures, results
@@ -74,7 +73,7 @@ def html(name: str) -> str:
         runs=runs,
         keys=keys,
         outcomes=[outcome.replace(" ", "-") for outcome in OUTCOMES],
-        recorded=recorded(set().union(*keys.values())),
+        recorded=results.recorded(name),
         notebooks=sorted(path.stem for path in results.folder(name).glob("notebooks/*.ipynb")),
         versions={"commit": commit(), "Python": python_version()}
         | {each: version(each) for each in LIBRARIES},
@@ -133,14 +132,3 @@ def commit() -> str:
     with suppress(OSError):
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
     return ""  # there is no git
-
-
-def recorded(keys: set[str]) -> tuple[int, int, str, list[str]]:
-    """The number of these replies, how many of them the cache holds, the SHA-256 of the lines that
-    `semback cache export` writes for those, and the days on which they were recorded."""
-    found, digest, days = 0, hashlib.sha256(), set()
-    for key, entry in ResponseCache().entries(keys):
-        digest.update(recording.line(key, entry))
-        found += 1
-        days.add(str(entry["source"].get("time", ""))[:10])
-    return len(keys), found, digest.hexdigest(), sorted(days - {""})

@@ -11,12 +11,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from pandas import DataFrame, concat
 
+from ..cache import ResponseCache, recording
 from ..control import Control
 from ..errors import DataError, ParameterError, check
 from ..graph import Graph
@@ -36,6 +39,7 @@ ORDER = {name: place for place, name in enumerate([*NAMES, *GROUPS, *LABELS])}  
 IDENTITY = ["experiment", "task", "variant", "seed", "model", "coach"]  # what a file is named after
 RUN = ["experiment", "task", "variant", "seed", *CONFIGURATION]  # what identifies a run
 CALLS = ["recorded", "live", "repeated", "cut", "refused", "unreadable"]
+PAUSE = 10  # minutes
 MISSING, START = float("nan"), METHODS["start"]
 TEX = str.maketrans(
     {letter: f"\\{letter}" for letter in "%&#$_{}"}
@@ -236,6 +240,22 @@ def responses(name: str) -> dict[str, list[str]]:
                 if not re.fullmatch("[0-9a-f]{64}", key):
                     raise ValueError(f"{key[:80]!r} is not a key")
     return found
+
+
+def recorded(*names: str) -> tuple[int, int, str, list[str], float]:
+    """The number of replies of batches, how many of them the cache holds, the SHA-256 of the lines
+    that `semback cache export` writes for those, the days on which they were recorded, and how many
+    hours that took without pauses of more than `PAUSE` minutes."""
+    keys = {key for name in names for each in responses(name).values() for key in each}
+    found, digest, times = 0, hashlib.sha256(), []
+    for key, entry in ResponseCache().entries(keys):
+        digest.update(recording.line(key, entry))
+        found += 1
+        times += filter(None, [entry["source"].get("time")])
+    moments = map(datetime.fromisoformat, sorted(times))
+    minutes = [(end - start).total_seconds() / 60 for start, end in pairwise(moments)]
+    hours = sum(each for each in minutes if each <= PAUSE) / 60
+    return len(keys), found, digest.hexdigest(), sorted({time[:10] for time in times}), hours
 
 
 def history(name: str, record: Record) -> Run | None:

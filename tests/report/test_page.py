@@ -16,6 +16,7 @@ from test_results import changed, record_of
 
 from semback import DataError, Node, Run, comparisons, figures, results
 from semback.paths import write_text
+from semback.report import claims
 from semback.report import page as report
 from semback.report.results import folder
 from semback.report.show import CLICK
@@ -171,14 +172,18 @@ def test_every_result_has_a_sentence_and_real_models_come_first(no_figures, reco
         assert text.index(part.format("z-real")) < text.index(part.format("simulated"))
 
 
-def test_a_report_says_when_its_replies_were_recorded(no_figures, record, cache, monkeypatch):
+def test_a_report_says_when_its_replies_were_recorded_and_in_how_many_hours(
+    no_figures, record, cache, monkeypatch
+):
     assert "replies recorded" not in text_of("trial")
     entries = list(cache.entries())
     monkeypatch.setattr(cache, "mode", "refresh")
-    for (key, entry), day in zip(entries, ("24", "22")):
-        source = {"host": "example.org", "time": f"2026-11-{day}T02:56:32Z"}
+    for (key, entry), time in zip(entries, ("24T02:56", "22T23:56", "23T00:02", "23T00:14")):
+        source = {"host": "example.org", "time": f"2026-11-{time}:00Z"}
         cache.add(key, entry | {"source": source})
-    assert "; replies recorded 2026-11-22 to 2026-11-24." in text_of("trial")
+    assert "; replies recorded 2026-11-22 to 2026-11-24 in 0.1 hours." in text_of("trial")
+    head = f"{len(entries)} replies, which were recorded in 0.1 hours\n(pauses of more than 10 min"
+    assert head in claims.markdown("trial")
 
 
 @pytest.mark.slow
