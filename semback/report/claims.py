@@ -42,9 +42,9 @@ Semantic gradients generalise reverse-mode automatic differentiation: **confirme
 `pytest tests/core/test_propagate.py` runs the code that propagates texts on numbers, and compares
 the gradients of random graphs with PyTorch's.
 
-Made from runs/ by `semback claims {}`. Accuracies are in percent, with 95 % intervals.
-No simulated number is included. They come from {:,} replies, which were recorded in {:.1f} hours
-(pauses of more than {} minutes left out); `make reproduce` replays those that ship.
+Made from runs/ by `semback claims {}`, out of {:,} replies that were recorded in {:.1f} hours
+(pauses of more than {} minutes left out); `make reproduce` replays those that ship. Accuracies are
+in percent, with 95 % intervals. No simulated number is included.
 """
 STAYED = "cannot be told: the gate accepted no candidate, so the start graph stayed"
 

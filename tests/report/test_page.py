@@ -182,7 +182,9 @@ def test_a_report_says_when_its_replies_were_recorded_and_in_how_many_hours(
         source = {"host": "example.org", "time": f"2026-11-{time}:00Z"}
         cache.add(key, entry | {"source": source})
     assert "; replies recorded 2026-11-22 to 2026-11-24 in 0.1 hours." in text_of("trial")
-    head = f"{len(entries)} replies, which were recorded in 0.1 hours\n(pauses of more than 10 min"
+    head = (
+        f"{len(entries)} replies that were recorded in 0.1 hours\n(pauses of more than 10 minutes"
+    )
     assert head in claims.markdown("trial")
 
 
