@@ -389,8 +389,7 @@ class Run:
 
     def save(self, path: str | Path) -> None:
         """Write the run to a JSON file; missing folders are made."""
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
-        write_text(Path(path), text + "\n")
+        write_text(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Run":

@@ -61,8 +61,7 @@ def default_params(model: str) -> dict:
     thinks = THINKING.search(model)
     if thinks and "claude" in model.lower():
         return {"max_tokens": 8192}
-    tokens = SHORT.get(model, 8192 if thinks else 1024)
-    return {"temperature": 0, "top_p": 1, "max_tokens": tokens}
+    return {"temperature": 0, "top_p": 1, "max_tokens": SHORT.get(model, 8192 if thinks else 1024)}
 
 
 class LLM:

@@ -43,7 +43,7 @@ Semantic gradients generalise reverse-mode automatic differentiation: **confirme
 the gradients of random graphs with PyTorch's.
 
 Made from runs/ by `semback claims {}`, out of {:,} replies that were recorded in {:.1f} hours
-(pauses of more than {} minutes left out); `make reproduce` replays those that ship. Accuracies are
+(pauses of more than 10 minutes left out); `make reproduce` replays those that ship. Accuracies are
 in percent, with 95 % intervals. No simulated number is included.
 """
 STAYED = "cannot be told: the gate accepted no candidate, so the start graph stayed"
@@ -97,9 +97,10 @@ def markdown(*names: str) -> str:
     """The claims as Markdown, from the records of the batches of these names."""
     rows = table(record for name in names for record in results.load(name))
     heads = [each for each in rows.columns if each != "coach"]
-    count, *_, hours = results.recorded(*names)
-    head = HEAD.format(" ".join(names), count, hours, results.PAUSE)
-    lines = [head, f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    keys = {key for name in names for run in results.responses(name).values() for key in run}
+    count, *_, hours = results.recorded(keys)
+    lines = [HEAD.format(" ".join(names), count, hours)]
+    lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in rows.astype(object).fillna("").to_dict("records"):
         if row["coach"]:
             row["model"] += f", coached by {row['coach']}"
@@ -111,8 +112,7 @@ def markdown(*names: str) -> str:
 def _reported(claim: Claim) -> str:
     reported = read_csv(REPORTED, comment="#")
     here = reported["result"].str.startswith(results.NAMES[claim.experiment])
-    wanted = {"full", *claim.against}
-    rows = reported[here & reported["variant"].isin(wanted)]
+    rows = reported[here & reported["variant"].isin({"full", *claim.against})]
     return "; ".join(
         f"{row.result}, {row.method}: {100 * row.accuracy:.1f}"
         + (" (not verified)" if "not verified" in row.source else "")

@@ -101,8 +101,7 @@ class Plot:
     runs: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        rows = self.data.to_string(index=False, max_rows=12, max_colwidth=30)
-        return f"{self.caption}\n{rows}"
+        return f"{self.caption}\n{self.data.to_string(index=False, max_rows=12, max_colwidth=30)}"
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         image, (width, height) = BytesIO(), self.figure.get_size_inches()

@@ -73,7 +73,7 @@ def html(name: str) -> str:
         runs=runs,
         keys=keys,
         outcomes=[outcome.replace(" ", "-") for outcome in OUTCOMES],
-        recorded=results.recorded(name),
+        recorded=results.recorded(set().union(*keys.values())),
         notebooks=sorted(path.stem for path in results.folder(name).glob("notebooks/*.ipynb")),
         versions={"commit": commit(), "Python": python_version()}
         | {each: version(each) for each in LIBRARIES},

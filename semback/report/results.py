@@ -11,13 +11,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from pandas import DataFrame, concat
+from pandas import DataFrame, Series, concat, to_datetime
 
 from ..cache import ResponseCache, recording
 from ..control import Control
@@ -39,7 +37,6 @@ ORDER = {name: place for place, name in enumerate([*NAMES, *GROUPS, *LABELS])}  
 IDENTITY = ["experiment", "task", "variant", "seed", "model", "coach"]  # what a file is named after
 RUN = ["experiment", "task", "variant", "seed", *CONFIGURATION]  # what identifies a run
 CALLS = ["recorded", "live", "repeated", "cut", "refused", "unreadable"]
-PAUSE = 10  # minutes
 MISSING, START = float("nan"), METHODS["start"]
 TEX = str.maketrans(
     {letter: f"\\{letter}" for letter in "%&#$_{}"}
@@ -242,20 +239,18 @@ def responses(name: str) -> dict[str, list[str]]:
     return found
 
 
-def recorded(*names: str) -> tuple[int, int, str, list[str], float]:
-    """The number of replies of batches, how many of them the cache holds, the SHA-256 of the lines
-    that `semback cache export` writes for those, the days on which they were recorded, and how many
-    hours that took without pauses of more than `PAUSE` minutes."""
-    keys = {key for name in names for each in responses(name).values() for key in each}
-    found, digest, times = 0, hashlib.sha256(), []
+def recorded(keys: set[str]) -> tuple[int, int, str, list[str], float]:
+    """The number of these replies, how many of them the cache holds, the SHA-256 of the lines that
+    `semback cache export` writes for those, the days on which they were recorded, and how many
+    hours that took without pauses of more than 10 minutes."""
+    digest, times = hashlib.sha256(), []
     for key, entry in ResponseCache().entries(keys):
         digest.update(recording.line(key, entry))
-        found += 1
-        times += filter(None, [entry["source"].get("time")])
-    moments = map(datetime.fromisoformat, sorted(times))
-    minutes = [(end - start).total_seconds() / 60 for start, end in pairwise(moments)]
-    hours = sum(each for each in minutes if each <= PAUSE) / 60
-    return len(keys), found, digest.hexdigest(), sorted({time[:10] for time in times}), hours
+        times.append(str(entry["source"].get("time", "")))
+    days = sorted({time[:10] for time in times} - {""})
+    moments = to_datetime(Series(times, dtype=str), format="ISO8601", errors="coerce", utc=True)
+    gaps = moments.sort_values().diff().dt.total_seconds()
+    return len(keys), len(times), digest.hexdigest(), days, gaps[gaps <= 600].sum() / 3600
 
 
 def history(name: str, record: Record) -> Run | None:

@@ -43,8 +43,7 @@ def examples(path: str | Path) -> tuple[Example, ...]:
     except (OSError, TypeError, ValueError) as error:  # a folder, not a path, a zero byte in it
         reason = f"cannot be read: {getattr(error, 'strerror', error)}"
         raise DataError(f"{path} {reason}. Give the path of a CSV file", file=path) from None
-    header = text.lstrip().partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
+    delimiter = max(",;\t", key=text.lstrip().partition("\n")[0].count)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     found: dict[str, Example] = {}
     try:

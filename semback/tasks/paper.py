@@ -112,8 +112,7 @@ def bbh(
         holds, instance = "the letter of one option", "(B)"
     graph = two_hints(holds, instance, hint_form)
     overlap = split == "released"
-    name = f"bbh/{category}"
-    return Task(name, order[:train], others, graph, read, overlap=overlap, only=test)
+    return Task(f"bbh/{category}", order[:train], others, graph, read, overlap=overlap, only=test)
 
 
 def two_hints(holds: str, instance: str, hint_form: str = "") -> Graph:
